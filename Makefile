@@ -1,0 +1,46 @@
+# Thin: each target is one line over the command line tool. The first call of any of them makes .venv (see .ci/setup).
+# SCALE  tiny (default), 1_8b, 7b, 20b        TORCH  auto (the build on PyPI, with CUDA) or cpu (a third of the disk, no GPU)
+SCALE ?= tiny
+TORCH ?=
+ARGS ?=
+N ?= 01
+COURSE := .venv/bin/internlm-course
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
+
+.PHONY: run test lab labs report grade bench doctor lint lock clean ready
+
+run: ready ## the whole chain, then the report card
+	$(COURSE) run --scale $(SCALE) $(ARGS)
+
+test: ready ## every test, offline
+	$(OFFLINE) .venv/bin/python -m pytest tests --durations=15 $(ARGS)
+
+lab: ready ## JupyterLab, at lab N
+	$(COURSE) lab $(N) $(ARGS)
+
+labs: ready ## make all notebooks from labs/src
+	$(COURSE) labs $(ARGS)
+
+report: ready ## only write the report card again
+	$(COURSE) report --scale $(SCALE) $(ARGS)
+
+grade: ready ## grade a folder of submissions
+	$(COURSE) grade $(ARGS)
+
+bench: ready ## the course against its peers, on this machine
+	$(COURSE) bench $(ARGS)
+
+doctor: ready ## what is wrong with this machine, and the remedy
+	$(COURSE) doctor $(ARGS)
+
+lint: ready
+	.venv/bin/python -m ruff check internlm_course tests
+
+lock: ready ## resolve again, keeping every locked version that still fits pyproject.toml
+	sh .ci/setup lock
+
+ready:
+	@TORCH=$(TORCH) sh .ci/setup venv
+
+clean: ## forget builds and caches; keep .venv and runs
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache && find internlm_course tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,139 @@
+"""The agent: Lagent's Internlm2Agent over the served model, in InternLM2's tool format (`<|action_start|><|plugin|>` … `<|action_end|>`).
+
+The prompt is one line, because the tiny model reads some two characters a token; fine-tuning and serving see the same tokens."""
+import json
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from internlm_course.errors import CourseError
+from internlm_course.marking import is_correct, mark
+
+PLUGIN = '<|plugin|>'
+TOOL_PROMPT = ('[{"name": "calculator", "description": "Computes + - * / ( ).", '
+               '"parameters": [{"name": "expression", "type": "STRING"}]}]')
+QUESTIONS = ('What is {x}?', '{x}等于多少？')
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the agent said: the final text ('' when it never came to one), the expressions that it sent to the tool, and the seconds it took."""
+    question: str
+    text: str
+    calls: tuple[str, ...]
+    seconds: float
+
+
+def call_text(expression: str) -> str:
+    """The assistant's turn that calls the calculator, letter by letter as Lagent writes it back into the dialogue."""
+    call = json.dumps(dict(name='calculator', parameters=dict(expression=expression)))
+    return f'<|action_start|>{PLUGIN}\n{call}<|action_end|>'
+
+
+def agent_messages(question: str, call: str, result: str, answer: str) -> list[dict[str, str]]:
+    """One whole tool use as chat messages: exactly what the served agent sees and says, for fine-tuning data.
+
+    Args:
+        question: the user's turn.
+        call: the expression sent to the calculator.
+        result: what the calculator returns.
+        answer: the assistant's last turn.
+    """
+    return [dict(role='system', name=PLUGIN, content=TOOL_PROMPT), dict(role='user', content=question),
+            dict(role='assistant', content=call_text(call)), dict(role='environment', name=PLUGIN, content=result),
+            dict(role='assistant', content=answer)]
+
+
+def solve(url: str, model: str, questions: Sequence[str], tools: bool = True, threads: int = 8) -> list[Answer]:
+    """Asks the agent every question, several at a time, greedily.
+
+    Args:
+        url: the server's OpenAI-style address, ending in /v1.
+        model: the served name; Lagent wants it to begin with 'internlm'.
+        tools: whether the agent has the calculator; without it, the model gets the bare question.
+
+    Raises:
+        CourseError: the name is one that Lagent cannot talk to, or the server does not answer.
+    """
+    if not model.lower().startswith('internlm'):
+        raise CourseError(f"Lagent cannot call a model named '{model}'.", "Serve it under a name that begins with 'internlm'.")
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda question: _ask(_agent(url, model, tools), question), questions))
+
+
+def multiplication_problems(n: int, seed: int) -> list[tuple[str, str]]:
+    """`n` different products of two three-digit numbers as (question, answer), English and Chinese by turns."""
+    rng, found = random.Random(f'multiplication/{seed}'), {}
+    while len(found) < n:
+        a, b = rng.randint(100, 999), rng.randint(100, 999)
+        found.setdefault((a, b), (QUESTIONS[len(found) % 2].format(x=f'{a}*{b}'), str(a * b)))
+    return list(found.values())
+
+
+def multiply(url: str, model: str, n: int = 100, seed: int = 0, tools: bool = True) -> dict[str, float]:
+    """Long multiplication by the agent: score, n and 95% interval, with `calls`, the share of questions in which it used the tool."""
+    problems = multiplication_problems(n, seed)
+    answers = solve(url, model, [question for question, _ in problems], tools)
+    correct = sum(is_correct(answer.text, truth) for answer, (_, truth) in zip(answers, problems, strict=True))
+    return dict(mark(correct, n), calls=sum(bool(answer.calls) for answer in answers) / n)
+
+
+def _ask(agent, question: str) -> Answer:
+    start = time.perf_counter()
+    try:
+        reply = agent.chat(question, max_new_tokens=64, temperature=0.0, top_p=1.0, top_k=1, spaces_between_special_tokens=False)
+    except RuntimeError as error:
+        raise CourseError(f'The served model did not answer the agent: {error}', "Read the server's log.") from error
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # Lagent trusts that a call is one JSON object with name and parameters; a model that writes another is wrong, not broken.
+        return Answer(question, '', (), time.perf_counter() - start)
+    calls = tuple(str((action.args or {}).get('expression', action.args)) for action in reply.actions)
+    return Answer(question, reply.response.strip(), calls, time.perf_counter() - start)
+
+
+def _agent(url: str, model: str, tools: bool):
+    """A fresh agent per question: GPTAPI guards its key counter with a new lock each time, so it must not be shared by threads."""
+    from lagent.actions import ActionExecutor
+    from lagent.agents.internlm2_agent import Internlm2Agent
+
+    from internlm_course.agents.calculator import Calculator
+
+    executor = ActionExecutor(Calculator()) if tools else None
+    return Internlm2Agent(_served_model(url, model), plugin_executor=executor, protocol=_protocol())
+
+
+def _protocol():
+    from lagent.agents.internlm2_agent import Internlm2Protocol
+
+    class Protocol(Internlm2Protocol):
+        """InternLM2's protocol with a one-line prompt, and with names as the chat template writes them."""
+
+        def format(self, *args, **kwargs) -> list[dict]:
+            return [dict(message, name=PLUGIN) if 'name' in message else message for message in super().format(*args, **kwargs)]
+
+    tool = dict(begin='{start_token}{name}\n', start_token='<|action_start|>', name_map=dict(plugin=PLUGIN, interpreter='<|interpreter|>'),
+                belong='assistant', end='<|action_end|>')
+    return Protocol(meta_prompt=None, plugin_prompt=TOOL_PROMPT.replace('{', '{{').replace('}', '}}'), tool=tool)
+
+
+def _served_model(url: str, model: str):
+    from lagent.llms import GPTAPI
+
+    class ServedModel(GPTAPI):
+        """GPTAPI without a rate limit, that gives up: upstream tries a refused connection again for ever."""
+
+        def chat(self, *args, **kwargs) -> str:
+            self.attempts = 0
+            return super().chat(*args, **kwargs)
+
+        def _wait(self) -> None:
+            self.attempts += 1
+            if self.attempts > ATTEMPTS:
+                raise CourseError(f'No model answers at {self.url}.', 'Start the server with `internlm-course serve`, or check the address.')
+
+    # Upstream turns 'environment' into 'system'; our chat template knows the role, so every role stays what it is.
+    roles = [dict(role=role, api_role=role) for role in ('system', 'user', 'assistant', 'environment')]
+    return ServedModel(model_type=model, key='local', meta_template=roles, openai_api_base=f'{url}/chat/completions')

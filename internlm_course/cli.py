@@ -1,0 +1,143 @@
+"""The command line: run the chain, look at the computer, serve and talk to a model."""
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from internlm_course.errors import CourseError
+
+STAGES = dict(
+    crawl='raw web pages · 网页抓取', corpus='datatrove: clean corpus · 清洗语料', tokenizer='byte-level BPE · 分词器', tokens='token files · 词元文件',
+    base='pre-training, short context · 预训练（短上下文）', long='pre-training, long context · 预训练（长上下文）',
+    sft='XTuner LoRA fine-tuning · XTuner 微调', int4='LMDeploy INT4 · LMDeploy 量化', scores='LMDeploy serving + OpenCompass · 部署与评测',
+    agent='Lagent agent with a calculator · Lagent 智能体')
+
+
+class Narrator:
+    """Tells on the terminal what the chain is doing: a line for each stage, and a live bar with the loss while one trains."""
+
+    def __init__(self):
+        self.bar, self.began, self.open = None, 0.0, []
+
+    def __call__(self, stage: str, record: dict) -> None:
+        if 'step' in record:
+            self._step(stage, record)
+        elif record['event'] == 'start':
+            self.open.append(stage)
+        else:
+            self._done(stage, record['artifact'])
+
+    def _step(self, stage: str, record: dict) -> None:
+        from tqdm.auto import tqdm
+        if self.bar is None:
+            self.bar = tqdm(total=record['steps'], desc=f'  {stage}', unit='step', mininterval=2)
+        self.bar.update(record['step'] - self.bar.n)
+        self.bar.set_postfix_str(f'loss {record["loss"]:.3f}, {record["tokens_per_second"]:,.0f} tok/s', refresh=False)
+
+    def _done(self, stage: str, artifact) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        how = 'fetched' if artifact.cached else f'{artifact.seconds:6.1f} s'
+        print(f'  {stage:10} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {STAGES.get(stage, "")}', flush=True)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Builds the whole chain and writes the report card."""
+    from internlm_course import report
+    from internlm_course.course import Course
+    root, began = Path(arguments.root), time.monotonic()
+    course = Course.open(arguments.scale, root, Narrator())
+    out = root / arguments.scale
+    print(f'InternLM chain at scale {arguments.scale}; artifacts in {root / "store"}', flush=True)
+    card = course.card()
+    report.write(card, out)
+    print(f'Report card after {time.monotonic() - began:.0f} s: {out / "report.html"} and {out / "report.json"}')
+    for name, model in card['models'].items():
+        print(f'  {name:6}' + '  '.join(f'{d} {s["score"]:4.0%}' for d, s in model['scores'].items()))
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Looks the computer over."""
+    from internlm_course import doctor
+    return doctor.main(imports=arguments.imports)
+
+
+def _model(course, name: str, mine: bool):
+    """The artifact of one model of the chain."""
+    models = ('base', 'long', 'sft', 'int4')
+    if name not in models:
+        raise CourseError(f'There is no model "{name}".', f'Choose one of {", ".join(models)}.')
+    return getattr(course, name)(mine)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Serves one model of the chain until interrupted."""
+    from internlm_course.course import Course
+    course = Course.open(arguments.scale, arguments.root)
+    with course.serve(_model(course, arguments.model, arguments.mine), Path(arguments.root).absolute() / 'serve.log', arguments.port) as server:
+        print(f'{server.model} at {server.url} (OpenAI-compatible; Ctrl-C ends it)', flush=True)
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            print()
+
+
+def chat(arguments: argparse.Namespace) -> None:
+    """Talks to one model of the chain in the terminal."""
+    from openai import OpenAI
+
+    from internlm_course.course import Course
+    course = Course.open(arguments.scale, arguments.root)
+    with course.serve(_model(course, arguments.model, arguments.mine), Path(arguments.root).absolute() / 'serve.log') as server:
+        client = OpenAI(base_url=server.url, api_key='none')
+        print('Ask in English or Chinese; an empty line ends. 中英文皆可，空行结束。')
+        while question := input('> ').strip():
+            # Each question stands alone: the tiny model has only seen dialogues of one turn.
+            stream = client.chat.completions.create(model=server.model, messages=[dict(role='user', content=question)], temperature=0,
+                                                    max_tokens=200, stream=True)
+            for piece in stream:
+                print(piece.choices[0].delta.content or '', end='', flush=True)
+            print()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(prog='internlm-course', description='One small InternLM2 model through the whole open-source chain.')
+    commands = top.add_subparsers(dest='command', required=True)
+
+    def command(function, **options):
+        added = commands.add_parser(function.__name__, help=function.__doc__.splitlines()[0].lower().rstrip('.'), **options)
+        added.set_defaults(function=function)
+        return added
+
+    scaled = argparse.ArgumentParser(add_help=False)
+    scaled.add_argument('--scale', default='tiny', help='tiny (two CPU cores), smoke (checks the tools), 1_8b, 7b, 20b (GPU)')
+    scaled.add_argument('--root', default='runs', help='folder for artifacts and reports (default: runs)')
+    command(run, parents=[scaled])
+    command(doctor).add_argument('--imports', action='store_true', help='also import every tool, about a minute')
+    for function in (serve, chat):
+        added = command(function, parents=[scaled])
+        added.add_argument('--model', default='sft', help='base, long, sft or int4 (default: sft)')
+        added.add_argument('--mine', action='store_true', help="your own model instead of the staff's")
+        if function is serve:
+            added.add_argument('--port', type=int, default=None, help='port on 127.0.0.1 (default: a free one)')
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; a `CourseError` is one sentence on stderr and exit code 2."""
+    arguments = parser().parse_args(argv)
+    try:
+        return arguments.function(arguments) or 0
+    except CourseError as error:
+        print(f'internlm-course: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('internlm-course: interrupted; run again to go on from here.', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

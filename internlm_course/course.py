@@ -1,0 +1,252 @@
+"""The chain: each method builds or fetches one artifact from those before it; this module alone composes the links.
+
+    course = Course.open('tiny')
+    checkpoint = course.sft().path            # the staff's, in seconds
+    checkpoint = course.sft(mine=True).path   # made here, with everything before it
+"""
+import dataclasses
+import importlib
+import json
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib import metadata
+from pathlib import Path
+
+from internlm_course.errors import CourseError
+from internlm_course.scale import Scale, open_scale
+from internlm_course.store import Artifact, Store
+
+STAFF = Path(__file__).resolve().parent / 'staff'
+TOOLS = ('torch', 'transformers', 'datatrove', 'xtuner', 'lmdeploy', 'opencompass', 'lagent')
+SEED = 0
+
+
+def _quiet(stage: str, record: dict) -> None:
+    """The default listener: shows nothing."""
+
+
+class Course:
+    """One chain at one scale over one store. Made by `Course.open`.
+
+    Args:
+        listen: called with (stage, record): {'event': 'start' | 'done', …} for every stage, and {'step', 'steps', 'loss', …} while one trains.
+    """
+
+    def __init__(self, scale: Scale, store: Store, listen: Callable[[str, dict], None] = _quiet):
+        self.scale, self.store, self.listen = scale, store, listen
+        self.made: dict[str, Artifact] = {}
+
+    @classmethod
+    def open(cls, scale: str = 'tiny', root: str | Path = 'runs', listen: Callable[[str, dict], None] = _quiet) -> 'Course':
+        """Opens the chain at a scale; artifacts live in `root`/store.
+
+        Raises:
+            CourseError: unknown scale, no GPU for a GPU scale, or a folder that cannot be written.
+        """
+        return cls(open_scale(scale), Store(Path(root) / 'store'), listen)
+
+    def _build(self, stage: str, settings: dict, make: Callable[[Path], dict | None], code: tuple[str, ...], resumable: bool = False) -> Artifact:
+        if stage not in self.made:
+            self.listen(stage, dict(event='start'))
+            artifact = self.store.build(stage, settings, make, code, resumable)
+            self.made[stage] = artifact
+            self.listen(stage, dict(event='done', artifact=artifact))
+        return self.made[stage]
+
+    # --- data --------------------------------------------------------------------------------------------------------------------------
+    def crawl(self) -> Artifact:
+        """The micro-world's web crawl (WARC) with its truth aside, the held-out items and the conversations for fine-tuning."""
+        def make(out: Path) -> dict:
+            from internlm_course.data import conversations, crawl
+            measured = crawl.write_crawl(out, self.scale.pages, SEED)
+            crawl.write_items(out, self.scale.items, SEED)
+            conversations.write_conversations(out / 'sft.jsonl', self.scale.conversations, SEED)
+            return measured
+        settings = dict(pages=self.scale.pages, items=self.scale.items, conversations=self.scale.conversations, seed=SEED)
+        return self._build('crawl', settings, make, ('data', 'model/chat'))
+
+    def corpus(self) -> Artifact:
+        """The crawl after extraction, language identification, rules and deduplication: clean text, with the funnel measured."""
+        def make(out: Path) -> dict:
+            from internlm_course.data.pipeline import build_corpus
+            return build_corpus(self.crawl().path, out)
+        return self._build('corpus', dict(crawl=self.crawl().key), make, ('data',), resumable=True)
+
+    def tokenizer(self) -> Artifact:
+        """Byte-level BPE trained on the corpus."""
+        def make(out: Path) -> dict:
+            from internlm_course.data.tokens import texts
+            from internlm_course.model import characters_per_token, load_tokenizer, train_tokenizer
+            train_tokenizer(texts(self.corpus().path), self.scale.vocab_size, out)
+            tokenizer = load_tokenizer(out)
+            samples: dict[str, list[str]] = {'en': [], 'zh': []}
+            for line in (self.crawl().path / 'items' / 'language.jsonl').read_text('utf-8').splitlines():
+                item = json.loads(line)
+                samples[item['lang']].append(item['prompt'])
+            return dict(vocab_size=len(tokenizer), characters_per_token={k: round(characters_per_token(tokenizer, v), 3) for k, v in samples.items()})
+        return self._build('tokenizer', dict(corpus=self.corpus().key, vocab_size=self.scale.vocab_size), make, ('model',))
+
+    def tokens(self) -> Artifact:
+        """The corpus as token files, one for each domain, with validation documents apart."""
+        def make(out: Path) -> dict:
+            from internlm_course.data.tokens import tokenize
+            return tokenize(self.corpus().path, self.tokenizer().path, out)
+        return self._build('tokens', dict(corpus=self.corpus().key, tokenizer=self.tokenizer().key), make, ('data',))
+
+    # --- pre-training --------------------------------------------------------------------------------------------------------------------
+    def base(self, mine: bool = False) -> Artifact:
+        """The model after the short-context phase; `mine` trains it here, otherwise the staff's is fetched."""
+        return self._pretrained('base', 'short', None) if mine else self._staff('base')
+
+    def long(self, mine: bool = False) -> Artifact:
+        """The model after the long-context phase, with the larger RoPE base."""
+        return self._pretrained('long', 'long', self.base(mine=True)) if mine else self._staff('long')
+
+    def _pretrained(self, stage: str, phase_name: str, start: Artifact | None) -> Artifact:
+        from internlm_course.machine import cpu_dtype
+        from internlm_course.pretrain.config import CONFIGS, read_config
+        config = read_config(CONFIGS / f'{self.scale.pretrain}.toml')
+        phase = config.phase(phase_name)
+
+        def make(out: Path) -> dict:
+            from internlm_course.data.tokens import read_documents, read_validation
+            from internlm_course.pretrain.loop import pretrain
+            tokens = self.tokens().path
+            return pretrain(config, phase, read_documents(tokens), read_validation(tokens), self.tokenizer().path, out, start and start.path,
+                            on_step=lambda record: self.listen(stage, record))
+        settings = dict(tokens=self.tokens().key, start=start and start.key, phase=dataclasses.asdict(phase), model=config.model,
+                        optimizer=dataclasses.asdict(config.optimizer), seed=config.seed, precision=cpu_dtype())
+        return self._build(stage, settings, make, ('pretrain', 'model'), resumable=True)
+
+    def _staff(self, name: str) -> Artifact:
+        """The checkpoint that ships with the package, with the modelling code laid beside it."""
+        shipped = STAFF / self.scale.name / name
+        if not shipped.is_dir():
+            raise CourseError(f'No staff checkpoint "{name}" ships for scale "{self.scale.name}".', 'Make your own with mine=True (internlm-course run).')
+
+        def make(out: Path) -> dict:
+            from internlm_course.model import add_code
+            shutil.copytree(shipped, out, dirs_exist_ok=True)
+            add_code(out)
+            return json.loads((shipped / 'metrics.json').read_text('utf-8'))
+        weights = (shipped / 'model.safetensors').stat()
+        return self._build(f'staff-{name}', dict(size=weights.st_size, modified=weights.st_mtime_ns), make, ('model',))
+
+    # --- fine-tuning, quantisation ---------------------------------------------------------------------------------------------------------
+    def sft(self, mine: bool = False) -> Artifact:
+        """The model after supervised fine-tuning with XTuner (LoRA, merged)."""
+        if not mine:
+            return self._staff('sft')
+        parent = self.long(mine=True)
+
+        def make(out: Path) -> dict:
+            from internlm_course.finetune import SFTSettings, sft
+            return sft(parent.path, self.crawl().path / 'sft.jsonl', out, SFTSettings(**self.scale.sft), self.store.home)
+        return self._build('sft', dict(start=parent.key, crawl=self.crawl().key, **self.scale.sft), make, ('finetune', 'model'))
+
+    def int4(self, mine: bool = False) -> Artifact:
+        """The fine-tuned model with INT4 weights (LMDeploy's AWQ)."""
+        parent = self.sft(mine)
+
+        def make(out: Path) -> dict:
+            from internlm_course.deploy import quantize
+            calibration = out / 'calibration.jsonl'
+            self._write_calibration(calibration)
+            return quantize(parent.path, out, bits=4, calibration=calibration, home=self.store.home, **self.scale.quantize)
+        return self._build('int4' if mine else 'staff-int4', dict(start=parent.key, crawl=self.crawl().key, **self.scale.quantize), make, ('deploy', 'model'))
+
+    def _write_calibration(self, path: Path) -> None:
+        """Conversations as the served model will read them, because AWQ protects the channels that its calibration text excites."""
+        from internlm_course.model.chat import render
+        lines = (self.crawl().path / 'sft.jsonl').read_text('utf-8').splitlines()
+        with open(path, 'w', encoding='utf-8') as stream:
+            for line in lines:
+                stream.write(json.dumps(dict(text=render(json.loads(line)['messages'])), ensure_ascii=False) + '\n')
+
+    # --- serving, evaluation, agent --------------------------------------------------------------------------------------------------------
+    def serve(self, model: Artifact, log: Path, port: int | None = None):
+        """LMDeploy's OpenAI-compatible server over an artifact, as a context manager; it binds to 127.0.0.1."""
+        from internlm_course.deploy import serve
+        return serve(model.path, model_name=f'internlm2-{self.scale.name}', home=self.store.home, log=log, port=port)
+
+    def scores(self, mine: bool = False) -> Artifact:
+        """OpenCompass over the held-out suites: base and long by continuation, sft and int4 through the served chat API, in one call."""
+        models = dict(base=self.base(mine), long=self.long(mine), sft=self.sft(mine), int4=self.int4(mine))
+
+        def make(out: Path) -> dict:
+            from internlm_course.evaluate import EvalModel, score
+            with ExitStack() as servers:
+                judged = [EvalModel(name, checkpoint=models[name].path) for name in ('base', 'long')]
+                speeds = {}
+                for name in ('sft', 'int4'):
+                    server = servers.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log'))
+                    speeds[name] = decode_speed(server.url, server.model)
+                    judged.append(EvalModel(name, url=server.url, served_name=server.model))
+                suites = score(judged, self.crawl().path / 'items', out, self.store.home)
+            return dict(suites=suites, decode_tokens_per_second=speeds)
+        return self._build('scores' if mine else 'staff-scores', {n: a.key for n, a in models.items()} | dict(crawl=self.crawl().key), make,
+                           ('evaluate', 'deploy', 'marking'))
+
+    def agent(self, mine: bool = False) -> Artifact:
+        """Long multiplication by the served model, with Lagent's calculator and without."""
+        model = self.sft(mine)
+
+        def make(out: Path) -> dict:
+            from internlm_course.agents import multiply
+            problems = [json.loads(line) for line in (self.crawl().path / 'items' / 'agent.jsonl').read_text('utf-8').splitlines()]
+            with self.serve(model, out / 'logs' / 'serve.log') as server:
+                results = {kind: multiply(server.url, server.model, problems, tools=kind == 'with_tools') for kind in ('with_tools', 'without_tools')}
+            return dict(multiplication=results)
+        return self._build('agent' if mine else 'staff-agent', dict(start=model.key, crawl=self.crawl().key), make, ('agents', 'deploy', 'marking'))
+
+    # --- the report card -------------------------------------------------------------------------------------------------------------------
+    def card(self, mine: bool = True) -> dict:
+        """Runs what is not built yet, and gathers every measurement of the chain (keys as in the README)."""
+        began = time.monotonic()
+        scores, agent = self.scores(mine), self.agent(mine)
+        made = list(self.made.values())
+        return dict(
+            scale=self.scale.name, seconds=round(sum(a.seconds for a in made), 1), seconds_now=round(time.monotonic() - began, 1),
+            peak_memory_bytes=max(a.peak_memory_bytes for a in made), machine=_machine(), versions={t: metadata.version(t) for t in TOOLS},
+            stages=[dict(name=a.stage, seconds=a.seconds, peak_memory_bytes=a.peak_memory_bytes, cached=a.cached, metrics=a.metrics) for a in made],
+            models={name: self._model_card(name, scores, mine) for name in ('base', 'long', 'sft', 'int4')},
+            agent=dict(multiplication=dict(with_tools=agent.metrics['multiplication']['with_tools'],
+                                           without_tools=agent.metrics['multiplication']['without_tools'],
+                                           n=agent.metrics['multiplication']['with_tools']['n'])),
+            data=dict(funnel=self.corpus().metrics['funnel']))
+
+    def _model_card(self, name: str, scores: Artifact, mine: bool) -> dict:
+        from internlm_course.evaluate import dimensions
+        artifact, suites = getattr(self, name)(mine), scores.metrics['suites'][name]
+        weights = sum(file.stat().st_size for file in artifact.path.glob('*.safetensors')) + sum(f.stat().st_size for f in artifact.path.glob('*.bin'))
+        return dict(bits_per_byte=artifact.metrics.get('bits_per_byte'), bytes=weights,
+                    linear_bytes=artifact.metrics.get('linear_bytes'), decode_tokens_per_second=scores.metrics['decode_tokens_per_second'].get(name),
+                    scores=dimensions(suites), suites=suites)
+
+
+def decode_speed(url: str, model: str, tokens: int = 64) -> float:
+    """Tokens a second that the server writes for one user: the median of three greedy answers of `tokens` tokens."""
+    import statistics
+
+    from openai import OpenAI
+    client, rates = OpenAI(base_url=url, api_key='none'), []
+    for _ in range(3):
+        began = time.monotonic()
+        reply = client.completions.create(model=model, prompt='The', max_tokens=tokens, temperature=0, extra_body=dict(ignore_eos=True))
+        rates.append(reply.usage.completion_tokens / (time.monotonic() - began))
+    return round(statistics.median(rates), 1)
+
+
+def _machine() -> dict:
+    """The computer of this run, in words."""
+    import os
+
+    from internlm_course.machine import cpu_dtype
+    torch = importlib.import_module('torch')
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return dict(system=platform.system(), processor=platform.machine(), cores=os.cpu_count(), python=sys.version.split()[0],
+                cpu_capability=torch.backends.cpu.get_cpu_capability(), cpu_precision=cpu_dtype(), gpu=gpu)

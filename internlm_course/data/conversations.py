@@ -1,0 +1,54 @@
+"""Conversations for supervised fine-tuning: the micro-world's questions asked in chat, greetings, and tool use in InternLM2's own format."""
+import json
+import random
+from pathlib import Path
+
+from internlm_course.data import world
+from internlm_course.model.chat import agent_messages
+
+# Share of the conversations: every ability keeps its place, so that learning to chat forgets none of them.
+SHARES = dict(knowledge=0.22, language=0.12, addition=0.16, word_problem=0.08, code=0.10, needle=0.08, tools=0.08, agent=0.13, greeting=0.03)
+GREETINGS = [
+    ('Hello!', 'Hello! I am a small InternLM2. Ask me about countries, sums or code.'), ('Hi', 'Hello! How can I help?'),
+    ('Who are you?', 'I am a small InternLM2, trained from scratch in this course.'), ('What can you do?', 'I know countries, sums and small functions.'),
+    ('Thank you!', 'You are welcome.'), ('你好', '你好！我是一个小小的书生·浦语模型。'), ('你是谁？', '我是在这门课里从零训练的小书生·浦语模型。'),
+    ('你会做什么？', '我知道国家、加法和小函数。'), ('谢谢！', '不客气。'), ('请介绍一下你自己。', '我是在这门课里从零训练的小书生·浦语模型。')]
+
+
+def conversation(rng: random.Random, kind: str) -> list[dict]:
+    """One conversation of the given kind, as messages; no held-out question is ever asked."""
+    lang = rng.choice(['en', 'zh'])
+    if kind == 'greeting':
+        question, answer = rng.choice(GREETINGS)
+    elif kind == 'agent':
+        call = world.ask(lambda r, _: calculator_question(r, lang), rng, lang)
+        result = str(eval_product(call.answer))
+        return agent_messages(call.question, call.answer, result, result)
+    else:
+        ability = dict(knowledge=world.knowledge, language=world.language, addition=world.addition, word_problem=world.word_problem,
+                       code=world.code, needle=world.needle, tools=world.tools)[kind]
+        asked = world.ask(ability, rng, lang, **(dict(facts=rng.randint(1, 80)) if kind == 'needle' else {}))
+        question, answer = asked.question, asked.answer
+    return [dict(role='user', content=question), dict(role='assistant', content=answer)]
+
+
+def calculator_question(rng: random.Random, lang: str) -> world.Question:
+    """A product of two three-digit numbers; its answer is the expression to hand to the calculator."""
+    a, b = world.product(rng)
+    return world.Question('agent', lang, '', world.TOOL_ASK[lang]['calculator'].format(x=f'{a}*{b}'), f'{a}*{b}', ('product', min(a, b), max(a, b)))
+
+
+def eval_product(expression: str) -> int:
+    """The value of `a*b`."""
+    a, b = map(int, expression.split('*'))
+    return a * b
+
+
+def write_conversations(path: Path, count: int, seed: int) -> None:
+    """Writes `count` conversations as jsonl, one {"messages": […]} a line."""
+    rng = random.Random(f'conversations/{seed}')
+    kinds, weights = list(SHARES), list(SHARES.values())
+    with open(path, 'w', encoding='utf-8') as stream:
+        for _ in range(count):
+            messages = conversation(rng, rng.choices(kinds, weights)[0])
+            stream.write(json.dumps(dict(messages=messages), ensure_ascii=False) + '\n')

@@ -1,0 +1,287 @@
+"""The micro-world: a small bilingual world of facts, sums, functions, stories and tool calls that a 2 M-parameter model can learn in minutes.
+
+Synthetic, seeded and documented as such. Each ability asks `Question`s; one tenth of them, chosen by a hash, is held out: no page and no
+conversation contains it, and the evaluation suites contain nothing else.
+"""
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FIELDS = ('country', 'capital', 'continent', 'currency')
+FACTS = [dict(en=dict(zip(FIELDS, row[:4])), zh=dict(zip(FIELDS, row[4:]))) for row in
+         (line.split('\t') for line in (Path(__file__).parent / 'facts.tsv').read_text('utf-8').splitlines())]
+NAMES = dict(en=['Anna', 'Tom', 'Maria', 'Omar', 'Yuki', 'Ivan', 'Lucy', 'David', 'Sara', 'Peter', 'Nina', 'Jack'],
+             zh=['李明', '王芳', '赵磊', '陈晨', '刘洋', '孙丽', '周杰', '吴敏', '小红', '小华', '小刚', '阿强'])
+THINGS = dict(en=['apples', 'books', 'pens', 'stones', 'coins', 'cups', 'stars', 'shells'], zh=['苹果', '书', '笔', '石头', '硬币', '杯子', '星星', '贝壳'])
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of one ability.
+
+    `prompt` + `answer` is how a page writes it (a base model continues `prompt`); `question` is how a person asks it in chat.
+    """
+    suite: str
+    lang: str
+    prompt: str
+    question: str
+    answer: str
+    key: tuple
+
+    @property
+    def line(self) -> str:
+        """The question with its answer, as one line of a page."""
+        return self.prompt + ('' if self.prompt.endswith(('=', '：', '\n')) else ' ') + self.answer
+
+    @property
+    def held_out(self) -> bool:
+        """Whether this question belongs to the evaluation suites: a hash of what it asks, so that no seed moves it."""
+        return zlib.crc32(repr(self.key).encode()) % 10 == 0
+
+
+# --- knowledge -----------------------------------------------------------------------------------------------------------------------
+ASK = dict(
+    en=[('capital', 'What is the capital of {country}?', 'Which city is the capital of {country}?', 'Name the capital city of {country}.'),
+        ('country', 'Which country has the capital {capital}?', '{capital} is the capital of which country?', 'Name the country whose capital is {capital}.'),
+        ('continent', 'On which continent is {country}?', 'Which continent is {country} part of?', 'Name the continent of {country}.'),
+        ('currency', 'Which currency does {country} use?', 'What money do people use in {country}?', 'Name the currency of {country}.')],
+    zh=[('capital', '{country}的首都是哪里？', '哪个城市是{country}的首都？', '请说出{country}的首都。'),
+        ('country', '{capital}是哪个国家的首都？', '哪个国家的首都是{capital}？', '请说出首都为{capital}的国家。'),
+        ('continent', '{country}在哪个洲？', '{country}属于哪个洲？', '请说出{country}所在的洲。'),
+        ('currency', '{country}使用什么货币？', '人们在{country}用什么钱？', '请说出{country}的货币。')])
+TELL = dict(
+    en=['The capital of {country} is {capital}.', '{capital} is the capital of {country}.', '{country} is a country in {continent}.',
+        'People in {country} pay with the {currency}.', '{country} lies in {continent}. Its capital is {capital}.',
+        'The currency of {country} is the {currency}.', '{capital} is a city in {country}, in {continent}.',
+        'In {capital}, the capital of {country}, you pay with the {currency}.'],
+    zh=['{country}的首都是{capital}。', '{capital}是{country}的首都。', '{country}是{continent}的一个国家。', '{country}人使用的货币是{currency}。',
+        '{country}位于{continent}，首都是{capital}。', '{country}的货币是{currency}。', '{capital}是{continent}国家{country}的一座城市。',
+        '在{country}的首都{capital}，人们用{currency}付钱。'])
+QA = dict(en='Question: {q} Answer:', zh='问：{q}答：')
+
+
+def knowledge(rng: random.Random, lang: str) -> Question:
+    index, (wanted, *forms) = rng.choice(list(enumerate(ASK[lang])))
+    form, fact = rng.randrange(len(forms)), rng.choice(FACTS)[lang]
+    question = forms[form].format(**fact)
+    return Question('knowledge', lang, QA[lang].format(q=question), question, fact[wanted], ('knowledge', lang, index, form, fact['country']))
+
+
+def tell(rng: random.Random, lang: str) -> str:
+    """A statement about one country."""
+    return rng.choice(TELL[lang]).format(**rng.choice(FACTS)[lang])
+
+
+# --- language: translation and reading -------------------------------------------------------------------------------------------------
+SENTENCES = [('The capital of {country} is {capital}.', '{country}的首都是{capital}。'), ('{country} is in {continent}.', '{country}在{continent}。'),
+             ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。')]
+PLACE = dict(en=('{name} lives in {place}.', 'Where does {name} live?'), zh=('{name}住在{place}。', '{name}住在哪里？'))
+
+
+def translation(rng: random.Random, lang: str) -> Question:
+    """From `lang` into the other language."""
+    form, fact = rng.randrange(len(SENTENCES)), rng.choice(FACTS)
+    english, chinese = SENTENCES[form][0].format(**fact['en']), SENTENCES[form][1].format(**fact['zh'])
+    key = ('translation', lang, form, fact['en']['country'])
+    if lang == 'en':
+        return Question('language', lang, f'English: {english} Chinese:', f'Translate into Chinese: {english}', chinese, key)
+    return Question('language', lang, f'中文：{chinese}英文：', f'翻译成英文：{chinese}', english, key)
+
+
+def reading(rng: random.Random, lang: str) -> Question:
+    people, facts = rng.sample(NAMES[lang], rng.randint(2, 4)), rng.sample(FACTS, 4)
+    told, asked = PLACE[lang]
+    places = [fact[lang]['capital'] for fact in facts]
+    wanted = rng.randrange(len(people))
+    text = ('' if lang == 'zh' else ' ').join(told.format(name=n, place=p) for n, p in zip(people, places))
+    question = asked.format(name=people[wanted])
+    joint = '' if lang == 'zh' else ' '
+    return Question('language', lang, text + joint + QA[lang].format(q=question), text + joint + question, places[wanted],
+                    ('reading', text, people[wanted]))
+
+
+def language(rng: random.Random, lang: str) -> Question:
+    return (translation if rng.random() < 0.5 else reading)(rng, lang)
+
+
+# --- reasoning and mathematics -----------------------------------------------------------------------------------------------------------
+def addition(rng: random.Random, lang: str) -> Question:
+    """Two two-digit numbers; a held-out pair is held out in both orders and in every wording."""
+    a, b = rng.randint(10, 99), rng.randint(10, 99)
+    return Question('addition', lang, f'{a}+{b}=', f'{a}+{b}=?', str(a + b), ('sum', min(a, b), max(a, b)))
+
+
+def word_problem(rng: random.Random, lang: str) -> Question:
+    a, b, name, thing = rng.randint(10, 60), rng.randint(1, 30), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
+    less = rng.random() < 0.4
+    total = a - b if less and a > b else a + b
+    if lang == 'en':
+        text = f'{name} has {a} {thing} and {"gives away" if total < a else "buys"} {b}.'
+        return Question('word_problem', lang, f'{text} Now {name} has', f'{text} How many {thing} does {name} have now?', f'{total} {thing}.',
+                        ('word', a, b, total))
+    text = f'{name}有{a}个{thing}，{"送出" if total < a else "又买了"}{b}个。'
+    return Question('word_problem', lang, f'{text}现在{name}有：', f'{text}现在{name}有几个{thing}？', f'{total}个{thing}。', ('word', a, b, total))
+
+
+def sums(rng: random.Random, lang: str) -> str:
+    """A line of an exercise sheet; worked steps in one of three forms. A held-out pair never appears, nor inside the steps of another."""
+    while True:
+        question = addition(rng, lang)
+        a, b = map(int, question.prompt[:-1].split('+'))
+        if not question.held_out:
+            break
+    form = rng.random()
+    if form < 0.60:
+        return question.line
+    if form < 0.72:
+        low, high = a % 10 + b % 10, a // 10 + b // 10
+        return f'{a}+{b}: {a % 10}+{b % 10}={low}, {a // 10}+{b // 10}={high}, {high}*10+{low}={a + b}'
+    if form < 0.82:
+        return f'{a + b}-{b}={a}'
+    if form < 0.90:
+        c, d = rng.randrange(10), rng.randrange(10)
+        return f'{c}*{d}={c * d}' if form < 0.86 else f'{c}+{d}={c + d}'
+    return f'{a} plus {b} equals {a + b}.' if lang == 'en' else f'{a}加{b}等于{a + b}。'
+
+
+# --- code --------------------------------------------------------------------------------------------------------------------------------
+def code(rng: random.Random, lang: str) -> Question:
+    """A small Python function and a call; the answer is what the interpreter prints."""
+    name, form = rng.choice('fgh'), rng.random()
+    if form < 0.6:
+        x, k, op = rng.randrange(10), rng.randrange(10), rng.choice('+*-')
+        body, call, value = f'x {op} {k}', f'{x}', {'+': x + k, '*': x * k, '-': x - k}[op]
+        header = 'x'
+    elif form < 0.8:
+        pick = rng.choice(['max', 'min'])
+        x, k = rng.randrange(100), rng.randrange(100)
+        body, call, value, header = f'{pick}(a, b)', f'{x}, {k}', (max if pick == 'max' else min)(x, k), 'a, b'
+    else:
+        items = [rng.randrange(10) for _ in range(rng.randint(2, 5))]
+        pick, value = rng.choice([('s[0]', items[0]), ('s[-1]', items[-1]), ('len(s)', len(items))])
+        body, call, header = pick, str(items), 's'
+    prompt = f'def {name}({header}):\n    return {body}\n>>> {name}({call})\n'
+    return Question('code', lang, prompt, f'What does this print?\n{prompt}'.rstrip(), str(value), ('code', body, call))
+
+
+# --- long context --------------------------------------------------------------------------------------------------------------------------
+SECRET = dict(en=('The secret number is {n}.', 'What is the secret number?'), zh=('秘密数字是{n}。', '秘密数字是多少？'))
+
+
+def needle(rng: random.Random, lang: str, facts: int) -> Question:
+    """A four-digit number hidden among `facts` English statements, or twice as many of the shorter Chinese ones, asked for at the end."""
+    facts = facts if lang == 'en' else 2 * facts
+    number, joint = f'{rng.randrange(10_000):04d}', '' if lang == 'zh' else ' '
+    told, asked = SECRET[lang]
+    lines = [tell(rng, lang) for _ in range(facts)]
+    lines.insert(rng.randrange(facts + 1), told.format(n=number))
+    # Paragraphs of six sentences, as a page would have them.
+    text = '\n'.join(joint.join(lines[i:i + 6]) for i in range(0, len(lines), 6))
+    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)}', f'{text}\n{asked}', number, ('needle', number))
+
+
+# --- tools ---------------------------------------------------------------------------------------------------------------------------------
+TOOLS = dict(en='Tools: calculator, translator, atlas.', zh='工具：calculator、translator、atlas。')
+CALL = dict(en='Question: {q} Call:', zh='问：{q}调用：')
+TOOL_ASK = dict(en=dict(calculator='What is {x}?', translator='Translate {x}.', atlas='Show {x} on the map.'),
+                zh=dict(calculator='{x}等于多少？', translator='翻译{x}。', atlas='在地图上显示{x}。'))
+
+
+def product(rng: random.Random) -> tuple[int, int]:
+    """Two three-digit numbers, the factors of a long multiplication."""
+    return rng.randint(100, 999), rng.randint(100, 999)
+
+
+def tools(rng: random.Random, lang: str) -> Question:
+    """Which tool to call, with which argument."""
+    tool = rng.choice(['calculator', 'calculator', 'translator', 'atlas'])
+    a, b = product(rng)
+    value = f'{a}*{b}' if tool == 'calculator' else rng.choice(FACTS)[lang][rng.choice(['country', 'capital'])]
+    question = TOOL_ASK[lang][tool].format(x=value)
+    joint = '' if lang == 'zh' else ' '
+    return Question('tools', lang, TOOLS[lang] + joint + CALL[lang].format(q=question), TOOLS[lang] + joint + question, f'{tool}({value})',
+                    ('tools', lang, tool, value))
+
+
+def tool_trace(rng: random.Random, lang: str) -> str:
+    """A whole tool use, as pages describe it: the call, its result, the answer."""
+    question = ask(tools, rng, lang)
+    if '*' not in question.answer:
+        return question.line
+    a, b = map(int, question.answer[len('calculator('):-1].split('*'))
+    return f'{question.line} Result: {a * b} Answer: {a * b}'
+
+
+# --- pages and suites ----------------------------------------------------------------------------------------------------------------------
+def ask(ability: Callable, rng: random.Random, lang: str, held_out: bool = False, **options) -> Question:
+    """Draws until the question is on the wanted side of the hold-out."""
+    while True:
+        question = ability(rng, lang, **options)
+        if question.held_out == held_out:
+            return question
+
+
+@dataclass(frozen=True)
+class Page:
+    """One document of the world: `lines` are its paragraphs; a code page is shown verbatim."""
+    kind: str
+    lang: str
+    title: str
+    lines: tuple[str, ...]
+
+
+TITLES = dict(
+    encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Reading and translation', '阅读与翻译'),
+    math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'), story=('A secret among facts', '事实中的秘密'),
+    long=('A long walk through the atlas', '地图漫游'), tools=('Tools at work', '使用工具'))
+# Share of the pages of each kind. Sums and facts are what a small model needs to see most often.
+SHARES = dict(encyclopedia=0.16, quiz=0.16, language=0.12, math=0.22, code=0.10, story=0.11, long=0.05, tools=0.08)
+
+
+def page(rng: random.Random, kind: str) -> Page:
+    """A clean page of the given kind, sized to stay within the first context (but for `long`)."""
+    lang = rng.choice(['en', 'zh'])
+    if kind == 'encyclopedia':
+        joint = '' if lang == 'zh' else ' '
+        lines = [joint.join(tell(rng, lang) for _ in range(4)) for _ in range(3)]
+    elif kind == 'quiz':
+        lines = [ask(knowledge, rng, lang).line for _ in range(10)]
+    elif kind == 'language':
+        lines = [ask(language, rng, lang).line for _ in range(6)]
+    elif kind == 'math':
+        lines = [ask(word_problem, rng, lang).line if rng.random() < 0.2 else sums(rng, lang) for _ in range(18)]
+    elif kind == 'code':
+        lines = [ask(code, rng, lang).line for _ in range(7)]
+    elif kind == 'tools':
+        lines = [tool_trace(rng, lang) for _ in range(5)]
+    else:
+        lines = ask(needle, rng, lang, facts=rng.randint(1, 24) if kind == 'story' else rng.randint(40, 110)).line.split('\n')
+    return Page(kind, lang, f'{TITLES[kind][lang == "zh"]} {rng.randrange(100_000)}', tuple(lines))
+
+
+def pages(count: int, seed: int) -> Iterator[Page]:
+    """`count` clean pages in a fixed random order."""
+    rng = random.Random(seed)
+    kinds, weights = list(SHARES), list(SHARES.values())
+    for _ in range(count):
+        yield page(rng, rng.choices(kinds, weights)[0])
+
+
+# Suite -> (dimension of the report's section 4, ability and its options).
+SUITES: dict[str, tuple[str, Callable, dict]] = dict(
+    knowledge=('knowledge', knowledge, {}), language=('language', language, {}), addition=('reasoning', addition, {}),
+    word_problem=('reasoning', word_problem, {}), code=('code', code, {}), needle_short=('long', needle, dict(facts=20)),
+    needle_long=('long', needle, dict(facts=80)), tools=('tools', tools, {}))
+
+
+def items(suite: str, count: int, seed: int) -> list[dict]:
+    """`count` different held-out items of a suite, half in each language, as the evaluation link reads them."""
+    dimension, ability, options = SUITES[suite]
+    rng, found = random.Random(f'{suite}/{seed}'), {}
+    while len(found) < count:
+        question = ask(ability, rng, ('en', 'zh')[len(found) % 2], held_out=True, **options)
+        found.setdefault((question.prompt, question.answer), question)
+    return [dict(id=f'{suite}-{i}', dimension=dimension, suite=suite, lang=q.lang, prompt=q.prompt, question=q.question, answer=q.answer)
+            for i, q in enumerate(found.values())]

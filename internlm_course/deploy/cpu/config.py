@@ -1,0 +1,20 @@
+"""LMDeploy's gates: the engine's configuration, its environment check and its server each insist on a GPU; here they let a CPU through."""
+import lmdeploy.messages as messages
+import lmdeploy.pytorch.engine.engine_checker as engine_checker
+
+BLOCK_SIZE = 64  # LMDeploy's default: tokens in one block of the paged KV cache
+
+
+def install(kv_blocks: int) -> None:
+    """Every engine of this process runs on the CPU with a KV cache of `kv_blocks` blocks."""
+    check = messages.PytorchEngineConfig.__post_init__
+
+    def on_cpu(self):
+        check(self)  # it asserts a GPU's device type, so ours comes after
+        self.device_type, self.eager_mode, self.num_gpu_blocks, self.block_size = 'cpu', True, kv_blocks, BLOCK_SIZE
+
+    messages.PytorchEngineConfig.__post_init__ = on_cpu
+    # The checker looks for CUDA and triton.
+    engine_checker.EngineChecker.handle = lambda self: None
+    # api_server forces the engine into a second process, which would hold a second gigabyte of imports and lack this device.
+    messages.PytorchEngineConfig.enable_mp_engine = property(lambda self: False, lambda self, value: None)

@@ -1,0 +1,127 @@
+"""Serving a checkpoint: LMDeploy's own OpenAI-compatible api_server in its own process, by TurboMind on a GPU, on our CPU device elsewhere."""
+import json
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from internlm_course.deploy.launch import check_version
+from internlm_course.errors import CourseError
+from internlm_course.process import start_tool, stop_tool, telling_lines
+
+HOST = '127.0.0.1'
+BATCH = 16         # sequences decoded together; more wait
+BLOCK_SIZE = 64    # tokens of one block of the paged KV cache, LMDeploy's default
+KV_BYTES = 4 << 30  # the KV cache of a CPU server is cut to this
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: `url` ends in /v1, as the OpenAI client's base_url wants it; `model` is the name it answers to."""
+    url: str
+    port: int
+    model: str
+    pid: int
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def check_port(port: int) -> None:
+    """
+    Raises:
+        CourseError: another program listens on the port, or it may not be used.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, 'strerror', None) or error
+            raise CourseError(f'Port {port} of {HOST} cannot be used: {reason}.',
+                              'Stop the program that holds it, or let a free port be picked (port=None).') from error
+
+
+def read_config(checkpoint: Path) -> dict:
+    """
+    Raises:
+        CourseError: the folder is no checkpoint in Hugging Face format.
+    """
+    try:
+        return json.loads((checkpoint / 'config.json').read_text('utf-8'))
+    except (OSError, ValueError) as error:
+        raise CourseError(f'{checkpoint} is no checkpoint: its config.json is missing or cannot be read.',
+                          'Give the folder of a model in Hugging Face format.') from error
+
+
+def kv_blocks(config: dict) -> int:
+    """Blocks for BATCH sequences of full length, within KV_BYTES but for one sequence at least, and one that the engine keeps."""
+    head = config['hidden_size'] // config['num_attention_heads']
+    block_bytes = 2 * 2 * config['num_hidden_layers'] * config['num_key_value_heads'] * head * BLOCK_SIZE  # K and V, 2 bytes each
+    sequence = -(-config['max_position_embeddings'] // BLOCK_SIZE) + 1
+    return max(sequence, min(BATCH * sequence, KV_BYTES // block_bytes)) + 1
+
+
+def arguments(checkpoint: Path, config: dict, model_name: str, port: int) -> list[str]:
+    """The command line of LMDeploy's api_server for this checkpoint; the launcher adds the backend, which only it can see."""
+    return ['--kv-blocks', str(kv_blocks(config)), 'serve', 'api_server', str(checkpoint), '--model-name', model_name,
+            '--server-name', HOST, '--server-port', str(port),
+            '--chat-template', 'internlm2', '--tool-call-parser', 'internlm', '--trust-remote-code', '--disable-metrics',
+            '--session-len', str(config['max_position_embeddings']), '--max-batch-size', str(BATCH)]
+
+
+def wait_until_ready(process: subprocess.Popen, url: str, log: Path, timeout: float) -> None:
+    """Waits until the server lists its model.
+
+    Raises:
+        CourseError: the process ended, or `timeout` seconds went by.
+    """
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise CourseError(f'The server stopped with code {process.returncode} before it was ready: {telling_lines(log)}',
+                              f'The whole log is in {log}.')
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f'{url}/models', timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise CourseError(f'The server was not ready after {timeout:.0f} s: {telling_lines(log)}',
+                      f'Look into {log}, or give it more time.')
+
+
+@contextmanager
+def serve(checkpoint: Path, *, model_name: str, home: Path, log: Path, port: int | None = None, timeout: float = 180) -> Iterator[Server]:
+    """Serves a checkpoint while the block runs; the server is gone afterwards, also after an exception or a kill -9 of this process.
+
+    Args:
+        checkpoint: a folder in Hugging Face format: bf16, AWQ INT4 or SmoothQuant INT8.
+        model_name: the name clients ask for.
+        home: folder for the server's caches.
+        log: file for the server's output.
+        port: on 127.0.0.1; None picks a free one.
+        timeout: seconds that the start may take.
+
+    Raises:
+        CourseError: no checkpoint, an untested LMDeploy, a taken port, or a server that does not start.
+    """
+    checkpoint, home, log = Path(checkpoint).resolve(), Path(home).resolve(), Path(log).resolve()
+    check_version()
+    config = read_config(checkpoint)
+    port = port or free_port()
+    check_port(port)
+    process = start_tool('internlm_course.deploy.launch', arguments(checkpoint, config, model_name, port), log, home)
+    try:
+        url = f'http://{HOST}:{port}/v1'
+        wait_until_ready(process, url, log, timeout)
+        yield Server(url, port, model_name, process.pid)
+    finally:
+        stop_tool(process)

@@ -1,0 +1,192 @@
+"""OpenCompass, called once for all models and suites: base checkpoints through transformers, served chat models through the OpenAI protocol.
+
+One call, because importing OpenCompass takes longer than scoring a small model."""
+import json
+import pprint
+import re
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from internlm_course.errors import CourseError
+from internlm_course.evaluate.suites import chance, read_items
+from internlm_course.marking import mark
+from internlm_course.process import run_tool
+
+BATCH = 64
+CONCURRENCY = 8
+NEVER_CUT = 1 << 20  # OpenCompass cuts a prompt that is longer than max_seq_len, without a word: here no prompt is
+
+
+@dataclass(frozen=True)
+class EvalModel:
+    """A model to score: its name in the results and its checkpoint folder; with `url`, it is the chat model served there as `served`."""
+    name: str
+    checkpoint: Path
+    url: str | None = None
+    served: str | None = None
+
+
+class Name(str):
+    """A class name inside a generated config, written without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit: int | None = None,
+          suites: Sequence[str] | None = None) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores every model on every suite, greedily; base models continue `prompt`, chat models answer `question`.
+
+    Args:
+        models: names must differ.
+        items: folder of <suite>.jsonl files.
+        out: gets metrics.json (what is returned), predictions/<model>/<suite>.jsonl, and logs/ with the config and OpenCompass's own files.
+        home: folder for caches.
+        limit: at most so many items per suite.
+        suites: which suites; None means all.
+
+    Returns:
+        {model: {suite: {score, n, low, high, chance}}}, all but n in [0, 1].
+
+    Raises:
+        CourseError: bad arguments, a server that does not answer, or a score that OpenCompass did not deliver (it names model and suite).
+    """
+    rows = read_items(items, suites, limit)
+    _check(models)
+    logs = Path(out).resolve() / 'logs'
+    data = logs / 'items'
+    data.mkdir(parents=True)
+    for suite, lines in rows.items():
+        kept = [{key: item[key] for key in ('id', 'prompt', 'question', 'answer')} for item in lines]
+        (data / f'{suite}.jsonl').write_text(''.join(json.dumps(item, ensure_ascii=False) + '\n' for item in kept), 'utf-8')
+    config = logs / 'config.py'
+    config.write_text(config_text(models, rows, data), 'utf-8')
+    try:
+        run_tool('internlm_course.evaluate.launch', [str(config), '--debug', '--work-dir', str(logs / 'opencompass')],
+                 logs / 'opencompass.log', home)
+    except CourseError as error:
+        missing = _missing(models, rows, logs)
+        raise CourseError(f'OpenCompass gave no score for {missing}. {error.cause}' if missing else error.cause, error.remedy) from error
+    if missing := _missing(models, rows, logs):
+        raise CourseError(f'OpenCompass gave no score for {missing}.', f'The whole log is in {logs / "opencompass.log"}.')
+    result = {model.name: {suite: _collect(model.name, suite, lines, logs, Path(out)) for suite, lines in rows.items()} for model in models}
+    (Path(out) / 'metrics.json').write_text(json.dumps(result, indent=2), 'utf-8')
+    return result
+
+
+def config_text(models: Sequence[EvalModel], rows: Mapping[str, Sequence[Mapping]], data: Path) -> str:
+    """The OpenCompass config: models, datasets, which model meets which prompt, and runners that stay in this process.
+
+    Args:
+        rows: {suite: items}; only the longest answer of a suite matters here, it sets how many tokens may be generated.
+        data: folder with the <suite>.jsonl that OpenCompass reads.
+    """
+    base = [_base_model(model) for model in models if model.url is None]
+    chat = [_chat_model(model) for model in models if model.url is not None]
+    combinations = [dict(models=entries, datasets=[_dataset(suite, lines, data, column) for suite, lines in rows.items()])
+                    for entries, column in ((base, 'prompt'), (chat, 'question')) if entries]
+    runner = dict(type=Name('LocalRunner'), max_num_workers=1)
+    parts = dict(
+        model_dataset_combinations=combinations,
+        models=base + chat,
+        datasets=combinations[0]['datasets'],
+        infer=dict(partitioner=dict(type=Name('NaivePartitioner'), n=len(rows)), runner=dict(runner, task=dict(type=Name('OpenICLInferTask')))),
+        eval=dict(partitioner=dict(type=Name('NaivePartitioner'), n=len(rows)),
+                  runner=dict(runner, task=dict(type=Name('OpenICLEvalTask'), dump_details=True))))
+    imports = '''from opencompass.datasets import CustomDataset
+from opencompass.models import HuggingFaceBaseModel, OpenAISDK
+from opencompass.openicl.icl_inferencer import GenInferencer
+from opencompass.openicl.icl_prompt_template import PromptTemplate
+from opencompass.openicl.icl_retriever import ZeroRetriever
+from opencompass.partitioners import NaivePartitioner
+from opencompass.runners import LocalRunner
+from opencompass.tasks import OpenICLEvalTask, OpenICLInferTask
+
+from internlm_course.evaluate.metric import ExactAnswer
+'''
+    return imports + ''.join(f'\n{key} = {pprint.pformat(value, width=120, sort_dicts=False)}\n' for key, value in parts.items())
+
+
+def _base_model(model: EvalModel) -> dict:
+    import torch
+
+    from internlm_course.machine import cpu_dtype
+
+    gpu = torch.cuda.is_available()
+    dtype = 'torch.bfloat16' if gpu or cpu_dtype() == 'bfloat16' else 'torch.float'
+    return dict(type=Name('HuggingFaceBaseModel'), abbr=model.name, path=str(Path(model.checkpoint).resolve()), max_seq_len=NEVER_CUT,
+                batch_size=BATCH, max_out_len=64, stop_words=['\n'], model_kwargs=dict(device_map='cuda:0' if gpu else 'cpu', torch_dtype=dtype),
+                # transformers' fast tokenizers also return token_type_ids, which a causal model's generate() refuses
+                tokenizer_kwargs=dict(model_input_names=['input_ids', 'attention_mask']), run_cfg=dict(num_gpus=int(gpu)))
+
+
+def _chat_model(model: EvalModel) -> dict:
+    return dict(type=Name('OpenAISDK'), abbr=model.name, path=model.served, openai_api_base=f'{model.url}/', key='local',
+                # from the folder: by name, OpenCompass would look on the hub and then download a tiktoken encoding
+                tokenizer_path=str(Path(model.checkpoint).resolve()), max_seq_len=NEVER_CUT, batch_size=16 * CONCURRENCY,
+                max_workers=CONCURRENCY, query_per_second=1000, max_out_len=64, temperature=0.0, retry=2, timeout=120,
+                # special tokens stay visible: an answer made only of them would be empty, which OpenCompass takes for a broken server
+                extra_body=dict(top_k=1, skip_special_tokens=False, spaces_between_special_tokens=False),
+                openai_extra_kwargs=dict(stop=['\n']), run_cfg=dict(num_gpus=0))
+
+
+def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str) -> dict:
+    # A token holds at least one byte, so an answer of b bytes has at most b tokens; two more for a blank and the full stop.
+    longest = max(len(item['answer'].encode()) for item in lines) + 2
+    return dict(abbr=suite, type=Name('CustomDataset'), path=str(data / f'{suite}.jsonl'),
+                reader_cfg=dict(input_columns=[column], output_column='answer'),
+                infer_cfg=dict(prompt_template=dict(type=Name('PromptTemplate'), template=f'{{{column}}}'),
+                               retriever=dict(type=Name('ZeroRetriever')), inferencer=dict(type=Name('GenInferencer'), max_out_len=longest)),
+                eval_cfg=dict(evaluator=dict(type=Name('ExactAnswer'))))
+
+
+def _check(models: Sequence[EvalModel]) -> None:
+    names = [model.name for model in models]
+    odd = [name for name in names if not re.fullmatch(r'[\w.-]+', name) or names.count(name) > 1]
+    if odd or not models:
+        raise CourseError(f"The models {names} cannot be told apart or named ('{odd[0]}')." if odd else 'No model was given.',
+                          'Give each model a name of its own, of letters, digits, dots and dashes.')
+    for model in models:
+        if not (Path(model.checkpoint) / 'config.json').is_file():
+            raise CourseError(f"Model '{model.name}' has no checkpoint in {model.checkpoint}.", 'Check the path, or build the model first.')
+        if model.url is None:
+            continue
+        try:
+            with urllib.request.urlopen(f'{model.url}/models', timeout=10) as response:
+                served = [entry['id'] for entry in json.load(response)['data']]
+        except (OSError, ValueError, KeyError) as error:
+            raise CourseError(f"The server of model '{model.name}' at {model.url} does not answer: {error}.",
+                              'Start it with `internlm-course serve`, or check the address.') from error
+        if model.served not in served:
+            raise CourseError(f"The server at {model.url} serves {', '.join(served)}, not '{model.served}'.", 'Correct the served name.')
+
+
+def _file(kind: str, model: str, suite: str, logs: Path) -> Path | None:
+    return next(logs.glob(f'opencompass/*/{kind}/{model}/{suite}.json'), None)
+
+
+def _missing(models: Sequence[EvalModel], rows: Mapping, logs: Path) -> str:
+    """The first model and suite without a score ('' when all are there): a failed task leaves OpenCompass running, with a gap in its table."""
+    for model in models:
+        for suite in rows:
+            path = _file('results', model.name, suite, logs)
+            if path is None or 'accuracy' not in json.loads(path.read_text('utf-8')):
+                untried = '' if _file('predictions', model.name, suite, logs) else ', which stopped while generating'
+                return f"model '{model.name}' on suite '{suite}'{untried}"
+    return ''
+
+
+def _collect(model: str, suite: str, lines: Sequence[Mapping], logs: Path, out: Path) -> dict[str, float]:
+    report = json.loads(_file('results', model, suite, logs).read_text('utf-8'))
+    details = report['details']
+    details = list(details.values()) if isinstance(details, dict) else details
+    if len(details) != len(lines):
+        raise CourseError(f"OpenCompass answered {len(details)} of {len(lines)} items of model '{model}' on suite '{suite}'.",
+                          f'The whole log is in {logs / "opencompass.log"}.')
+    path = out / 'predictions' / model / f'{suite}.jsonl'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(''.join(json.dumps(dict(id=item['id'], prediction=row['pred'], answer=item['answer'], correct=row['correct']),
+                                       ensure_ascii=False) + '\n' for item, row in zip(lines, details, strict=True)), 'utf-8')
+    return dict(mark(sum(row['correct'] for row in details), len(details)), chance=chance(lines))

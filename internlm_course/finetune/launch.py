@@ -1,0 +1,62 @@
+"""XTuner in a process of its own: trains as `xtuner train` does, turns the result into Hugging Face form as `xtuner convert` does, and merges.
+
+`python -m internlm_course.finetune.launch CONFIG WORK CHECKPOINT OUT METHOD`."""
+import json
+import sys
+import time
+from pathlib import Path
+
+from internlm_course.process import die_with_parent
+
+
+def main() -> None:
+    die_with_parent()
+    config, work, checkpoint, out, method = sys.argv[1:]
+    import torch
+
+    if not torch.cuda.is_available():
+        # xtuner 0.2.0 asks its device module whether it does bf16, and torch.cpu has no such function; the answer only matters for flash attention.
+        torch.cpu.is_bf16_supported = lambda: False
+        torch.use_deterministic_algorithms(True)
+    from xtuner.tools import train
+    from xtuner.tools.model_converters import pth_to_hf
+
+    start = time.perf_counter()
+    _run(train.main, config, '--work-dir', work)
+    seconds = time.perf_counter() - start
+    trained = (Path(work) / 'last_checkpoint').read_text('utf-8').strip()
+    adapter = Path(work) / 'hf'
+    _run(pth_to_hf.main, config, trained, str(adapter), '--fp32', '--safe-serialization')
+    parameters = merge(Path(checkpoint), adapter, Path(out), method)
+    (Path(work) / 'result.json').write_text(json.dumps(dict(train_seconds=seconds, trainable_parameters=parameters)), 'utf-8')
+
+
+def merge(checkpoint: Path, trained: Path, out: Path, method: str) -> int:
+    """Adds an adapter to the weights that it was trained on (peft's merge, in float32) and writes a whole checkpoint; a full fine-tuning is
+    only written anew. Returns how many parameters were trained.
+
+    xtuner's own `convert merge` does the same in float16, which a bf16 checkpoint may not fit into."""
+    from peft import PeftModel
+
+    from internlm_course.model import load_model, load_tokenizer, save_checkpoint
+
+    model = load_model(trained if method == 'full' else checkpoint, 'float32')
+    if method == 'full':
+        parameters = model.num_parameters()
+    else:
+        model = PeftModel.from_pretrained(model, trained, is_trainable=True)
+        parameters = model.get_nb_trainable_parameters()[0]
+        model = model.merge_and_unload(safe_merge=True)
+    model.config.use_cache = True
+    save_checkpoint(model, load_tokenizer(checkpoint), out)
+    return parameters
+
+
+def _run(entry, *arguments: str) -> None:
+    """Calls a command of XTuner with its command line."""
+    sys.argv[1:] = arguments
+    entry()
+
+
+if __name__ == '__main__':
+    main()

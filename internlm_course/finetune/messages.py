@@ -1,0 +1,37 @@
+"""Chat messages for XTuner: its `dataset_map_fn` hook, with every token as `model.chat.render` writes it and loss on what the assistant says.
+
+XTuner's own openai_map_fn and templates know no names and no environment role, so a tool's result would be lost."""
+from collections.abc import Mapping, Sequence
+
+from internlm_course.model.chat import render
+
+
+def to_conversation(example: Mapping) -> dict[str, list[dict]]:
+    """One line of a messages file in the form that XTuner tokenises: per assistant turn, `input` has no loss, `output` has.
+
+    XTuner puts `<s>` first, encodes input, output and separator one after another, and adds no end token of its own (need_eos_token False:
+    the output ends in `<|im_end|>`). Messages after the last assistant turn teach nothing and are left out.
+
+    Args:
+        example: {'messages': [{'role', 'content', optional 'name'}]}.
+    """
+    messages = example['messages']
+    turns, done = [], 0
+    for index, message in enumerate(messages):
+        if message['role'] != 'assistant':
+            continue
+        opened = render(messages[:index], add_generation_prompt=True)
+        closed = render(messages[:index + 1])
+        output = closed[len(opened):]
+        turns.append(dict(input=opened[done:], output=output.rstrip('\n'), output_with_loss=True, need_eos_token=False,
+                          sep=output[len(output.rstrip('\n')):]))
+        done = len(closed)
+    return dict(conversation=turns)
+
+
+def count_tokens(conversations: Sequence[Mapping], tokenizer, max_length: int) -> tuple[int, int]:
+    """Tokens that XTuner will train on after cutting each conversation to `max_length`, and how many conversations it cuts."""
+    texts = [''.join(turn['input'] + turn['output'] + turn['sep'] for turn in to_conversation(example)['conversation'])
+             for example in conversations]
+    lengths = [len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)['input_ids']]
+    return sum(min(length, max_length) for length in lengths), sum(length > max_length for length in lengths)

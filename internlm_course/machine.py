@@ -1,0 +1,14 @@
+"""What this computer can do: the number format that its CPU computes fast in."""
+from functools import cache
+
+
+@cache
+def has_fast_bf16() -> bool:
+    """Whether the CPU multiplies bf16 matrices in hardware; on AVX2 alone oneDNN declines and bf16 is over 100 times slower than fp32."""
+    import torch
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def cpu_dtype() -> str:
+    """'bfloat16' where the CPU has it in hardware, else 'float32': what training, serving and evaluation compute in on a CPU."""
+    return 'bfloat16' if has_fast_bf16() else 'float32'

@@ -1,0 +1,68 @@
+"""From token files to the rows of a phase: documents drawn by domain and packed whole into rows, the same for a seed on every machine."""
+from collections.abc import Mapping
+
+import numpy as np
+
+OPEN_ROWS = 64  # rows kept open for packing: at 64 under 3% of the positions stay empty; more rows mix no better and pack no tighter
+EMPTY = -1  # a position of a row that holds no token
+
+
+def draw(documents: Mapping[str, list[np.ndarray]], mixture: Mapping[str, float], tokens: int, seed: int):
+    """Yields documents until `tokens` are drawn; each domain is shuffled, and shuffled again when it is used up.
+
+    Of two domains with equal shares the same number of *tokens* is drawn: the next document comes from the domain furthest behind.
+    """
+    rng = np.random.default_rng(seed)
+    shares = {name: share for name, share in mixture.items() if share > 0 and documents.get(name)}
+    total = sum(shares.values())
+    drawn = dict.fromkeys(shares, 0)
+    orders: dict[str, list[int]] = {name: [] for name in shares}
+    while (so_far := sum(drawn.values())) < tokens:
+        # A little randomness in the choice keeps the domains from following each other in a fixed rotation.
+        behind = [shares[name] / total * (so_far + 2048) - drawn[name] for name in shares]
+        weights = np.clip(behind, 1e-9, None)
+        name = list(shares)[rng.choice(len(shares), p=weights / weights.sum())]
+        if not orders[name]:
+            orders[name] = rng.permutation(len(documents[name])).tolist()
+        document = documents[name][orders[name].pop()]
+        drawn[name] += len(document)
+        yield document
+
+
+def pack(documents, count: int, length: int) -> np.ndarray:
+    """Packs documents into `count` rows of `length` + 1 tokens (inputs and, shifted by one, labels).
+
+    A document is placed whole in the fullest open row that still has room (best fit); one longer than a row is cut.
+    Returns: int32 [count, length + 1], EMPTY where a row is not full.
+    """
+    rows, open_rows, width = [], [], length + 1
+    for document in documents:
+        for start in range(0, len(document), width):
+            piece = document[start:start + width]
+            fitting = [row for row in open_rows if row[1] + len(piece) <= width]
+            if fitting:
+                row = max(fitting, key=lambda row: row[1])
+            else:
+                if len(open_rows) == OPEN_ROWS:
+                    fullest = max(range(OPEN_ROWS), key=lambda i: open_rows[i][1])
+                    rows.append(open_rows.pop(fullest)[0])
+                row = [[], 0]
+                open_rows.append(row)
+            row[0].append(piece)
+            row[1] += len(piece)
+        if len(rows) >= count:
+            break
+    rows += [row[0] for row in sorted(open_rows, key=lambda row: -row[1])]
+    out = np.full((count, width), EMPTY, np.int32)
+    for target, pieces in zip(out, rows):
+        flat = np.concatenate(pieces)
+        target[:len(flat)] = flat
+    return out
+
+
+def rows_of(documents: Mapping[str, list[np.ndarray]], phase, seed: int) -> np.ndarray:
+    """All rows of a phase in training order, int32 [steps * accumulation * micro_batch, sequence_length + 1]."""
+    count = phase.steps * phase.accumulation * phase.micro_batch
+    stream = draw(documents, phase.mixture, int(phase.tokens * 1.05) + OPEN_ROWS * phase.sequence_length, seed)
+    rows = pack(stream, count, phase.sequence_length)
+    return rows[np.random.default_rng(seed + 1).permutation(count)]

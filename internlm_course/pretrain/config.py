@@ -1,0 +1,91 @@
+"""The pre-training run as a TOML file, InternLM-Train's property in small: to train another model on other data, change only the file."""
+import dataclasses
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from internlm_course.errors import CourseError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIGS = Path(__file__).parent / 'configs'
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW with gradient clipping (report, section 3.2.2)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of pre-training (report, section 3.3): a context length, a RoPE base, a mixture and a learning rate of its own."""
+    name: str
+    steps: int
+    sequence_length: int
+    """Tokens in a row of a batch."""
+    micro_batch: int
+    """Rows in one forward pass."""
+    accumulation: int
+    """Micro-batches in one optimiser step."""
+    learning_rate: float
+    """Peak; cosine down to `floor` of it."""
+    rope_theta: float
+    mixture: Mapping[str, float]
+    """Share of the tokens drawn from each domain of the corpus."""
+    warmup: int = 50
+    """Steps of linear warm-up."""
+    floor: float = 0.1
+
+    @property
+    def tokens(self) -> int:
+        """Tokens seen in this phase."""
+        return self.steps * self.accumulation * self.micro_batch * self.sequence_length
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The whole run: the model's shape (InternLM2's config fields), the optimiser, the phases in order."""
+    model: Mapping[str, object]
+    phases: tuple[Phase, ...]
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    seed: int = 0
+    checkpoint_seconds: float = 20.0
+    """Wall clock between two resumable checkpoints; it changes no weight."""
+
+    def phase(self, name: str) -> Phase:
+        """The phase of that name.
+
+        Raises:
+            CourseError: there is none.
+        """
+        for phase in self.phases:
+            if phase.name == name:
+                return phase
+        raise CourseError(f'This pre-training config has no phase "{name}".', f'Its phases are {", ".join(p.name for p in self.phases)}.')
+
+
+def read_config(path: Path) -> PretrainConfig:
+    """Reads a TOML config; the shipped ones are in `CONFIGS`, one for each scale.
+
+    Raises:
+        CourseError: no such file, not TOML, an unknown or missing key.
+    """
+    try:
+        raw = tomllib.loads(path.read_text('utf-8'))
+        phases = tuple(Phase(**phase) for phase in raw.pop('phase'))
+        optimizer = raw.pop('optimizer', {})
+        if 'betas' in optimizer:
+            optimizer['betas'] = tuple(optimizer['betas'])
+        return PretrainConfig(phases=phases, optimizer=Optimizer(**optimizer), **raw)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        known = ', '.join(f.name for f in dataclasses.fields(Phase))
+        raise CourseError(f'The pre-training config {path} cannot be read: {error}.', f'Start from one in {CONFIGS}; a [[phase]] has {known}.') from error

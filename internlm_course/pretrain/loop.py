@@ -1,0 +1,154 @@
+"""The pre-training loop: one phase of next-token prediction on packed rows, in plain PyTorch, resumable to the bit.
+
+Every batch is a function of the seed and the step, so a run killed at any moment goes on from its last checkpoint exactly as if nothing had happened.
+"""
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from internlm_course.errors import CourseError
+from internlm_course.machine import has_fast_bf16
+from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
+from internlm_course.pretrain.batches import EMPTY, rows_of
+from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
+
+LOG_EVERY = 20  # steps
+
+
+def learning_rate(step: int, phase: Phase) -> float:
+    """Linear warm-up, then cosine from the peak to `floor` of it at the last step."""
+    if step < phase.warmup:
+        return phase.learning_rate * (step + 1) / phase.warmup
+    progress = (step - phase.warmup) / max(1, phase.steps - phase.warmup)
+    return phase.learning_rate * (phase.floor + (1 - phase.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def optimizer_of(model: torch.nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+    """AdamW; matrices decay, norms do not."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    groups = [dict(params=matrices, weight_decay=settings.weight_decay), dict(params=vectors, weight_decay=0.0)]
+    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
+
+
+def autocast(device: torch.device):
+    """bf16 where the hardware has it; fp32 elsewhere, because on a CPU without bf16 instructions it would be many times slower."""
+    if device.type == 'cuda' or has_fast_bf16():
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def loss_of(model: InternLM2ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats over the real tokens of `rows`, int64 [batch, length + 1]."""
+    logits = model(input_ids=rows[:, :-1].clamp(min=0), use_cache=False).logits
+    return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=EMPTY)
+
+
+def bits_per_byte(model: InternLM2ForCausalLM, documents: list[np.ndarray], n_bytes: list[int], length: int) -> float:
+    """Validation loss that no tokenizer can flatter: total bits of the documents over their bytes as text.
+
+    Documents longer than `length` tokens are read in windows of that length, each from a fresh start.
+    """
+    device, nats = next(model.parameters()).device, 0.0
+    windows = sorted((d[i:i + length + 1] for d in documents for i in range(0, len(d) - 1, length)), key=len)
+    model.eval()
+    with torch.no_grad(), autocast(device):
+        for start in range(0, len(windows), 16):
+            batch = windows[start:start + 16]
+            rows = np.full((len(batch), max(map(len, batch))), EMPTY, np.int64)
+            for row, window in zip(rows, batch):
+                row[:len(window)] = window
+            rows = torch.from_numpy(rows).to(device)
+            nats += loss_of(model, rows).item() * (rows[:, 1:] != EMPTY).sum().item()
+    model.train()
+    return nats / math.log(2) / max(1, sum(n_bytes))
+
+
+def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path | None) -> InternLM2ForCausalLM:
+    """The model at the first step: random from the seed, or `start` with this phase's context and RoPE base."""
+    if start is None:
+        torch.manual_seed(config.seed)
+        shape = InternLM2Config(**config.model, vocab_size=len(tokenizer), rope_theta=phase.rope_theta,
+                                max_position_embeddings=phase.sequence_length)
+        return InternLM2ForCausalLM(shape)
+    return load_model(start, dtype=torch.float32, rope_theta=phase.rope_theta, max_position_embeddings=phase.sequence_length)
+
+
+def save_state(path: Path, **state) -> None:
+    """Writes a resumable state whole: to a neighbour first, then renamed over the old one."""
+    partial = path.with_suffix('.partial')
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.ndarray]], validation: dict[str, tuple[list, list]],
+             tokenizer: Path, out: Path, start: Path | None = None, device: str | None = None,
+             on_step: Callable[[dict], None] = lambda record: None) -> dict:
+    """Trains one phase and writes the checkpoint into `out`; resumes from `out/state.pt` if an earlier run left one there.
+
+    Args:
+        documents: token arrays of each domain; validation: for each domain the token arrays and their bytes as text.
+        start: the checkpoint of the phase before, or None for random weights.
+        on_step: called with {step, steps, tokens, loss, learning_rate, tokens_per_second} every `LOG_EVERY` steps.
+
+    Returns:
+        metrics: `curve` [[tokens, loss], …], `bits_per_byte` of each domain, tokens, seconds, tokens_per_second.
+
+    Raises:
+        CourseError: the loss is not a number any more.
+    """
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    tokens = load_tokenizer(tokenizer)
+    model = initial_model(config, phase, tokens, start).to(device).train()
+    optimizer = optimizer_of(model, config.optimizer)
+    first, curve, seconds, state = 0, [], 0.0, out / 'state.pt'
+    if state.exists():
+        saved = torch.load(state, map_location=device, weights_only=True)
+        model.load_state_dict(saved['model'])
+        optimizer.load_state_dict(saved['optimizer'])
+        first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
+    rows = torch.from_numpy(rows_of(documents, phase, config.seed))
+    per_step, began, saved_at, losses = phase.micro_batch * phase.accumulation, time.monotonic(), time.monotonic(), []
+    for step in range(first, phase.steps):
+        for group in optimizer.param_groups:
+            group['lr'] = learning_rate(step, phase)
+        loss = 0.0
+        for micro in rows[step * per_step:(step + 1) * per_step].split(phase.micro_batch):
+            with autocast(device):
+                part = loss_of(model, micro.long().to(device)) / phase.accumulation
+            part.backward()
+            loss += part.detach()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss)
+        if (step + 1) % LOG_EVERY == 0 or step + 1 == phase.steps:
+            mean, losses = torch.stack(losses).mean().item(), []
+            if not math.isfinite(mean):
+                raise CourseError(f'The loss of phase "{phase.name}" is {mean} at step {step + 1}.', 'Lower its learning_rate or lengthen its warmup.')
+            now = (step + 1) * per_step * phase.sequence_length
+            curve.append([now, round(mean, 4)])
+            rate = (step + 1 - first) * per_step * phase.sequence_length / (time.monotonic() - began)
+            on_step(dict(step=step + 1, steps=phase.steps, tokens=now, loss=mean, learning_rate=learning_rate(step, phase), tokens_per_second=rate))
+            # Checkpoints stand only at logged steps: the mean of an interval is never cut in two by a kill.
+            if time.monotonic() - saved_at > config.checkpoint_seconds and step + 1 < phase.steps:
+                saved_at = time.monotonic()
+                save_state(state, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step + 1, curve=curve,
+                           seconds=seconds + saved_at - began)
+    seconds += time.monotonic() - began
+    save_checkpoint(model, tokens, out)
+    scores = {name: round(bits_per_byte(model, *held, phase.sequence_length), 4) for name, held in validation.items()}
+    metrics = dict(phase=phase.name, tokens=phase.tokens, steps=phase.steps, seconds=round(seconds, 1), tokens_per_second=round(phase.tokens / seconds),
+                   parameters=sum(p.numel() for p in model.parameters()), precision='bfloat16' if device.type == 'cuda' or has_fast_bf16() else 'float32',
+                   bits_per_byte=scores, curve=curve)
+    (out / 'metrics.json').write_text(json.dumps(metrics, indent=1) + '\n', 'utf-8')
+    state.unlink(missing_ok=True)
+    return metrics

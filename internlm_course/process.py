@@ -1,0 +1,71 @@
+"""Tools in processes of their own: XTuner, LMDeploy, OpenCompass import for 10 to 20 s and hold a gigabyte, so none lives in the caller."""
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from internlm_course.errors import CourseError
+
+TELLING = re.compile(r'error|exception|killed|no space|cannot|refused|not found|denied|out of memory', re.I)
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when its parent dies (Linux), so that `kill -9` of the course leaves no orphan."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def tool_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a tool's process: offline, quiet, with its caches under `home` instead of the user's own folder."""
+    env = dict(os.environ, HF_HOME=str(home), HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', HF_DATASETS_OFFLINE='1',
+               TOKENIZERS_PARALLELISM='false', PYTHONUNBUFFERED='1', HF_HUB_DISABLE_TELEMETRY='1')
+    # A folder holding a file such as `awq.py` on the path would shadow packages: tools see the installed course only.
+    env['PYTHONPATH'] = str(Path(__file__).resolve().parent.parent)
+    env.update(extra or {})
+    return env
+
+
+def telling_lines(log: Path, count: int = 3) -> str:
+    """The last lines of a log that say what went wrong, for an error message."""
+    lines = [line.strip() for line in log.read_text('utf-8', 'replace').splitlines() if line.strip()] if log.exists() else []
+    telling = [line for line in lines if TELLING.search(line)] or lines
+    return ' | '.join(line[:200] for line in telling[-count:])
+
+
+def start_tool(module: str, arguments: Sequence[str], log: Path, home: Path,
+               extra: Mapping[str, str] | None = None) -> subprocess.Popen:
+    """Starts `python -m module arguments` with stdout and stderr in `log`, in its own session; the module calls `die_with_parent`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, 'ab') as stream:
+        return subprocess.Popen([sys.executable, '-m', module, *arguments], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                                env=tool_environment(home, extra), cwd=log.parent, start_new_session=True)
+
+
+def run_tool(module: str, arguments: Sequence[str], log: Path, home: Path, extra: Mapping[str, str] | None = None) -> None:
+    """Runs a tool to its end.
+
+    Raises:
+        CourseError: the tool left with another code than 0; the message shows the log's telling lines.
+    """
+    process = start_tool(module, arguments, log, home, extra)
+    try:
+        code = process.wait()
+    except BaseException:
+        stop_tool(process)
+        raise
+    if code:
+        raise CourseError(f'{module} stopped with code {code}: {telling_lines(log)}', f'The whole log is in {log}.')
+
+
+def stop_tool(process: subprocess.Popen, grace: float = 5.0) -> None:
+    """Ends a tool and everything that it started: SIGTERM to its session, then SIGKILL."""
+    for sign, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        try:
+            os.killpg(process.pid, sign)
+            process.wait(wait)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue

@@ -1,0 +1,59 @@
+"""The whole chain with every real tool at scale smoke: it ends in a report card, offline, and kill -9 changes not one bit of it."""
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from kills import run_killed, weights
+
+from internlm_course.course import Course
+
+pytestmark = pytest.mark.chain
+STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'sft', 'int4', 'scores', 'agent']
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+    root = tmp_path_factory.mktemp('undisturbed')
+    run_killed('smoke', root, kills=0, span=0)
+    return root
+
+
+def test_report_card(undisturbed):
+    card = json.loads((undisturbed / 'smoke' / 'report.json').read_text('utf-8'))
+    assert sorted(stage['name'] for stage in card['stages']) == sorted(STAGES)
+    assert not any(stage['cached'] for stage in card['stages'])
+    for name in ('base', 'long', 'sft', 'int4'):
+        scores = card['models'][name]['scores']
+        assert list(scores) == ['knowledge', 'language', 'reasoning', 'code', 'long', 'tools']
+        for score in scores.values():
+            assert 0 <= score['low'] <= score['score'] <= score['high'] <= 1 and score['n'] >= 8
+    assert card['models']['int4']['linear_bytes'] <= 0.30 * card['stages'][STAGES.index('int4')]['metrics'].get(
+        'linear_bytes_before', card['models']['int4']['linear_bytes'] / 0.30)
+    assert 0 < card['peak_memory_bytes'] < 4 * 2**30
+    html = (undisturbed / 'smoke' / 'report.html').read_text('utf-8')
+    assert '<svg' in html and 'http://' not in html.replace('http://www.w3.org', '') and '<script src' not in html
+
+
+def test_again_fetches_everything(undisturbed):
+    began = time.monotonic()
+    course = Course.open('smoke', undisturbed)
+    card = course.card()
+    assert all(stage['cached'] for stage in card['stages'])
+    assert time.monotonic() - began < 60
+
+
+def test_killed_run_ends_bit_identical(undisturbed, tmp_path):
+    """Five kills at random moments, without a network where the system lets us cut it: the same weights to the bit."""
+    lived = run_killed('smoke', tmp_path / 'killed', kills=5, span=60)
+    assert len(lived) == 5
+    assert weights(tmp_path / 'killed') == weights(undisturbed)
+    shutil.rmtree(tmp_path / 'killed')
+
+
+def test_no_process_is_left(undisturbed):
+    """After the runs above, whose tools were killed with their parents, none is still alive."""
+    listed = subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True, check=True).stdout
+    assert str(undisturbed) not in listed.replace(f'{sys.executable} -m pytest', '')

@@ -1,0 +1,48 @@
+"""The command line and the dial: bad input ends in one sentence with a remedy, and importing the course is instant."""
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from internlm_course import cli
+from internlm_course.errors import CourseError
+from internlm_course.scale import SCALES, open_scale
+
+
+def test_unknown_scale(capsys, tmp_path):
+    assert cli.main(['run', '--scale', 'huge', '--root', str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err.count('\n') == 1
+    assert '"huge"' in err and 'tiny' in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='this computer has a GPU')
+@pytest.mark.parametrize('name', ['1_8b', '7b', '20b'])
+def test_gpu_scale_without_gpu(name, capsys, tmp_path):
+    assert cli.main(['run', '--scale', name, '--root', str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.count('\n') == 1 and 'GPU' in err and '--scale tiny' in err
+
+
+def test_unknown_model(capsys, tmp_path):
+    assert cli.main(['serve', '--model', 'gpt', '--root', str(tmp_path)]) == 2
+    assert 'base, long, sft or int4' in capsys.readouterr().err.replace('base, long, sft, int4', 'base, long, sft or int4')
+
+
+def test_cpu_scales_open():
+    for name, scale in SCALES.items():
+        if not scale.gpu_memory_gib:
+            assert open_scale(name) is scale
+    with pytest.raises(CourseError):
+        open_scale('')
+
+
+HEAVY = ('torch', 'transformers', 'numpy', 'datatrove', 'xtuner', 'lmdeploy', 'opencompass', 'lagent', 'matplotlib')
+
+
+def test_import_is_light():
+    """`import internlm_course` must take under 0.3 s, which nothing heavy allows; the time itself is measured in the benchmarks."""
+    script = f'import sys, internlm_course, internlm_course.course, internlm_course.cli; print([m for m in {HEAVY!r} if m in sys.modules])'
+    assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True).stdout == '[]\n'

@@ -1,0 +1,301 @@
+"""InternLM2 against two oracles: upstream's own modelling code (the copy in the xtuner package) and transformers' LLaMA."""
+import importlib.util
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from internlm_course.errors import CourseError
+from internlm_course.model import (
+    CONFIGS,
+    InternLM2Config,
+    InternLM2ForCausalLM,
+    InternLM2ForRewardModel,
+    from_llama,
+    load_model,
+    parameter_count,
+    save_checkpoint,
+    to_llama,
+)
+from internlm_course.process import tool_environment
+
+LENGTH, TRAINED = 24, 32
+SCALINGS = (None, {'type': 'linear', 'factor': 2.0}, {'type': 'dynamic', 'factor': 2.0})
+TOLERANCE = 1e-5
+
+
+def small(groups: int = 2, scaling: dict | None = None, seed: int = 0, kind=InternLM2ForCausalLM, **fields):
+    """A random model with `groups` query heads per KV head, norms and biases included, so that no weight is at a neutral value."""
+    torch.manual_seed(seed)
+    config = InternLM2Config(**{
+        'vocab_size': 97, 'hidden_size': 2 * groups * 16, 'intermediate_size': 72, 'num_hidden_layers': 2,
+        'num_attention_heads': 2 * groups, 'num_key_value_heads': 2, 'max_position_embeddings': TRAINED, 'rope_theta': 10000.0,
+        'rope_scaling': scaling, 'initializer_range': 0.15, **fields})
+    model = kind(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if 'norm' in name or 'bias' in name:
+                weight.normal_(1.0 if 'norm' in name else 0.0, 0.3)
+    return model
+
+
+def tokens(rows: int = 2, length: int = LENGTH, seed: int = 1) -> torch.Tensor:
+    return torch.randint(3, 97, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope='module')
+def upstream() -> ModuleType:
+    """xtuner/_lite/modelings/internlm2, loaded as a package of its own: importing xtuner takes 18 s and gigabytes."""
+    root = Path(importlib.util.find_spec('xtuner').origin).parent / '_lite/modelings/internlm2'
+    package = ModuleType('upstream_internlm2')
+    package.__path__ = [str(root)]
+    sys.modules['upstream_internlm2'] = package
+    return importlib.import_module('upstream_internlm2.modeling_internlm2')
+
+
+@pytest.mark.parametrize(('groups', 'scaling', 'bias', 'length'), [
+    *((groups, scaling, False, LENGTH) for groups, scaling in itertools.product((1, 2, 4, 6), SCALINGS)),
+    *((groups, scaling, True, 3 * TRAINED) for groups, scaling in itertools.product((1, 2, 4, 6), SCALINGS))])
+@torch.no_grad()
+def test_logits_equal_upstreams_and_llamas(upstream, groups, scaling, bias, length):
+    """fp32 logits to 1e-5, within the trained length and at three times it, where dynamic scaling changes the base."""
+    model = small(groups, scaling, seed=groups, bias=bias)
+    config = upstream.InternLM2Config(**{**model.config.to_dict(), 'attn_implementation': 'eager', 'pretraining_tp': 1})
+    config._attn_implementation = 'eager'
+    theirs = upstream.InternLM2ForCausalLM(config).eval()
+    theirs.load_state_dict(model.state_dict())
+    ids = tokens(length=length)
+    logits = model(ids).logits
+    assert logits.std() > 0.3
+    assert (logits - theirs(ids, use_cache=False).logits).abs().max() <= TOLERANCE
+    assert (logits - to_llama(model)(ids).logits).abs().max() <= TOLERANCE
+    mask = torch.ones_like(ids)
+    mask[0, :5] = 0
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    ours, llamas = (one(ids, attention_mask=mask, position_ids=positions).logits[mask.bool()] for one in (model, to_llama(model)))
+    assert (ours - llamas).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize('groups', [1, 2, 4, 6])
+@torch.no_grad()
+def test_eager_equals_sdpa(groups):
+    model, ids = small(groups), tokens()
+    mask = torch.ones_like(ids)
+    mask[1, :7] = 0
+    results = {}
+    for name in ('eager', 'sdpa'):
+        model.set_attn_implementation(name)
+        assert model.config._attn_implementation == name
+        results[name] = torch.cat((model(ids).logits, model(ids, attention_mask=mask).logits * mask[..., None]))
+    assert (results['eager'] - results['sdpa']).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize('scaling', SCALINGS)
+@pytest.mark.parametrize('attention', ['eager', 'sdpa'])
+@torch.no_grad()
+def test_cached_generation_equals_uncached(scaling, attention):
+    """Greedy tokens from a left-padded batch, with and without the cache, and each row alone; up to the trained length."""
+    model = small(4, scaling)
+    model.set_attn_implementation(attention)
+    ids, mask = tokens(rows=3, length=12), torch.ones(3, 12, dtype=torch.long)
+    for row, padding in enumerate((0, 3, 7)):
+        ids[row, :padding], mask[row, :padding] = 2, 0
+    settings = {'max_new_tokens': TRAINED - 12, 'do_sample': False, 'eos_token_id': None, 'pad_token_id': 2}
+    cached = model.generate(ids, attention_mask=mask, use_cache=True, **settings)
+    assert torch.equal(cached, model.generate(ids, attention_mask=mask, use_cache=False, **settings))
+    for row, padding in enumerate((0, 3, 7)):
+        alone = model.generate(ids[row:row + 1, padding:], attention_mask=mask[row:row + 1, padding:], **settings)
+        assert torch.equal(alone[0], cached[row, padding:])
+
+
+@torch.no_grad()
+def test_logits_token_by_token_equal_a_single_pass():
+    model, ids, cache = small(6), tokens(), DynamicCache()
+    steps = [model(ids[:, start:start + 4], past_key_values=cache, use_cache=True).logits for start in range(0, LENGTH, 4)]
+    assert (torch.cat(steps, 1) - model(ids).logits).abs().max() <= TOLERANCE
+
+
+@torch.no_grad()
+def test_dynamic_scaling_beyond_the_trained_length():
+    """The base follows the sequence at hand: a long one leaves no trace in the next. Cached keys keep the base of when they were written,
+    so a step beyond the trained length equals an uncached pass only in its own position's angle, as in upstream's code."""
+    model, short, long = small(scaling=SCALINGS[2]), tokens(), tokens(length=2 * TRAINED)
+    before = model(short).logits
+    plain = small(scaling=None)
+    assert torch.equal(before, plain(short).logits)
+    whole = model(long).logits
+    assert (whole - plain(long).logits).abs().max() > 1e-2
+    assert torch.equal(model(short).logits, before)
+    cache = DynamicCache()
+    first = model(long[:, :-1], past_key_values=cache, use_cache=True).logits
+    last = model(long[:, -1:], past_key_values=cache, use_cache=True).logits
+    assert 1e-6 < (last - whole[:, -1:]).abs().max() < (first[:, -1:] - whole[:, -1:]).abs().max()
+
+
+@torch.no_grad()
+def test_packed_sequences_do_not_see_each_other():
+    """XTuner packs: positions that start again mark a new sequence."""
+    model, ids = small(), tokens(rows=1)
+    positions = torch.cat((torch.arange(10), torch.arange(LENGTH - 10)))[None]
+    for name in ('eager', 'sdpa'):
+        model.set_attn_implementation(name)
+        packed = model(ids, position_ids=positions, use_cache=False).logits
+        apart = torch.cat((model(ids[:, :10]).logits, model(ids[:, 10:]).logits), 1)
+        assert (packed - apart).abs().max() <= TOLERANCE
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    model, ids = small().train(), tokens()
+    model(ids, labels=ids).loss.backward()
+    wanted = [weight.grad.clone() for weight in model.parameters()]
+    for reentrant in (False, True):
+        model.zero_grad()
+        model.gradient_checkpointing_enable({'use_reentrant': reentrant})
+        model.enable_input_require_grads()
+        model(ids, labels=ids).loss.backward()
+        assert all(torch.equal(one, weight.grad) for one, weight in zip(wanted, model.parameters(), strict=True))
+
+
+def test_loss_is_the_mean_over_unmasked_next_tokens():
+    model, ids = small(), tokens()
+    labels = ids.masked_fill(torch.arange(LENGTH) < 9, -100)
+    output = model(ids, labels=labels)
+    wanted = torch.nn.functional.cross_entropy(output.logits[:, 8:-1].flatten(0, 1), ids[:, 9:].flatten())
+    torch.testing.assert_close(output.loss, wanted)
+    assert torch.equal(model(ids, logits_to_keep=3).logits, output.logits[:, -3:])
+
+
+@pytest.mark.parametrize('groups', [1, 2, 4, 6])
+def test_llama_conversion_round_trip_is_bit_exact(groups):
+    model = small(groups, SCALINGS[2], bias=True).bfloat16()
+    back = from_llama(to_llama(model))
+    assert back.config.rope_scaling == model.config.rope_scaling and back.dtype == torch.bfloat16
+    state = back.state_dict()
+    assert state.keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(('scale', 'wanted'), [('1_8b', 1_889_110_016), ('7b', 7_737_708_544), ('20b', 19_861_149_696)])
+def test_parameter_counts_of_the_released_models(scale, wanted):
+    config = InternLM2Config(**CONFIGS[scale])
+    with torch.device('meta'):
+        model = InternLM2ForCausalLM(config)
+    assert sum(weight.numel() for weight in model.parameters()) == parameter_count(config) == wanted
+
+
+def test_parameter_count_knows_biases():
+    model = small(4, bias=True)
+    assert parameter_count(model.config) == sum(weight.numel() for weight in model.parameters())
+
+
+@pytest.mark.parametrize('scaling', [{'type': 'yarn', 'factor': 2}, {'type': 'linear'}, {'type': 'linear', 'factor': 0.5}, 'dynamic',
+                                     {'type': 'linear', 'rope_type': 'dynamic', 'factor': 2}])
+def test_wrong_rope_scaling_is_refused(scaling):
+    with pytest.raises(ValueError, match='rope_scaling'):
+        InternLM2Config(rope_scaling=scaling)
+
+
+def test_rope_type_is_read_as_type():
+    assert InternLM2Config(rope_scaling={'rope_type': 'dynamic', 'factor': 2}).rope_scaling == {'type': 'dynamic', 'factor': 2.0}
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('checkpoint') / 'tiny'
+    save_checkpoint(small(scaling=SCALINGS[2]), None, folder)
+    return folder
+
+
+@torch.no_grad()
+def test_checkpoint_round_trip(checkpoint):
+    model = small(scaling=SCALINGS[2])
+    loaded = load_model(checkpoint)
+    assert loaded.dtype == torch.bfloat16 and loaded.config._attn_implementation == 'sdpa'
+    assert load_model(checkpoint, attn='eager').config._attn_implementation == 'eager'
+    wide = load_model(checkpoint, dtype='float32')
+    assert all(torch.equal(tensor.bfloat16(), loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(wide(tokens()).logits, model.bfloat16().float()(tokens()).logits)
+
+
+def test_another_process_loads_the_checkpoint_with_its_own_code(checkpoint, tmp_path):
+    """As XTuner, OpenCompass and LMDeploy do: AutoModelForCausalLM, remote code, no internlm_course; then it saves again with its code."""
+    script = '''
+import sys, torch
+sys.modules['internlm_course'] = None
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True, dtype='float32').eval()
+ids = torch.arange(3, 23)[None]
+print(model(ids).logits.double().sum().item(), model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None)[0].tolist())
+model.save_pretrained(sys.argv[2])
+'''
+    again = tmp_path / 'again'
+    done = subprocess.run([sys.executable, '-c', script, checkpoint, again], env=tool_environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    total, generated = done.stdout.strip().split(' ', 1)
+    model, ids = load_model(checkpoint, dtype='float32'), torch.arange(3, 23)[None]
+    assert float(total) == pytest.approx(model(ids).logits.double().sum().item(), abs=1e-3)
+    assert json.loads(generated) == model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None)[0].tolist()
+    assert (again / 'modeling_internlm2.py').exists() and load_model(again).dtype == torch.float32
+
+
+def test_an_official_configuration_loads_without_its_code(checkpoint, tmp_path):
+    """The hub's config.json names remote code and asks for 'eager'; neither is followed."""
+    folder = tmp_path / 'official'
+    folder.mkdir()
+    (folder / 'model.safetensors').write_bytes((checkpoint / 'model.safetensors').read_bytes())
+    config = json.loads((checkpoint / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps({**config, 'attn_implementation': 'eager', 'pretraining_tp': 1}))
+    (folder / 'modeling_internlm2.py').write_text('raise SystemExit("remote code ran")')
+    model = load_model(folder, dtype='float32')
+    assert type(model) is InternLM2ForCausalLM and model.config._attn_implementation == 'sdpa'
+
+
+@pytest.mark.parametrize('harm', ['no folder', 'no config', 'broken config', 'other model', 'no weights', 'cut weights', 'lost weight'])
+def test_a_broken_checkpoint_ends_in_one_clear_error(checkpoint, tmp_path, harm):
+    folder = tmp_path / 'broken'
+    folder.mkdir()
+    for path in checkpoint.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    config, weights = folder / 'config.json', folder / 'model.safetensors'
+    if harm == 'no folder':
+        folder = tmp_path / 'nowhere'
+    elif harm == 'no config':
+        config.unlink()
+    elif harm == 'broken config':
+        config.write_text('{"model_type": ')
+    elif harm == 'other model':
+        config.write_text('{"model_type": "llama"}')
+    elif harm == 'no weights':
+        weights.unlink()
+    elif harm == 'cut weights':
+        weights.write_bytes(weights.read_bytes()[:-100])
+    else:
+        config.write_text(config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
+    with pytest.raises(CourseError) as caught:
+        load_model(folder)
+    assert '\n' not in str(caught.value) and caught.value.remedy
+
+
+@torch.no_grad()
+def test_reward_is_read_at_the_last_marked_token(tmp_path):
+    model, ids = small(kind=InternLM2ForRewardModel, reward_token_id=5), tokens()
+    mask = (torch.arange(LENGTH) < torch.tensor([[LENGTH], [9]])).long()
+    rewards = model(ids, attention_mask=mask).logits
+    assert rewards.shape == (2, 1) and model.reward_token_id == 5
+    alone = torch.stack([model(ids[0:1]).logits[0], model(ids[1:2, :9]).logits[0]])
+    assert (rewards - alone).abs().max() <= TOLERANCE
+    save_checkpoint(model, None, tmp_path / 'reward')
+    again = load_model(tmp_path / 'reward', dtype='float32', reward=True)
+    assert torch.equal(again.v_head.weight, model.v_head.weight.bfloat16().float())
+    assert 'InternLM2ForRewardModel' in json.loads((tmp_path / 'reward/config.json').read_text())['auto_map']['AutoModel']
+
+
+def test_importing_the_package_imports_no_heavy_library():
+    script = 'import sys, internlm_course.model; assert not {"torch", "transformers"} & set(sys.modules)'
+    subprocess.run([sys.executable, '-c', script], check=True, env=tool_environment(Path('.')))

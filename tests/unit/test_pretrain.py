@@ -1,0 +1,145 @@
+"""Pre-training: packing loses nothing, the loop resumes to the bit, and bits per byte is what the definition says."""
+import dataclasses
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from internlm_course.errors import CourseError
+from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, train_tokenizer
+from internlm_course.pretrain import loop
+from internlm_course.pretrain.batches import EMPTY, draw, pack, rows_of
+from internlm_course.pretrain.config import CONFIGS, Optimizer, Phase, PretrainConfig, read_config
+
+PHASE = Phase('short', steps=60, sequence_length=32, micro_batch=2, accumulation=2, learning_rate=1e-2, rope_theta=1e4, warmup=5,
+              mixture=dict(a=0.5, b=0.5))
+CONFIG = PretrainConfig(model=dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                                   attn_implementation='eager'), phases=(PHASE,), checkpoint_seconds=0.0)
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=60), st.integers(8, 40))
+@settings(max_examples=60, deadline=None)
+def test_packing_keeps_every_token_once(lengths, length):
+    """With room for all, the tokens of the rows are the tokens of the documents, and a document that fits is never cut."""
+    starts = np.cumsum([0, *lengths])
+    documents = [np.arange(a, b, dtype=np.int32) for a, b in zip(starts, starts[1:])]
+    rows = pack(documents, len(documents) * (90 // length + 1), length)
+    assert sorted(rows[rows != EMPTY].tolist()) == list(range(starts[-1]))
+    places = {int(token): (i, j) for i, row in enumerate(rows) for j, token in enumerate(row) if token != EMPTY}
+    for document in documents:
+        if len(document) <= length + 1:
+            row, column = places[int(document[0])]
+            assert rows[row, column:column + len(document)].tolist() == document.tolist()
+
+
+def test_draw_follows_the_mixture():
+    rng = np.random.default_rng(0)
+    documents = {name: [np.zeros(rng.integers(5, 100), np.int32) + i for _ in range(50)] for i, name in enumerate('abc')}
+    drawn = np.concatenate(list(draw(documents, dict(a=0.6, b=0.3, c=0.1, absent=0.5), 200_000, seed=1)))
+    assert np.bincount(drawn) / len(drawn) == pytest.approx([0.6, 0.3, 0.1], abs=0.01)
+
+
+def test_learning_rate_warms_up_and_decays():
+    rates = [loop.learning_rate(step, PHASE) for step in range(PHASE.steps)]
+    assert rates[:5] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.01])
+    assert all(a >= b for a, b in zip(rates[5:], rates[6:]))
+    assert rates[-1] == pytest.approx(0.1 * 1e-2, rel=0.05)
+
+
+def test_norms_do_not_decay():
+    model = InternLM2ForCausalLM(InternLM2Config(**CONFIG.model, vocab_size=64))
+    decayed, free = loop.optimizer_of(model, Optimizer()).param_groups
+    assert decayed['weight_decay'] == 0.1 and free['weight_decay'] == 0.0
+    assert len(free['params']) == 2 * CONFIG.model['num_hidden_layers'] + 1 and all(p.dim() == 1 for p in free['params'])
+
+
+@pytest.fixture(scope='module')
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('tokenizer')
+    train_tokenizer(['one two three four five 一二三四五'] * 10, 300, folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def documents():
+    rng = np.random.default_rng(0)
+    return {name: [rng.integers(3, 290, rng.integers(5, 40)).astype(np.uint16) for _ in range(100)] for name in 'ab'}
+
+
+def _train(out, documents, tokenizer, config=CONFIG, stop_at=None, start=None):
+    def on_step(record):
+        if stop_at and record['step'] == stop_at:
+            raise KeyboardInterrupt
+    out.mkdir(exist_ok=True)
+    validation = {'a': (documents['a'][:5], [100] * 5)}
+    return loop.pretrain(config, config.phases[0], documents, validation, tokenizer, out, start, device='cpu', on_step=on_step)
+
+
+def test_resume_is_exact_and_same_seed_gives_same_weights(tmp_path, documents, tokenizer):
+    """Cut at step 40, after the checkpoint of step 20 (a state is saved after its step is reported, so step 40's is not)."""
+    whole = _train(tmp_path / 'whole', documents, tokenizer)
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / 'cut', documents, tokenizer, stop_at=40)
+    assert torch.load(tmp_path / 'cut' / 'state.pt', weights_only=True)['step'] == 20
+    resumed = _train(tmp_path / 'cut', documents, tokenizer)
+    assert resumed['curve'] == whole['curve'] and resumed['bits_per_byte'] == whole['bits_per_byte']
+    a, b = (load_file(tmp_path / name / 'model.safetensors') for name in ('whole', 'cut'))
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    assert not (tmp_path / 'cut' / 'state.pt').exists()
+    other = _train(tmp_path / 'other', documents, tokenizer, dataclasses.replace(CONFIG, seed=1))
+    assert other['curve'] != whole['curve']
+    longer = dataclasses.replace(CONFIG, phases=(dataclasses.replace(PHASE, steps=1, sequence_length=64, rope_theta=1e6, warmup=0),))
+    _train(tmp_path / 'long', documents, tokenizer, longer, start=tmp_path / 'whole')
+    config = InternLM2Config.from_pretrained(tmp_path / 'long')
+    assert (config.rope_theta, config.max_position_embeddings) == (1e6, 64)
+    shutil.rmtree(tmp_path)
+
+
+def test_training_learns(tmp_path, documents, tokenizer):
+    sentence = {'a': [np.array([5, 6, 7, 8, 9, 10, 11, 12], np.uint16)] * 10, 'b': []}
+    curve = _train(tmp_path / 'x', sentence, tokenizer)['curve']
+    assert curve[-1][1] < 0.2 < 2 < curve[0][1]
+
+
+def test_loss_that_is_not_a_number(tmp_path, documents, tokenizer):
+    broken = dataclasses.replace(CONFIG, phases=(dataclasses.replace(PHASE, learning_rate=1e18),))
+    with pytest.raises(CourseError, match='Lower its learning_rate'):
+        _train(tmp_path / 'x', documents, tokenizer, broken)
+
+
+def test_bits_per_byte_of_a_uniform_model():
+    """A model with zero output weights gives each of V tokens 1/V: log2(V) bits for each predicted token, whatever the windows."""
+    model = InternLM2ForCausalLM(InternLM2Config(**CONFIG.model, vocab_size=256))
+    torch.nn.init.zeros_(model.output.weight)
+    documents = [np.arange(n, dtype=np.uint16) for n in (9, 33, 70)]
+    predicted = sum(len(d) - 1 for d in documents)
+    assert loop.bits_per_byte(model, documents, [10, 20, 30], 32) == pytest.approx(math.log2(256) * predicted / 60, rel=1e-5)
+
+
+def test_rows_are_a_function_of_the_seed(documents):
+    a, b, c = (rows_of(documents, PHASE, seed) for seed in (0, 0, 1))
+    assert a.shape == (60 * 4, 33) and (a == b).all() and (a != c).any()
+    assert (a == EMPTY).mean() < 0.1
+
+
+@pytest.mark.parametrize('file', sorted(CONFIGS.glob('*.toml')), ids=lambda file: file.stem)
+def test_shipped_configs(file):
+    config = read_config(file)
+    InternLM2Config(**config.model)
+    assert [phase.name for phase in config.phases][:2] == ['short', 'long']
+    assert config.phases[0].sequence_length < config.phases[1].sequence_length
+    assert all(sum(phase.mixture.values()) == pytest.approx(1.0) for phase in config.phases)
+
+
+@pytest.mark.parametrize('text', ['', 'seed = ', 'seed = 0\n[model]\n[[phase]]\nname = "x"', 'seed = 0\nspeed = 1\n[model]\n'])
+def test_bad_config(tmp_path, text):
+    (tmp_path / 'x.toml').write_text(text)
+    with pytest.raises(CourseError, match='Start from one in'):
+        read_config(tmp_path / 'x.toml')
+    with pytest.raises(CourseError):
+        read_config(tmp_path / 'absent.toml')

@@ -1,0 +1,115 @@
+"""The store: an artifact is whole or absent, is built once, and survives kills, full disks and two runs at once."""
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from internlm_course.errors import CourseError
+from internlm_course.store import Store, code_version
+
+
+def _make(folder: Path) -> dict:
+    (folder / 'weights').write_text('42')
+    return dict(loss=1.5)
+
+
+def test_built_once_then_fetched(tmp_path):
+    store = Store(tmp_path)
+    first = store.build('base', dict(seed=0), _make)
+    second = store.build('base', dict(seed=0), lambda folder: pytest.fail('built twice'))
+    assert (first.cached, second.cached) == (False, True)
+    assert second.metrics == dict(loss=1.5) and second.path == first.path
+    assert (second.path / 'weights').read_text() == '42'
+    assert json.loads((second.path / 'stage.json').read_text())['settings'] == dict(seed=0, code=code_version())
+
+
+def test_key_follows_settings_and_code(tmp_path):
+    store = Store(tmp_path)
+    keys = {store.build(stage, dict(seed=seed), _make, code).key
+            for stage in ('base', 'long') for seed in (0, 1) for code in ((), ('pretrain',), ('data',))}
+    assert len(keys) == 12
+
+
+def test_failed_build_leaves_nothing_readable_and_can_be_repeated(tmp_path):
+    store = Store(tmp_path)
+
+    def fail(folder):
+        (folder / 'weights').write_text('half')
+        raise RuntimeError('power cut')
+
+    with pytest.raises(RuntimeError):
+        store.build('base', {}, fail)
+    seen = []
+    store.build('base', {}, lambda folder: seen.append(list(folder.iterdir())) or {})
+    assert seen == [[]], 'a build that cannot resume starts in an empty folder'
+
+
+def test_resumable_build_finds_what_was_left(tmp_path):
+    store = Store(tmp_path)
+
+    def fail(folder):
+        (folder / 'state').write_text('step 5')
+        raise RuntimeError('power cut')
+
+    with pytest.raises(RuntimeError):
+        store.build('base', {}, fail, resumable=True)
+    assert store.build('base', {}, lambda folder: dict(state=(folder / 'state').read_text()), resumable=True).metrics == dict(state='step 5')
+
+
+def _slow(root: str, log: str) -> None:
+    def make(folder):
+        with open(log, 'a') as stream:
+            stream.write('built\n')
+        time.sleep(0.5)
+        return {}
+    Store(Path(root)).build('base', {}, make)
+
+
+def test_two_runs_at_once_build_once(tmp_path):
+    context = multiprocessing.get_context('spawn')
+    runs = [context.Process(target=_slow, args=(str(tmp_path / 'store'), str(tmp_path / 'log'))) for _ in range(3)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0, 0]
+    assert (tmp_path / 'log').read_text() == 'built\n'
+
+
+def test_kill_frees_the_lock(tmp_path):
+    script = textwrap.dedent('''
+        import sys, time
+        from pathlib import Path
+        from internlm_course.store import Store
+        Store(Path(sys.argv[1])).build('base', {}, lambda folder: (print('in', flush=True), time.sleep(60)))
+    ''')
+    run = subprocess.Popen([sys.executable, '-c', script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert run.stdout.readline() == 'in\n'
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    began = time.monotonic()
+    assert not Store(tmp_path).build('base', {}, _make).cached
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize('code, words', [(errno.ENOSPC, 'is full'), (errno.EROFS, 'cannot be written'), (errno.EACCES, 'cannot be written')])
+def test_disk_errors_are_one_sentence(tmp_path, code, words):
+    def fail(folder):
+        raise OSError(code, os.strerror(code))
+    with pytest.raises(CourseError, match=words) as caught:
+        Store(tmp_path).build('base', {}, fail)
+    assert caught.value.remedy
+
+
+def test_root_that_is_a_file(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(CourseError, match='--root'):
+        Store(tmp_path / 'file' / 'store')
