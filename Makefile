@@ -33,7 +33,7 @@ bench: ready ## the course against its peers, on this machine
 doctor: ready ## what is wrong with this machine, and the remedy
 	$(COURSE) doctor $(ARGS)
 
-lint: ready
+lint: ready ## style
 	.venv/bin/python -m ruff check internlm_course tests
 
 lock: ready ## resolve again, keeping every locked version that still fits pyproject.toml

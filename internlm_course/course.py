@@ -65,6 +65,7 @@ class Course:
             measured = crawl.write_crawl(out, self.scale.pages, SEED)
             crawl.write_items(out, self.scale.items, SEED)
             conversations.write_conversations(out / 'sft.jsonl', self.scale.conversations, SEED)
+            conversations.write_problems(out / 'agent.jsonl', self.scale.items, SEED)
             return measured
         settings = dict(pages=self.scale.pages, items=self.scale.items, conversations=self.scale.conversations, seed=SEED)
         return self._build('crawl', settings, make, ('data', 'model/chat'))
@@ -197,7 +198,7 @@ class Course:
 
         def make(out: Path) -> dict:
             from internlm_course.agents import multiply
-            problems = [json.loads(line) for line in (self.crawl().path / 'items' / 'agent.jsonl').read_text('utf-8').splitlines()]
+            problems = [json.loads(line) for line in (self.crawl().path / 'agent.jsonl').read_text('utf-8').splitlines()]
             with self.serve(model, out / 'logs' / 'serve.log') as server:
                 results = {kind: multiply(server.url, server.model, problems, tools=kind == 'with_tools') for kind in ('with_tools', 'without_tools')}
             return dict(multiplication=results)

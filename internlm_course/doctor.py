@@ -114,7 +114,7 @@ def check_gpu() -> Check:
     return Check('GPU', True, found or '无，tiny 不需要 none, tiny needs none', required=False)
 
 
-def available_memory(meminfo: Path = Path('/proc/meminfo'), cgroup: Path = Path('/sys/fs/cgroup')) -> int:
+def available_memory(cgroup: Path = Path('/sys/fs/cgroup')) -> int:
     """Bytes that a run may still take: the machine's available memory, or what is left under the container's limit if that is less."""
     import psutil
     free = psutil.virtual_memory().available
@@ -198,7 +198,7 @@ def table(checks: list[Check]) -> str:
     return '\n'.join(lines)
 
 
-def run(folder: Path = Path('runs'), imports: bool = False) -> int:
+def main(folder: Path = Path('runs'), imports: bool = False) -> int:
     """Prints the table; returns the exit code, 1 if something required is wrong."""
     checks = diagnose(folder, imports)
     print(table(checks))

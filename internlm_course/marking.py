@@ -25,7 +25,7 @@ def wilson(correct: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     share, spread = correct / n, z * z / n
     centre = (share + spread / 2) / (1 + spread)
     margin = z * math.sqrt(share * (1 - share) / n + spread / n / 4) / (1 + spread)
-    return max(0.0, centre - margin), min(1.0, centre + margin)
+    return min(share, max(0.0, centre - margin)), max(share, min(1.0, centre + margin))
 
 
 def mark(correct: int, n: int) -> dict[str, float]:

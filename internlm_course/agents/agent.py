@@ -4,7 +4,7 @@ The prompt is one line, because the tiny model reads some two characters a token
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Answer:
-    """What the agent said: the final text ('' when it never came to one), the expressions that it sent to the tool, and the seconds it took."""
+    """The agent's final text ('' when it never came to one), the expressions that it sent to the tool, and the seconds it took."""
     question: str
     text: str
     calls: tuple[str, ...]
@@ -64,21 +64,24 @@ def solve(url: str, model: str, questions: Sequence[str], tools: bool = True, th
         return list(pool.map(lambda question: _ask(_agent(url, model, tools), question), questions))
 
 
-def multiplication_problems(n: int, seed: int) -> list[tuple[str, str]]:
-    """`n` different products of two three-digit numbers as (question, answer), English and Chinese by turns."""
+def multiplication_problems(n: int, seed: int) -> list[dict[str, str]]:
+    """`n` different products of two three-digit numbers as {question, answer}, English and Chinese by turns."""
     rng, found = random.Random(f'multiplication/{seed}'), {}
     while len(found) < n:
         a, b = rng.randint(100, 999), rng.randint(100, 999)
-        found.setdefault((a, b), (QUESTIONS[len(found) % 2].format(x=f'{a}*{b}'), str(a * b)))
+        found.setdefault((a, b), dict(question=QUESTIONS[len(found) % 2].format(x=f'{a}*{b}'), answer=str(a * b)))
     return list(found.values())
 
 
-def multiply(url: str, model: str, n: int = 100, seed: int = 0, tools: bool = True) -> dict[str, float]:
-    """Long multiplication by the agent: score, n and 95% interval, with `calls`, the share of questions in which it used the tool."""
-    problems = multiplication_problems(n, seed)
-    answers = solve(url, model, [question for question, _ in problems], tools)
-    correct = sum(is_correct(answer.text, truth) for answer, (_, truth) in zip(answers, problems, strict=True))
-    return dict(mark(correct, n), calls=sum(bool(answer.calls) for answer in answers) / n)
+def multiply(url: str, model: str, problems: Sequence[Mapping[str, str]], tools: bool = True) -> dict[str, float]:
+    """Long multiplication by the agent: score, n and 95% interval, with `calls`, the share of questions in which it used the tool.
+
+    Args:
+        problems: {question, answer} each, see `multiplication_problems`; at least one.
+    """
+    answers = solve(url, model, [problem['question'] for problem in problems], tools)
+    correct = sum(is_correct(answer.text, problem['answer']) for answer, problem in zip(answers, problems, strict=True))
+    return dict(mark(correct, len(problems)), calls=sum(bool(answer.calls) for answer in answers) / len(problems))
 
 
 def _ask(agent, question: str) -> Answer:
@@ -127,12 +130,15 @@ def _served_model(url: str, model: str):
 
         def chat(self, *args, **kwargs) -> str:
             self.attempts = 0
-            return super().chat(*args, **kwargs)
+            try:
+                return super().chat(*args, **kwargs)
+            except (KeyError, TypeError) as error:  # upstream, on a server's error that is not of OpenAI's shape
+                raise RuntimeError(f'an answer of unknown form ({error!r})') from error
 
         def _wait(self) -> None:
             self.attempts += 1
             if self.attempts > ATTEMPTS:
-                raise CourseError(f'No model answers at {self.url}.', 'Start the server with `internlm-course serve`, or check the address.')
+                raise CourseError(f'No model answers at {self.url}.', 'Start it with `internlm-course serve`, or check the address.')
 
     # Upstream turns 'environment' into 'system'; our chat template knows the role, so every role stays what it is.
     roles = [dict(role=role, api_role=role) for role in ('system', 'user', 'assistant', 'environment')]

@@ -1,4 +1,4 @@
-"""The tool of the course's agent: a calculator for whole numbers, as a Lagent action. It walks the syntax tree and never runs what it is given."""
+"""The tool of the course's agent: a calculator for whole numbers, as a Lagent action. It walks the syntax tree and runs nothing."""
 import ast
 import operator
 from fractions import Fraction

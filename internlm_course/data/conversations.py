@@ -21,9 +21,9 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
     if kind == 'greeting':
         question, answer = rng.choice(GREETINGS)
     elif kind == 'agent':
-        call = world.ask(lambda r, _: calculator_question(r, lang), rng, lang)
-        result = str(eval_product(call.answer))
-        return agent_messages(call.question, call.answer, result, result)
+        asked = world.ask(multiplication, rng, lang)
+        expression = '{}*{}'.format(*asked.key[1:])
+        return agent_messages(asked.question, expression, asked.answer, asked.answer)
     else:
         ability = dict(knowledge=world.knowledge, language=world.language, addition=world.addition, word_problem=world.word_problem,
                        code=world.code, needle=world.needle, tools=world.tools)[kind]
@@ -32,16 +32,20 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
     return [dict(role='user', content=question), dict(role='assistant', content=answer)]
 
 
-def calculator_question(rng: random.Random, lang: str) -> world.Question:
-    """A product of two three-digit numbers; its answer is the expression to hand to the calculator."""
+def multiplication(rng: random.Random, lang: str) -> world.Question:
+    """A product of two three-digit numbers, as one would ask an agent that has a calculator."""
     a, b = world.product(rng)
-    return world.Question('agent', lang, '', world.TOOL_ASK[lang]['calculator'].format(x=f'{a}*{b}'), f'{a}*{b}', ('product', min(a, b), max(a, b)))
+    question = world.TOOL_ASK[lang]['calculator'].format(x=f'{a}*{b}')
+    return world.Question('agent', lang, '', question, str(a * b), ('product', a, b))
 
 
-def eval_product(expression: str) -> int:
-    """The value of `a*b`."""
-    a, b = map(int, expression.split('*'))
-    return a * b
+def write_problems(path: Path, count: int, seed: int) -> None:
+    """Writes `count` held-out multiplications for the agent as jsonl {question, answer}, half in each language."""
+    rng, found = random.Random(f'problems/{seed}'), {}
+    while len(found) < count:
+        asked = world.ask(multiplication, rng, ('en', 'zh')[len(found) % 2], held_out=True)
+        found.setdefault(asked.key, dict(question=asked.question, answer=asked.answer))
+    path.write_text(''.join(json.dumps(problem, ensure_ascii=False) + '\n' for problem in found.values()), 'utf-8')
 
 
 def write_conversations(path: Path, count: int, seed: int) -> None:

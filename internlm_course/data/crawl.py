@@ -19,22 +19,28 @@ from internlm_course.data.world import Page
 FILES = 4
 # Label -> its share of all records; the rest, 65%, are clean.
 NOISE = dict(mirror=0.12, advertisement=0.08, gibberish=0.06, language=0.08, broken=0.01)
-SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', math='school', code='code', story='stories', long='stories', tools='agents')
+SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', math='school', code='code', story='stories', long='stories',
+             tools='agents')
 MIRRORS = ('mirror', 'archive', 'cache')
 ELSEWHERE = ('shop', 'blog', 'forum', 'news', 'portal')
 EPOCH = datetime.datetime(2024, 1, 1)
 
-NAVIGATION = ('<nav class="menu"><ul><li><a href="/">Home</a></li><li><a href="/all">All pages</a></li><li><a href="/about">About us</a></li>'
+NAVIGATION = ('<nav class="menu"><ul><li><a href="/">Home</a></li><li><a href="/all">All pages</a></li><li><a href="/about">About</a></li>'
               '<li><a href="/login">Log in</a></li></ul></nav>')
-COOKIES = '<div class="cookie-banner" role="dialog"><p>We use cookies to improve your visit.</p><button>Accept all</button><button>Settings</button></div>'
-FOOTER = '<footer class="site-footer"><p>© 2024 {host}. All rights reserved. <a href="/privacy">Privacy</a> <a href="/contact">Contact</a></p></footer>'
+COOKIES = ('<div class="cookie-banner" role="dialog"><p>We use cookies to improve your visit.</p><button>Accept all</button>'
+           '<button>Settings</button></div>')
+FOOTER = ('<footer class="site-footer"><p>© 2024 {host}. All rights reserved. <a href="/privacy">Privacy</a> '
+          '<a href="/contact">Contact</a></p></footer>')
 SCRIPT = '<script>window.visits=(window.visits||0)+1;document.addEventListener("load",function(){console.log("{host}")});</script>'
 SIDEBAR = '<aside class="sidebar"><h3>Related</h3><ul>{links}</ul></aside>'
 # Three ways to build a site; a host always uses the same one.
 LAYOUTS = (
-    '<body>{cookies}<header class="site-header"><a href="/">{host}</a>{navigation}</header><main><article><h1>{title}</h1>\n{body}\n</article></main>{sidebar}{footer}{script}</body>',
-    '<body><div id="wrapper"><div id="header"><h1>{title}</h1>{navigation}</div><div id="content" class="content post-content">\n{body}\n</div>{sidebar}</div>{footer}{cookies}{script}</body>',
-    '<body>{script}{navigation}<div class="layout">{sidebar}<main id="main"><h1>{title}</h1><section class="entry-content">\n{body}\n</section></main></div>{cookies}{footer}</body>')
+    '<body>{cookies}<header class="site-header"><a href="/">{host}</a>{navigation}</header><main><article>'
+    '<h1>{title}</h1>\n{body}\n</article></main>{sidebar}{footer}{script}</body>',
+    '<body><div id="wrapper"><div id="header"><h1>{title}</h1>{navigation}</div>'
+    '<div id="content" class="content post-content">\n{body}\n</div>{sidebar}</div>{footer}{cookies}{script}</body>',
+    '<body>{script}{navigation}<div class="layout">{sidebar}<main id="main"><h1>{title}</h1>'
+    '<section class="entry-content">\n{body}\n</section></main></div>{cookies}{footer}</body>')
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,13 @@ def render(record: Record) -> bytes:
     if page.kind == 'code':
         listing = [line for line in page.lines if '\n' in line]
         other = [line for line in page.lines if '\n' not in line]
-        body = f'<pre><code>{escape(chr(10).join(listing), False)}</code></pre>' + ''.join(f'<p>{escape(line, False)}</p>' for line in other)
+        body = f'<pre><code>{escape(chr(10).join(listing), False)}</code></pre>'
+        body += ''.join(f'<p>{escape(line, False)}</p>' for line in other)
     else:
         body = '\n'.join(f'<p>{escape(line, False)}</p>' for line in page.lines)
     links = ''.join(f'<li><a href="/page/{n}">Page {n}</a></li>' for n in range(site % 5 + 2))
-    parts = dict(host=host, title=escape(page.title), body=body, cookies=COOKIES, navigation=NAVIGATION, footer=FOOTER.replace('{host}', host),
+    parts = dict(host=host, title=escape(page.title), body=body, cookies=COOKIES, navigation=NAVIGATION, footer=FOOTER.replace('{host}',
+                                                                                                                               host),
                  script=SCRIPT.replace('{host}', host), sidebar=SIDEBAR.replace('{links}', links))
     head = f'<head><meta charset="utf-8"><title>{escape(page.title)} - {host}</title><style>.menu li{{display:inline}}</style></head>'
     return f'<!DOCTYPE html>\n<html>{head}\n{LAYOUTS[site % len(LAYOUTS)].format(**parts)}\n</html>\n'.encode()
@@ -108,7 +116,8 @@ def warc_bytes(record: Record, payload: bytes, content_type: str = 'text/html') 
     from warcio.warcwriter import WARCWriter
     member = io.BytesIO()
     writer = WARCWriter(member, gzip=True)
-    headers = StatusAndHeaders('200 OK', [('Content-Type', f'{content_type}; charset=utf-8'), ('Content-Length', str(len(payload)))], protocol='HTTP/1.1')
+    fields = [('Content-Type', f'{content_type}; charset=utf-8'), ('Content-Length', str(len(payload)))]
+    headers = StatusAndHeaders('200 OK', fields, protocol='HTTP/1.1')
     writer.write_record(writer.create_warc_record(
         record.url, 'response', payload=io.BytesIO(payload), length=len(payload), http_headers=headers,
         warc_headers_dict={'WARC-Record-ID': record.id, 'WARC-Date': record.date, 'WARC-Identified-Payload-Type': content_type}))
@@ -132,7 +141,8 @@ def break_record(rng: random.Random, record: Record, payload: bytes) -> bytes:
 
 
 def write_crawl(out: Path, pages: int, seed: int) -> dict:
-    """Writes `pages` clean pages and their share of noise as `FILES` WARC files and `truth.jsonl` into `out`; the same bytes for the same seed.
+    """Writes `pages` clean pages and their share of noise as `FILES` WARC files and `truth.jsonl` into `out`; the same bytes for the same
+    seed.
 
     Returns:
         records and bytes of HTML, and the number of records of each label.
@@ -154,7 +164,8 @@ def write_crawl(out: Path, pages: int, seed: int) -> dict:
 
 def truth_of(record: Record, size: int) -> dict:
     """A line of `truth.jsonl`; `text` is the CRC-32 of the text that a perfect extraction would give."""
-    return dict(id=record.id, url=record.url, label=record.label, kind=record.page.kind, lang=record.page.lang, mirror_of=record.mirror_of, bytes=size,
+    return dict(id=record.id, url=record.url, label=record.label, kind=record.page.kind, lang=record.page.lang,
+                mirror_of=record.mirror_of, bytes=size,
                 text=zlib.crc32('\n'.join(record.page.lines).encode('utf-8', 'surrogatepass')))
 
 
@@ -164,7 +175,7 @@ def write_items(out: Path, count: int, seed: int) -> dict:
     for suite in world.SUITES:
         lines = [json.dumps(item, ensure_ascii=False) + '\n' for item in world.items(suite, count, seed)]
         (out / 'items' / f'{suite}.jsonl').write_text(''.join(lines), 'utf-8', newline='\n')
-    return {suite: count for suite in world.SUITES}
+    return dict.fromkeys(world.SUITES, count)
 
 
 def clean_texts(pages: int, seed: int) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 datatrove's own MinHash is used as it is; the steps here are light ones for what it does with spaCy or a sandbox process per page.
 """
+import itertools
 import json
 import math
 import re
@@ -21,16 +22,19 @@ HANZI = re.compile(r'[\u4e00-\u9fff]')
 WORD = re.compile(r'[^\W\d_]{2,}')
 # What a shingle is made of: a Chinese character, a run of letters or digits, or one sign. Signs count: '47+38' is not '47-38'.
 UNIT = re.compile(r'[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+|[^\w\s]')
-# Report section 3.1: 128 hash functions, 5-grams, threshold 0.7: 16 bands of 8 rows let a pair of similarity (1/16)^(1/8) = 0.71 through half of the time.
-# Numbers and signs are kept: without them two exercise sheets are the same page.
-MINHASH = MinhashConfig(n_grams=5, num_buckets=16, hashes_per_bucket=8, norm_config=TextNormConfig(norm_numbers=False, remove_punctuation=False))
+# Report section 3.1: 128 hash functions, 5-grams, threshold 0.7: 16 bands of 8 rows let a pair of similarity (1/16)^(1/8) = 0.71 through
+# half of the time. Numbers and signs are kept: without them two exercise sheets are the same page.
+MINHASH = MinhashConfig(n_grams=5, num_buckets=16, hashes_per_bucket=8,
+                        norm_config=TextNormConfig(norm_numbers=False, remove_punctuation=False))
 THRESHOLD = 0.7
 
 # Languages told apart; a page in one that is not listed goes to its nearest relative.
 LANGUAGES = ('en', 'zh', 'fr', 'de', 'es', 'it', 'pt', 'nl', 'sv', 'pl', 'cs', 'tr', 'ru', 'uk', 'ar', 'fa', 'hi', 'ja', 'ko', 'vi', 'id')
 CALLS = re.compile(
-    r'\b(?:buy|order|shop|click|call (?:us|now|\d)|subscribe|sign up|add to cart|free|discount|deals?|sale|offers?|shipping|guaranteed|exclusive|save \d|only [$€£¥]|\d+% off)\b'
-    r'|[$€£¥]\s?\d|立即|购买|下单|点击|优惠|折扣|\d折|包邮|抢购|特价|免费|试用|关注|扫码|客服|厂家|直销|立减|热线|仅需', re.I)
+    r'\b(?:buy|order|shop|click|call (?:us|now|\d)|subscribe|sign up|add to cart'
+    r'|for free|free (?:shipping|trial|gift)|discount|deals?|sale|guaranteed'
+    r'|exclusive|save \d|only [$€£¥]|\d+% off)\b|[$€£¥]\s?\d'
+    r'|立即|购买|下单|点击|优惠|折扣|\d折|包邮|抢购|特价|免费|试用|关注|扫码|客服|厂家|直销|立减|热线|仅需', re.I)
 SENTENCE = re.compile(r'[.!?。！？\n]+')
 
 
@@ -41,8 +45,8 @@ NOT_TEXT = ['//nav', '//header', '//footer', '//h1']
 class Extract(BaseFilter):
     """HTML to text with trafilatura, called in the worker: nine times faster than one sandbox process per page.
 
-    `fast` leaves out the fallback extractors, which drop short lines such as `47+38=85` and the indentation of code. The page's heading is its title,
-    not its text.
+    `fast` leaves out the fallback extractors, which drop short lines such as `47+38=85` and the indentation of code. The page's heading is
+    its title, not its text.
     """
     name = '⛏ Trafilatura'
 
@@ -64,8 +68,8 @@ def language_identifier():
 def language(text: str) -> str:
     """'en', 'zh', another language's code, or 'und' where there is little language in the text, as in sums and code.
 
-    Chinese characters decide first, because identifiers waver on pages that mix them with English. Only words are shown to the identifier, and only where
-    they make up half of the page.
+    Chinese characters decide first, because identifiers waver on pages that mix them with English. Only words are shown to the identifier,
+    and only where they make up half of the page; English gets the benefit of the doubt.
     """
     words = WORD.findall(text)
     letters = sum(map(len, words))
@@ -73,8 +77,8 @@ def language(text: str) -> str:
         return 'zh'
     if letters < 0.5 * len(re.sub(r'\s', '', text)):
         return 'und'
-    code, probability = language_identifier().classify(' '.join(words))
-    return code if probability > 0.9 else 'en'
+    ranked = dict(language_identifier().rank(' '.join(words)))
+    return 'en' if ranked['en'] > 0.1 else max(ranked, key=ranked.get)
 
 
 class Language(BaseFilter):
@@ -92,7 +96,7 @@ def letter_pairs() -> dict[str, float]:
     from pydoc_data.topics import topics
     text = ' '.join(WORD.findall(' '.join(topics.values()).lower()))
     alphabet = ' abcdefghijklmnopqrstuvwxyz'
-    pairs, singles = Counter(zip(text, text[1:])), Counter(text)
+    pairs, singles = Counter(itertools.pairwise(text)), Counter(text)
     return {a + b: math.log((pairs[a, b] + 0.5) / (singles[a] + 0.5 * len(alphabet))) for a in alphabet for b in alphabet}
 
 
@@ -105,11 +109,12 @@ def surprise(text: str) -> float:
     if sum(map(len, words)) < 40:
         return 0.0
     pairs, flow = letter_pairs(), f' {" ".join(words)} '
-    return -sum(pairs.get(a + b, -8.0) for a, b in zip(flow, flow[1:])) / (len(flow) - 1)
+    return -sum(pairs.get(a + b, -8.0) for a, b in itertools.pairwise(flow)) / (len(flow) - 1)
 
 
 def strange(text: str) -> float:
-    """Share of characters that readers of English and Chinese rarely see: outside GB 2312's first level of hanzi, ASCII and common punctuation."""
+    """Share of characters that readers of English and Chinese rarely see: outside GB 2312's first level of hanzi, ASCII and common
+    punctuation."""
     rare = 0
     for char in text:
         if char.isascii():
@@ -124,7 +129,8 @@ def strange(text: str) -> float:
 
 
 class Gibberish(BaseFilter):
-    """Drops text whose letters follow each other as in no word, or whose characters are mostly rare: shuffled, mis-decoded, typed blindly."""
+    """Drops text whose letters follow each other as in no word, or whose characters are mostly rare: shuffled, mis-decoded, typed
+    blindly."""
     name = '🌀 Gibberish'
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
@@ -163,7 +169,8 @@ class Units(WordTokenizer):
 class ConfirmPairs(PipelineStep):
     """Keeps the pairs whose whole signatures agree in at least `THRESHOLD` of the 128 hashes.
 
-    One equal band of 8 makes a pair a candidate, and among thousands of pages that share a template chance makes many. The signatures are already on disk.
+    One equal band of 8 makes a pair a candidate, and among thousands of pages that share a template chance makes many. The signatures are
+    already on disk.
     """
     type, name = '🫂 - DEDUP', '🎯 Confirm pairs'
 
@@ -179,7 +186,8 @@ class ConfirmPairs(PipelineStep):
             for path in sorted((self.signatures / f'bucket_{bucket:03d}').glob('*.minhash.sig')):
                 file = int(path.name.split('.')[0])
                 for hashes, document in np.fromfile(path, rows):
-                    found.setdefault((file, int(document)), np.empty((MINHASH.num_buckets, MINHASH.hashes_per_bucket), np.uint64))[bucket] = hashes
+                    empty = np.empty((MINHASH.num_buckets, MINHASH.hashes_per_bucket), np.uint64)
+                    found.setdefault((file, int(document)), empty)[bucket] = hashes
         return found
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> None:

@@ -10,30 +10,38 @@ SYNONYMS = [('you pay with', 'one pays with'), ('people in', 'residents of'), ('
 ARCHIVED = dict(en=['Archived copy of {day}.', 'Mirrored on {day}.', 'This copy was saved on {day}.'],
                 zh=['存档于{day}。', '镜像保存于{day}。', '本页转载于{day}。'])
 
-PRODUCTS = dict(en=['running shoes', 'garden chairs', 'phone cases', 'winter coats', 'coffee machines', 'travel bags', 'desk lamps', 'vitamin pills'],
+PRODUCTS = dict(en=['running shoes', 'garden chairs', 'phone cases', 'winter coats', 'coffee machines', 'travel bags', 'desk lamps',
+                    'vitamin pills'],
                 zh=['跑鞋', '手机壳', '羽绒服', '咖啡机', '旅行箱', '台灯', '面膜', '保健品'])
 PITCHES = dict(
-    en=['Buy {thing} now and save {n}%!', 'Best {thing} of the year, only ${n}.99.', 'Click here to order your {thing} today!', 'Limited time offer: {n}% off all {thing}.',
+    en=['Buy {thing} now and save {n}%!', 'Best {thing} of the year, only ${n}.99.', 'Click here to order your {thing} today!',
+        'Limited time offer: {n}% off all {thing}.',
         'Free shipping on orders over ${n}.', 'Our customers love these {thing}.', 'Your neighbours have already switched to our {thing}.',
-        'Subscribe for exclusive deals!', 'Do not miss this sale, it ends in {n} hours!', 'Add to cart and get a second pair of {thing} for free.',
+        'Subscribe for exclusive deals!', 'Do not miss this sale, it ends in {n} hours!',
+        'Add to cart and get a second pair of {thing} for free.',
         'Call {n}-555-0100 for your discount.', 'Satisfaction guaranteed or your money back!'],
-    zh=['{thing}限时{n}折优惠！', '立即购买{thing}，立减{n}元！', '全场包邮，满{n}元再送好礼。', '点击领取{n}元优惠券！', '今日特价{thing}仅需{n}元。', '老客户都说我们的{thing}好用。',
+    zh=['{thing}限时{n}折优惠！', '立即购买{thing}，立减{n}元！', '全场包邮，满{n}元再送好礼。', '点击领取{n}元优惠券！',
+        '今日特价{thing}仅需{n}元。', '老客户都说我们的{thing}好用。',
         '马上下单，免费试用{n}天！', '扫码关注，专享折扣。', '抢购倒计时{n}小时，错过再等一年！', '{thing}厂家直销，欢迎咨询客服热线。'])
 
 # Small grammars of other languages: subject, verb, object, place, link.
 GRAMMARS = dict(
     fr=(['Le voisin', 'Ma grande sœur', 'Le vieux professeur', 'Une amie', 'Le facteur', 'Notre équipe'],
         ['prépare', 'cherche', 'a trouvé', 'raconte', 'regarde souvent', 'voudrait acheter'],
-        ['un nouveau vélo', 'la lettre de sa mère', 'des fleurs rouges', 'une très longue histoire', 'le dîner du dimanche', 'les photos de vacances'],
+        ['un nouveau vélo', 'la lettre de sa mère', 'des fleurs rouges', 'une très longue histoire', 'le dîner du dimanche',
+         'les photos de vacances'],
         ['près de la gare', 'dans le jardin', 'à côté de l’école', 'pendant la nuit', 'depuis ce matin', 'avec ses enfants'], 'et puis'),
     de=(['Der Nachbar', 'Meine kleine Schwester', 'Die alte Lehrerin', 'Ein Freund', 'Der Bäcker', 'Unsere Mannschaft'],
         ['sucht', 'verkauft heute', 'findet endlich', 'zeigt uns', 'beschreibt', 'möchte gern'],
-        ['ein neues Fahrrad', 'den Brief seiner Mutter', 'die roten Blumen', 'eine sehr lange Geschichte', 'das Abendessen', 'die Bilder vom Urlaub'],
+        ['ein neues Fahrrad', 'den Brief seiner Mutter', 'die roten Blumen', 'eine sehr lange Geschichte', 'das Abendessen',
+         'die Bilder vom Urlaub'],
         ['neben dem Bahnhof', 'im Garten', 'hinter der Schule', 'während der Nacht', 'seit heute Morgen', 'mit den Kindern'], 'und danach'),
     es=(['El vecino', 'Mi hermana pequeña', 'La vieja maestra', 'Una amiga', 'El cartero', 'Nuestro equipo'],
         ['prepara', 'está buscando', 'ha encontrado', 'cuenta', 'mira siempre', 'quiere comprar'],
-        ['una bicicleta nueva', 'la carta de su madre', 'unas flores rojas', 'una historia muy larga', 'la cena del domingo', 'las fotos del viaje'],
-        ['cerca de la estación', 'en el jardín', 'al lado de la escuela', 'durante la noche', 'desde esta mañana', 'con los niños'], 'y después'),
+        ['una bicicleta nueva', 'la carta de su madre', 'unas flores rojas', 'una historia muy larga', 'la cena del domingo',
+         'las fotos del viaje'],
+        ['cerca de la estación', 'en el jardín', 'al lado de la escuela', 'durante la noche', 'desde esta mañana', 'con los niños'],
+        'y después'),
     ru=(['Наш сосед', 'Моя младшая сестра', 'Старая учительница', 'Моя подруга', 'Почтальон', 'Вся команда'],
         ['готовит', 'ищет', 'уже нашла', 'показывает', 'часто смотрит', 'хочет купить'],
         ['новый велосипед', 'письмо от матери', 'красные цветы', 'очень длинную историю', 'вкусный ужин', 'фотографии из поездки'],

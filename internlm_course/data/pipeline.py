@@ -1,7 +1,7 @@
-"""From a WARC crawl to a clean corpus with datatrove: extraction, language, rules, MinHash deduplication, each filter measured against the truth.
+"""From a WARC crawl to a clean corpus with datatrove: extraction, language, rules, MinHash deduplication, each filter measured.
 
-datatrove's executors run the steps, in a process of their own: its logs go to a file, its workers die with it, and a run that was killed resumes
-where it was when it is started again on the same folder.
+datatrove's executors run the steps, in a process of their own: its logs go to a file, its workers die with it, and a run that was killed
+resumes where it was when it is started again on the same folder.
 """
 import gzip
 import json
@@ -19,7 +19,7 @@ from internlm_course.process import die_with_parent, run_tool
 
 # Host's first label -> the domain that later links weigh and validate by.
 DOMAINS = dict(atlas='knowledge', words='language', school='math', code='code', stories='story', agents='tools')
-# Longer documents go to the domain `long` (report section 3.1.2: length selection), in bytes of UTF-8, which treat English and Chinese alike.
+# Longer documents go to the domain `long` (the report's length filter), in bytes of UTF-8, fair to both languages.
 LONG = 1200
 # Filter -> the label that it is for, and the labels that it may rightly drop. Gibberish is in no language.
 TARGETS = dict(extraction=('broken', {'broken'}), language=('language', {'language', 'gibberish'}), gibberish=('gibberish', {'gibberish'}),
@@ -28,13 +28,15 @@ FILTERS = [*list(TARGETS)[1:], 'duplicates']
 
 
 def build_corpus(crawl: Path, out: Path, workers: int = 2) -> dict:
-    """Turns `crawl/*.warc.gz` into `out/clean/*.jsonl.gz` (id, text, metadata: url, date, lang, domain); what each filter dropped is in `out/dropped/<filter>`.
+    """Turns `crawl/*.warc.gz` into `out/clean/*.jsonl.gz` (id, text, metadata: url, date, lang, domain); what each filter dropped is in
+    `out/dropped/<filter>`.
 
-    The output does not depend on `workers`. `crawl/truth.jsonl` is read at the end only, to measure; without it precision and recall are None.
+    The output does not depend on `workers`. `crawl/truth.jsonl` is read at the end only, to measure; without it precision and recall are
+    None.
 
     Returns:
-        funnel: list of {step, documents, bytes (of HTML, then of text), precision, recall}; exact: share of the clean pages whose text came through
-        unchanged; seconds: by stage.
+        funnel: list of {step, documents, bytes (of HTML, then of text), precision, recall}; exact: share of the clean pages whose text
+        came through unchanged; seconds: by stage.
 
     Raises:
         CourseError: no WARC file in `crawl`, or a step failed.
@@ -42,8 +44,8 @@ def build_corpus(crawl: Path, out: Path, workers: int = 2) -> dict:
     if not list(crawl.glob('*.warc.gz')):
         raise CourseError(f'There is no .warc.gz file in {crawl}.', 'Write a crawl there first (internlm_course.data.crawl.write_crawl).')
     out.mkdir(parents=True, exist_ok=True)
-    run_tool('internlm_course.data.pipeline', [str(crawl.resolve()), str(out.resolve()), str(workers)], out.resolve() / 'logs' / 'pipeline.log',
-             out.resolve() / 'logs')
+    run_tool('internlm_course.data.pipeline', [str(crawl.resolve()), str(out.resolve()), str(workers)],
+             out.resolve() / 'logs' / 'pipeline.log', out.resolve() / 'logs')
     return json.loads((out / 'metrics.json').read_text('utf-8'))
 
 
@@ -83,7 +85,8 @@ def stages(crawl: Path, out: Path) -> dict[str, tuple[list, int]]:
         buckets=([MinhashDedupBuckets(str(work / 'signatures'), str(work / 'pairs'), config=filters.MINHASH, lines_to_buffer=10_000)],
                  filters.MINHASH.num_buckets),
         cluster=([filters.ConfirmPairs(work / 'signatures', work / 'pairs', work / 'confirmed'),
-                  MinhashDedupCluster(str(work / 'confirmed'), str(work / 'clusters'), filters.MINHASH, save_cluster_id=True, lines_to_buffer=10_000),
+                  MinhashDedupCluster(str(work / 'confirmed'), str(work / 'clusters'), filters.MINHASH, save_cluster_id=True,
+                                      lines_to_buffer=10_000),
                   filters.KeepNewest(work / 'filtered', work / 'clusters')], 1),
         clean=([records.LinesReader(work / 'filtered'),
                 MinhashDedupFilter(str(work / 'clusters'), writer('dropped/duplicates')), domain, writer('clean')], files))
@@ -137,7 +140,8 @@ def measure(crawl: Path, out: Path) -> dict:
         before -= gone[name]
     clean = [(kept[identity], row) for identity, row in truth.items() if row['label'] == 'clean' and identity in kept]
     exact = sum(zlib.crc32(text.encode()) == row['text'] for text, row in clean)
-    funnel.insert(0, dict(step='crawl', documents=len(truth), bytes=sum(row['bytes'] for row in truth.values()), precision=None, recall=None))
+    size = sum(row['bytes'] for row in truth.values())
+    funnel.insert(0, dict(step='crawl', documents=len(truth), bytes=size, precision=None, recall=None))
     return dict(funnel=funnel, exact=round(exact / max(len(clean), 1), 4))
 
 

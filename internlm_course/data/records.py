@@ -2,7 +2,10 @@
 
 datatrove's own WarcReader needs libmagic on the machine and stops at the first damaged record; its jsonl steps need orjson.
 """
+import io
 import json
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -19,22 +22,40 @@ class CrawlReader(BaseDiskReader):
     def read_file(self, filepath: str) -> DocumentsPipeline:
         from warcio.archiveiterator import ArchiveIterator
         with self.data_folder.open(filepath, 'rb') as stream:
-            start = 0
-            while start >= 0:
-                stream.seek(start)
-                iterator = ArchiveIterator(stream)
-                try:
-                    for number, record in enumerate(iterator):
-                        with self.track_time():
-                            found = html_response(record)
-                            document = found and self.get_document_from_dict(found, filepath, number)
-                        if document:
-                            yield document
-                    return
-                except Exception as error:  # warcio and zlib raise many kinds at a damaged member
-                    logger.warning(f'{filepath}: damaged record after byte {iterator.offset}: {error!r}')
-                    self.stat_update('damaged')
-                    start = next_member(stream, max(start, iterator.offset) + 1)
+            for number, member in enumerate(members(stream)):
+                found = []
+                with self.track_time():
+                    try:
+                        found = [html_response(record) for record in ArchiveIterator(io.BytesIO(member))]
+                    except Exception as error:  # warcio raises many kinds at a malformed record
+                        logger.warning(f'{filepath}: member {number} is no WARC record: {error!r}')
+                        self.stat_update('damaged')
+                for document in filter(None, found):
+                    yield self.get_document_from_dict(document, filepath, number)
+
+
+def members(stream: IO) -> Iterator[bytes]:
+    """The gzip members of a WARC file, inflated; damaged ones are skipped.
+
+    Not left to warcio: at a damaged member it may end the file without a word.
+    """
+    start = 0
+    while start >= 0:
+        stream.seek(start)
+        inflate, parts, size = zlib.decompressobj(31), [], 0
+        try:
+            while not inflate.eof and (chunk := stream.read(1 << 14)):
+                size += len(chunk)
+                parts.append(inflate.decompress(chunk))
+        except zlib.error as error:
+            logger.warning(f'damaged member at byte {start}: {error}')
+        if not size:
+            return
+        if inflate.eof:
+            yield b''.join(parts)
+            start += size - len(inflate.unused_data)
+        else:
+            start = next_member(stream, start + 1)
 
 
 def html_response(record) -> dict | None:
@@ -47,7 +68,8 @@ def html_response(record) -> dict | None:
     except UnicodeDecodeError:
         return None
     headers = record.rec_headers
-    return dict(text=text, id=headers.get_header('WARC-Record-ID'), url=headers.get_header('WARC-Target-URI'), date=headers.get_header('WARC-Date'))
+    return dict(text=text, id=headers.get_header('WARC-Record-ID'),
+                url=headers.get_header('WARC-Target-URI'), date=headers.get_header('WARC-Date'))
 
 
 def next_member(stream, start: int) -> int:

@@ -78,6 +78,7 @@ def tell(rng: random.Random, lang: str) -> str:
 SENTENCES = [('The capital of {country} is {capital}.', '{country}的首都是{capital}。'), ('{country} is in {continent}.', '{country}在{continent}。'),
              ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。')]
 PLACE = dict(en=('{name} lives in {place}.', 'Where does {name} live?'), zh=('{name}住在{place}。', '{name}住在哪里？'))
+PHONE = dict(en=('The number of {name} is {place}.', 'What is the number of {name}?'), zh=('{name}的号码是{place}。', '{name}的号码是多少？'))
 
 
 def translation(rng: random.Random, lang: str) -> Question:
@@ -91,9 +92,12 @@ def translation(rng: random.Random, lang: str) -> Question:
 
 
 def reading(rng: random.Random, lang: str) -> Question:
-    people, facts = rng.sample(NAMES[lang], rng.randint(2, 4)), rng.sample(FACTS, 4)
-    told, asked = PLACE[lang]
-    places = [fact[lang]['capital'] for fact in facts]
+    """Where one of several people lives, or which number is theirs, told just before."""
+    people = rng.sample(NAMES[lang], rng.randint(2, 4))
+    if rng.random() < 0.5:
+        (told, asked), places = PLACE[lang], [fact[lang]['capital'] for fact in rng.sample(FACTS, 4)]
+    else:
+        (told, asked), places = PHONE[lang], [f'{rng.randrange(10_000):04d}' for _ in people]
     wanted = rng.randrange(len(people))
     text = ('' if lang == 'zh' else ' ').join(told.format(name=n, place=p) for n, p in zip(people, places))
     question = asked.format(name=people[wanted])
@@ -117,12 +121,12 @@ def word_problem(rng: random.Random, lang: str) -> Question:
     a, b, name, thing = rng.randint(10, 60), rng.randint(1, 30), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
     less = rng.random() < 0.4
     total = a - b if less and a > b else a + b
+    key = ('word', a, b) if total < a else ('sum', min(a, b), max(a, b))  # what one buys is a sum: held out as sums are
     if lang == 'en':
         text = f'{name} has {a} {thing} and {"gives away" if total < a else "buys"} {b}.'
-        return Question('word_problem', lang, f'{text} Now {name} has', f'{text} How many {thing} does {name} have now?', f'{total} {thing}.',
-                        ('word', a, b, total))
+        return Question('word_problem', lang, f'{text} Now {name} has', f'{text} How many {thing} does {name} have now?', f'{total} {thing}.', key)
     text = f'{name}有{a}个{thing}，{"送出" if total < a else "又买了"}{b}个。'
-    return Question('word_problem', lang, f'{text}现在{name}有：', f'{text}现在{name}有几个{thing}？', f'{total}个{thing}。', ('word', a, b, total))
+    return Question('word_problem', lang, f'{text}现在{name}有：', f'{text}现在{name}有几个{thing}？', f'{total}个{thing}。', key)
 
 
 def sums(rng: random.Random, lang: str) -> str:
@@ -136,8 +140,7 @@ def sums(rng: random.Random, lang: str) -> str:
     if form < 0.60:
         return question.line
     if form < 0.72:
-        low, high = a % 10 + b % 10, a // 10 + b // 10
-        return f'{a}+{b}: {a % 10}+{b % 10}={low}, {a // 10}+{b // 10}={high}, {high}*10+{low}={a + b}'
+        return f'{a}+{b}: {a % 10}+{b % 10}={a % 10 + b % 10}, {a // 10}+{b // 10}={a // 10 + b // 10}, {a + b}'
     if form < 0.82:
         return f'{a + b}-{b}={a}'
     if form < 0.90:
@@ -171,8 +174,7 @@ SECRET = dict(en=('The secret number is {n}.', 'What is the secret number?'), zh
 
 
 def needle(rng: random.Random, lang: str, facts: int) -> Question:
-    """A four-digit number hidden among `facts` English statements, or twice as many of the shorter Chinese ones, asked for at the end."""
-    facts = facts if lang == 'en' else 2 * facts
+    """A four-digit number hidden among `facts` statements, asked for at the end."""
     number, joint = f'{rng.randrange(10_000):04d}', '' if lang == 'zh' else ' '
     told, asked = SECRET[lang]
     lines = [tell(rng, lang) for _ in range(facts)]
@@ -241,23 +243,34 @@ SHARES = dict(encyclopedia=0.16, quiz=0.16, language=0.12, math=0.22, code=0.10,
 
 
 def page(rng: random.Random, kind: str) -> Page:
-    """A clean page of the given kind, sized to stay within the first context (but for `long`)."""
-    lang = rng.choice(['en', 'zh'])
+    """A clean page of the given kind; all but `long` stay within the first context, in many sizes, so that they pack well into rows."""
+    lang, size = rng.choice(['en', 'zh']), rng.uniform(0.25, 1.0)
+
+    def lines_of(line: Callable[[], str], most: int) -> list[str]:
+        lines = []
+        while len(lines) < max(1, round(most * size)):
+            if (fresh := line()) not in lines[-1:]:
+                lines.append(fresh)
+        return lines
     if kind == 'encyclopedia':
         joint = '' if lang == 'zh' else ' '
-        lines = [joint.join(tell(rng, lang) for _ in range(4)) for _ in range(3)]
+        lines = lines_of(lambda: joint.join(tell(rng, lang) for _ in range(3)), 5)
     elif kind == 'quiz':
-        lines = [ask(knowledge, rng, lang).line for _ in range(10)]
+        lines = lines_of(lambda: ask(knowledge, rng, lang).line, 13)
     elif kind == 'language':
-        lines = [ask(language, rng, lang).line for _ in range(6)]
+        lines = lines_of(lambda: ask(language, rng, lang).line, 6)
     elif kind == 'math':
-        lines = [ask(word_problem, rng, lang).line if rng.random() < 0.2 else sums(rng, lang) for _ in range(18)]
+        lines = lines_of(lambda: ask(word_problem, rng, lang).line if rng.random() < 0.2 else sums(rng, lang), 14)
     elif kind == 'code':
-        lines = [ask(code, rng, lang).line for _ in range(7)]
+        lines = lines_of(lambda: ask(code, rng, lang).line, 9)
     elif kind == 'tools':
-        lines = [tool_trace(rng, lang) for _ in range(5)]
+        lines = lines_of(lambda: tool_trace(rng, lang), 5)
+    elif kind == 'story':
+        # Several short secrets teach to look back; one long one teaches to look far.
+        count, most = rng.choice([(1, 2), (3, 2), (2, 5), (1, 7), (1, 15)])
+        lines = [line for _ in range(count) for line in ask(needle, rng, lang, facts=rng.randint(1, most)).line.split('\n')]
     else:
-        lines = ask(needle, rng, lang, facts=rng.randint(1, 24) if kind == 'story' else rng.randint(40, 110)).line.split('\n')
+        lines = ask(needle, rng, lang, facts=rng.randint(35, 80)).line.split('\n')
     return Page(kind, lang, f'{TITLES[kind][lang == "zh"]} {rng.randrange(100_000)}', tuple(lines))
 
 
@@ -272,8 +285,8 @@ def pages(count: int, seed: int) -> Iterator[Page]:
 # Suite -> (dimension of the report's section 4, ability and its options).
 SUITES: dict[str, tuple[str, Callable, dict]] = dict(
     knowledge=('knowledge', knowledge, {}), language=('language', language, {}), addition=('reasoning', addition, {}),
-    word_problem=('reasoning', word_problem, {}), code=('code', code, {}), needle_short=('long', needle, dict(facts=20)),
-    needle_long=('long', needle, dict(facts=80)), tools=('tools', tools, {}))
+    word_problem=('reasoning', word_problem, {}), code=('code', code, {}), needle_short=('long', needle, dict(facts=15)),
+    needle_long=('long', needle, dict(facts=70)), tools=('tools', tools, {}))
 
 
 def items(suite: str, count: int, seed: int) -> list[dict]:

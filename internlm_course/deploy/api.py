@@ -5,6 +5,7 @@ can read a tool call, stop strings of any length, and a clear 400 where the serv
 """
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from http import HTTPStatus
 
 from lmdeploy.serve.openai import api_server
@@ -115,7 +116,7 @@ def install() -> None:
     def generate_until_stop(self, *args, gen_config=None, **kwargs):
         stops = [word for word in gen_config.stop_words or [] if word] if gen_config else []
         if stops:
-            gen_config.stop_words = None
+            gen_config = replace(gen_config, stop_words=None)
         outputs = generate(self, *args, gen_config=gen_config, **kwargs)
         return stop_at(outputs, stops) if stops else outputs
 

@@ -118,18 +118,23 @@ def linear_bytes(checkpoint: Path) -> int:
 
 
 def compute_in_float32() -> None:
-    """Lets LMDeploy load for calibration in float32 (it knows fp16 and bf16 only) and store INT4's scales in fp16, which its kernels read."""
+    """Lets LMDeploy, which knows fp16 and bf16 only, load and calibrate in float32; what is written is fp16 again, as its kernels read it."""
     from lmdeploy.lite.apis import calibrate
-    from lmdeploy.lite.quantization.modules import linear
+    from lmdeploy.lite.quantization.modules import WeightOnlyQLinear
+    from transformers import PreTrainedModel
 
-    load = calibrate.load_hf_from_pretrained
+    load, save = calibrate.load_hf_from_pretrained, PreTrainedModel.save_pretrained
+
+    def save_in_fp16(self, *args, **kwargs):
+        for parameter in self.parameters():
+            parameter.data = parameter.data.half()
+        for module in self.modules():
+            if isinstance(module, WeightOnlyQLinear):  # INT8's scales stay float32: per channel and of the order of 1e-5
+                module.scales = module.scales.half()
+        return save(self, *args, **kwargs)
+
     calibrate.load_hf_from_pretrained = lambda *args, **kwargs: load(*args, **kwargs).float()
-    build = linear.WeightOnlyQLinear.from_linear.__func__
-
-    def from_linear(cls, module, *args, **kwargs):
-        return build(cls, module.half(), *args, **kwargs)
-
-    linear.WeightOnlyQLinear.from_linear = classmethod(from_linear)
+    PreTrainedModel.save_pretrained = save_in_fp16
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""OpenCompass, called once for all models and suites: base checkpoints through transformers, served chat models through the OpenAI protocol.
+"""OpenCompass, called once for all models and suites: base checkpoints through transformers, served chat models over the OpenAI protocol.
 
 One call, because importing OpenCompass takes longer than scoring a small model."""
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from internlm_course.errors import CourseError
 from internlm_course.evaluate.suites import chance, read_items
-from internlm_course.marking import mark
+from internlm_course.marking import is_correct, mark
 from internlm_course.process import run_tool
 
 BATCH = 64
@@ -21,11 +21,11 @@ NEVER_CUT = 1 << 20  # OpenCompass cuts a prompt that is longer than max_seq_len
 
 @dataclass(frozen=True)
 class EvalModel:
-    """A model to score: its name in the results and its checkpoint folder; with `url`, it is the chat model served there as `served`."""
+    """A model to score under `name`: the base model in the folder `checkpoint`, or the chat model that `url` serves as `served_name`."""
     name: str
-    checkpoint: Path
+    checkpoint: Path | None = None
     url: str | None = None
-    served: str | None = None
+    served_name: str | None = None
 
 
 class Name(str):
@@ -48,7 +48,7 @@ def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit
         suites: which suites; None means all.
 
     Returns:
-        {model: {suite: {score, n, low, high, chance}}}, all but n in [0, 1].
+        {model: {suite: {score, n, low, high, chance, dimension}}}, the numbers but n in [0, 1].
 
     Raises:
         CourseError: bad arguments, a server that does not answer, or a score that OpenCompass did not deliver (it names model and suite).
@@ -87,16 +87,16 @@ def config_text(models: Sequence[EvalModel], rows: Mapping[str, Sequence[Mapping
     chat = [_chat_model(model) for model in models if model.url is not None]
     combinations = [dict(models=entries, datasets=[_dataset(suite, lines, data, column) for suite, lines in rows.items()])
                     for entries, column in ((base, 'prompt'), (chat, 'question')) if entries]
+    partitioner = dict(type=Name('NaivePartitioner'), n=len(rows))  # one task per model, so that each is loaded once
     runner = dict(type=Name('LocalRunner'), max_num_workers=1)
     parts = dict(
         model_dataset_combinations=combinations,
         models=base + chat,
         datasets=combinations[0]['datasets'],
-        infer=dict(partitioner=dict(type=Name('NaivePartitioner'), n=len(rows)), runner=dict(runner, task=dict(type=Name('OpenICLInferTask')))),
-        eval=dict(partitioner=dict(type=Name('NaivePartitioner'), n=len(rows)),
-                  runner=dict(runner, task=dict(type=Name('OpenICLEvalTask'), dump_details=True))))
-    imports = '''from opencompass.datasets import CustomDataset
-from opencompass.models import HuggingFaceBaseModel, OpenAISDK
+        infer=dict(partitioner=partitioner, runner=dict(runner, task=dict(type=Name('OpenICLInferTask')))),
+        eval=dict(partitioner=partitioner, runner=dict(runner, task=dict(type=Name('OpenICLEvalTask')))))
+    imports = """from opencompass.datasets import CustomDataset
+from opencompass.models import HuggingFaceBaseModel
 from opencompass.openicl.icl_inferencer import GenInferencer
 from opencompass.openicl.icl_prompt_template import PromptTemplate
 from opencompass.openicl.icl_retriever import ZeroRetriever
@@ -104,8 +104,8 @@ from opencompass.partitioners import NaivePartitioner
 from opencompass.runners import LocalRunner
 from opencompass.tasks import OpenICLEvalTask, OpenICLInferTask
 
-from internlm_course.evaluate.metric import ExactAnswer
-'''
+from internlm_course.evaluate.plugins import ExactAnswer, ServedChat
+"""
     return imports + ''.join(f'\n{key} = {pprint.pformat(value, width=120, sort_dicts=False)}\n' for key, value in parts.items())
 
 
@@ -117,15 +117,15 @@ def _base_model(model: EvalModel) -> dict:
     gpu = torch.cuda.is_available()
     dtype = 'torch.bfloat16' if gpu or cpu_dtype() == 'bfloat16' else 'torch.float'
     return dict(type=Name('HuggingFaceBaseModel'), abbr=model.name, path=str(Path(model.checkpoint).resolve()), max_seq_len=NEVER_CUT,
-                batch_size=BATCH, max_out_len=64, stop_words=['\n'], model_kwargs=dict(device_map='cuda:0' if gpu else 'cpu', torch_dtype=dtype),
+                batch_size=BATCH, max_out_len=64, stop_words=['\n'],
+                model_kwargs=dict(device_map='cuda:0' if gpu else 'cpu', torch_dtype=dtype),
                 # transformers' fast tokenizers also return token_type_ids, which a causal model's generate() refuses
                 tokenizer_kwargs=dict(model_input_names=['input_ids', 'attention_mask']), run_cfg=dict(num_gpus=int(gpu)))
 
 
 def _chat_model(model: EvalModel) -> dict:
-    return dict(type=Name('OpenAISDK'), abbr=model.name, path=model.served, openai_api_base=f'{model.url}/', key='local',
-                # from the folder: by name, OpenCompass would look on the hub and then download a tiktoken encoding
-                tokenizer_path=str(Path(model.checkpoint).resolve()), max_seq_len=NEVER_CUT, batch_size=16 * CONCURRENCY,
+    return dict(type=Name('ServedChat'), abbr=model.name, path=model.served_name, openai_api_base=f'{model.url}/', key='local',
+                max_seq_len=NEVER_CUT, batch_size=16 * CONCURRENCY,
                 max_workers=CONCURRENCY, query_per_second=1000, max_out_len=64, temperature=0.0, retry=2, timeout=120,
                 # special tokens stay visible: an answer made only of them would be empty, which OpenCompass takes for a broken server
                 extra_body=dict(top_k=1, skip_special_tokens=False, spaces_between_special_tokens=False),
@@ -138,7 +138,8 @@ def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str) -> d
     return dict(abbr=suite, type=Name('CustomDataset'), path=str(data / f'{suite}.jsonl'),
                 reader_cfg=dict(input_columns=[column], output_column='answer'),
                 infer_cfg=dict(prompt_template=dict(type=Name('PromptTemplate'), template=f'{{{column}}}'),
-                               retriever=dict(type=Name('ZeroRetriever')), inferencer=dict(type=Name('GenInferencer'), max_out_len=longest)),
+                               retriever=dict(type=Name('ZeroRetriever')),
+                               inferencer=dict(type=Name('GenInferencer'), max_out_len=longest)),
                 eval_cfg=dict(evaluator=dict(type=Name('ExactAnswer'))))
 
 
@@ -149,9 +150,9 @@ def _check(models: Sequence[EvalModel]) -> None:
         raise CourseError(f"The models {names} cannot be told apart or named ('{odd[0]}')." if odd else 'No model was given.',
                           'Give each model a name of its own, of letters, digits, dots and dashes.')
     for model in models:
-        if not (Path(model.checkpoint) / 'config.json').is_file():
-            raise CourseError(f"Model '{model.name}' has no checkpoint in {model.checkpoint}.", 'Check the path, or build the model first.')
         if model.url is None:
+            if model.checkpoint is None or not (Path(model.checkpoint) / 'config.json').is_file():
+                raise CourseError(f"Model '{model.name}' has no checkpoint in {model.checkpoint}.", 'Check the path.')
             continue
         try:
             with urllib.request.urlopen(f'{model.url}/models', timeout=10) as response:
@@ -159,8 +160,8 @@ def _check(models: Sequence[EvalModel]) -> None:
         except (OSError, ValueError, KeyError) as error:
             raise CourseError(f"The server of model '{model.name}' at {model.url} does not answer: {error}.",
                               'Start it with `internlm-course serve`, or check the address.') from error
-        if model.served not in served:
-            raise CourseError(f"The server at {model.url} serves {', '.join(served)}, not '{model.served}'.", 'Correct the served name.')
+        if model.served_name not in served:
+            raise CourseError(f"The server at {model.url} serves {', '.join(served)}, not '{model.served_name}'.", 'Correct the name.')
 
 
 def _file(kind: str, model: str, suite: str, logs: Path) -> Path | None:
@@ -168,7 +169,7 @@ def _file(kind: str, model: str, suite: str, logs: Path) -> Path | None:
 
 
 def _missing(models: Sequence[EvalModel], rows: Mapping, logs: Path) -> str:
-    """The first model and suite without a score ('' when all are there): a failed task leaves OpenCompass running, with a gap in its table."""
+    """The first model and suite without a score, '' when all are there: a failed task may leave OpenCompass running with a gap."""
     for model in models:
         for suite in rows:
             path = _file('results', model.name, suite, logs)
@@ -178,15 +179,18 @@ def _missing(models: Sequence[EvalModel], rows: Mapping, logs: Path) -> str:
     return ''
 
 
-def _collect(model: str, suite: str, lines: Sequence[Mapping], logs: Path, out: Path) -> dict[str, float]:
-    report = json.loads(_file('results', model, suite, logs).read_text('utf-8'))
-    details = report['details']
-    details = list(details.values()) if isinstance(details, dict) else details
-    if len(details) != len(lines):
-        raise CourseError(f"OpenCompass answered {len(details)} of {len(lines)} items of model '{model}' on suite '{suite}'.",
+def _collect(model: str, suite: str, lines: Sequence[Mapping], logs: Path, out: Path) -> dict:
+    """Writes predictions/<model>/<suite>.jsonl and returns the suite's row; the marks must be those that OpenCompass gave."""
+    said = json.loads(_file('predictions', model, suite, logs).read_text('utf-8'))
+    accuracy = json.loads(_file('results', model, suite, logs).read_text('utf-8'))['accuracy']
+    texts = [said[key]['prediction'] for key in sorted(said, key=int)]
+    rows = [dict(id=item['id'], prediction=text, answer=item['answer'], correct=is_correct(text, item['answer']))
+            for text, item in zip(texts, lines, strict=False)]
+    correct = sum(row['correct'] for row in rows)
+    if len(texts) != len(lines) or abs(100 * correct / len(lines) - accuracy) > 1e-6:
+        raise CourseError(f"OpenCompass's {accuracy}% of model '{model}' on suite '{suite}' is not what its {len(texts)} predictions give.",
                           f'The whole log is in {logs / "opencompass.log"}.')
     path = out / 'predictions' / model / f'{suite}.jsonl'
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(json.dumps(dict(id=item['id'], prediction=row['pred'], answer=item['answer'], correct=row['correct']),
-                                       ensure_ascii=False) + '\n' for item, row in zip(lines, details, strict=True)), 'utf-8')
-    return dict(mark(sum(row['correct'] for row in details), len(details)), chance=chance(lines))
+    path.write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows), 'utf-8')
+    return dict(mark(correct, len(rows)), chance=chance(lines), dimension=lines[0]['dimension'])

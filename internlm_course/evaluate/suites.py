@@ -25,7 +25,8 @@ def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | N
     wanted = list(paths) if suites is None else list(suites)
     missing = [suite for suite in wanted if suite not in paths]
     if missing or not wanted:
-        raise CourseError(f"There is no suite '{(missing or ['*'])[0]}' in {folder}.", f'Suites there: {", ".join(paths) or "none"}.')
+        wrong = f"suite '{missing[0]}'" if missing else 'suite'
+        raise CourseError(f'There is no {wrong} in {folder}.', f'Suites there: {", ".join(paths) or "none"}.')
     items = {}
     for suite in wanted:
         lines = [line for line in paths[suite].read_text('utf-8').splitlines() if line.strip()]
@@ -35,32 +36,27 @@ def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | N
             raise CourseError(f'{paths[suite]} is not a jsonl file: {error}.', 'Build the corpus again.') from error
         lacking = [field for item in items[suite] for field in FIELDS if field not in item]
         if lacking or not items[suite]:
-            raise CourseError(f"{paths[suite]} has {f'an item without {lacking[0]}' if lacking else 'no items'}.", 'Build the corpus again.')
+            fault = f'an item without {lacking[0]}' if lacking else 'no items'
+            raise CourseError(f'{paths[suite]} has {fault}.', 'Build the corpus again.')
     return items
 
 
 def chance(items: Sequence[Mapping]) -> float:
-    """What no ability would score: the best constant answer, or a guess among the choices where an item offers some; the higher of the two."""
+    """What no ability would score: the best constant answer or, where items offer choices, a guess; the higher of the two."""
     constant = Counter(trim(item['answer']) for item in items).most_common(1)[0][1] / len(items)
     guess = sum(1 / len(item['choices']) for item in items if item.get('choices')) / len(items)
     return max(constant, guess)
 
 
-def dimensions(items: Mapping[str, Sequence[Mapping]]) -> dict[str, str]:
-    """The dimension that each suite belongs to."""
-    return {suite: rows[0]['dimension'] for suite, rows in items.items()}
-
-
-def by_dimension(scores: Mapping[str, Mapping[str, float]], dimension_of: Mapping[str, str]) -> dict[str, dict[str, float]]:
+def dimensions(scores: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
     """One score per dimension: the mean over the pooled items of its suites, with its own interval.
 
     Args:
-        scores: {suite: {score, n, chance, …}} of one model.
-        dimension_of: {suite: dimension}.
+        scores: {suite: {score, n, chance, dimension, …}} of one model.
     """
-    pooled: dict[str, list[Mapping[str, float]]] = {}
-    for suite, row in scores.items():
-        pooled.setdefault(dimension_of[suite], []).append(row)
+    pooled: dict[str, list[Mapping]] = {}
+    for row in scores.values():
+        pooled.setdefault(row['dimension'], []).append(row)
     result = {}
     for dimension, rows in pooled.items():
         n = sum(row['n'] for row in rows)

@@ -50,10 +50,10 @@ class SFTSettings:
         if self.dtype not in DTYPES:
             raise CourseError(f"Fine-tuning cannot compute in '{self.dtype}'.", f'Choose one of {", ".join(DTYPES)}.')
         if self.method == 'full' and self.train_embeddings:
-            raise CourseError("train_embeddings says nothing with method 'full'.", 'A full fine-tuning trains the embeddings anyway: leave it False.')
-        steps = dict(epochs=self.epochs) if self.max_iters is None else dict(max_iters=self.max_iters)
-        for name, value in dict(rank=self.rank, alpha=self.alpha, learning_rate=self.learning_rate, batch_size=self.batch_size, clip=self.clip,
-                                **steps).items():
+            raise CourseError("train_embeddings says nothing with method 'full'.", 'A full fine-tuning trains them anyway: leave it False.')
+        positive = ('rank', 'alpha', 'learning_rate', 'batch_size', 'clip', 'epochs' if self.max_iters is None else 'max_iters')
+        for name in positive:
+            value = getattr(self, name)
             if not value > 0:
                 raise CourseError(f'Fine-tuning cannot run with {name} {value}.', f'Give {name} a value above 0.')
         if not 0 <= self.warmup < 1:
@@ -69,10 +69,12 @@ def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, it
         conversations: jsonl of {'messages': […]}.
         iterations: optimiser steps; the schedule counts them, because XTuner's schedule by epochs rounds a short warm-up badly.
     """
-    warmup = min(max(1, round(settings.warmup * iterations)), iterations - 1)
+    warmup = round(settings.warmup * iterations)
+    # mmengine's LinearLR over one step never leaves its start factor, so a warm-up shorter than two steps is none.
+    warmup, rising = (warmup, 'dict(type=LinearLR, start_factor=0.01, by_epoch=False, begin=0, end=warmup),') if warmup > 1 else (0, '')
     autocast = settings.dtype == 'bfloat16'
     wrapper = "type=AmpOptimWrapper, dtype='bfloat16', loss_scale=1.0" if autocast else 'type=OptimWrapper'
-    return f'''# XTuner config: `xtuner train config.py` does the same as the course (on a CPU, through internlm_course.finetune.launch).
+    return f"""# XTuner config: `xtuner train config.py` does the same as the course (on a CPU, through internlm_course.finetune.launch).
 import torch
 from datasets import load_dataset
 from mmengine.dataset import DefaultSampler
@@ -130,7 +132,7 @@ optim_wrapper = dict(
     {wrapper}, accumulative_counts=1, clip_grad=dict(max_norm={settings.clip}, error_if_nonfinite=True),
     optimizer=dict(type=AdamW, lr=lr, betas=(0.9, 0.95), weight_decay={settings.weight_decay}))
 param_scheduler = [
-    dict(type=LinearLR, start_factor=0.01, by_epoch=False, begin=0, end=warmup),
+    {rising}
     dict(type=CosineAnnealingLR, eta_min_ratio=0.1, by_epoch=False, begin=warmup, end=iterations)]
 train_cfg = dict(type=TrainLoop, max_iters=iterations)
 
@@ -149,15 +151,15 @@ load_from = None
 resume = False
 randomness = dict(seed={settings.seed}, deterministic=False)
 log_processor = dict(by_epoch=False, window_size=1)
-'''
+"""
 
 
 def _quantization(settings: SFTSettings) -> str:
     if settings.method != 'qlora':
         return ''
-    return f'''
-             ,quantization_config=dict(type=BitsAndBytesConfig, load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
-                                      bnb_4bit_compute_dtype=torch.{settings.dtype})'''.replace('\n             ,', ',\n             ')
+    return f""",
+             quantization_config=dict(type=BitsAndBytesConfig, load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
+                                      bnb_4bit_compute_dtype=torch.{settings.dtype})"""
 
 
 def _lora(settings: SFTSettings) -> str:
@@ -169,6 +171,6 @@ def _lora(settings: SFTSettings) -> str:
         save = ['tok_embeddings', 'output']
     elif settings.method == 'lora':
         target.append('output')
-    return f''',
+    return f""",
     lora=dict(type=LoraConfig, r={settings.rank}, lora_alpha={settings.alpha}, lora_dropout=0.0, bias='none', task_type='CAUSAL_LM',
-              target_modules={target}, modules_to_save={save})'''
+              target_modules={target}, modules_to_save={save})"""

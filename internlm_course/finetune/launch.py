@@ -1,4 +1,4 @@
-"""XTuner in a process of its own: trains as `xtuner train` does, turns the result into Hugging Face form as `xtuner convert` does, and merges.
+"""XTuner in a process of its own: `xtuner train`, then `xtuner convert` to Hugging Face form, then the merge.
 
 `python -m internlm_course.finetune.launch CONFIG WORK CHECKPOINT OUT METHOD`."""
 import json
@@ -15,7 +15,7 @@ def main() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        # xtuner 0.2.0 asks its device module whether it does bf16, and torch.cpu has no such function; the answer only matters for flash attention.
+        # xtuner 0.2.0 asks the device whether it does bf16, which torch.cpu cannot say; the answer only matters for flash attention.
         torch.cpu.is_bf16_supported = lambda: False
         torch.use_deterministic_algorithms(True)
     from xtuner.tools import train

@@ -1,4 +1,4 @@
-"""Chat messages for XTuner: its `dataset_map_fn` hook, with every token as `model.chat.render` writes it and loss on what the assistant says.
+"""Chat messages for XTuner: its `dataset_map_fn` hook, token by token as `model.chat.render` writes, loss on what the assistant says.
 
 XTuner's own openai_map_fn and templates know no names and no environment role, so a tool's result would be lost."""
 from collections.abc import Mapping, Sequence

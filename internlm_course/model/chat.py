@@ -86,6 +86,17 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]] | None:
     return (record['name'], parameters) if isinstance(parameters, dict) else None
 
 
+TOOL_PROMPT = '[{"name": "calculator", "description": "Computes + - * / ( ).", "parameters": [{"name": "expression", "type": "STRING"}]}]'
+"""What an agent with the calculator is told: one line, because a small model reads some two characters a token."""
+
+
+def agent_messages(question: str, expression: str, result: str, answer: str) -> list[dict[str, str]]:
+    """One whole use of the calculator as messages: what fine-tuning teaches, and, letter by letter, what Lagent's served agent sees and says."""
+    return [dict(role='system', name=PLUGIN, content=TOOL_PROMPT), dict(role='user', content=question),
+            dict(role='assistant', content=call('calculator', dict(expression=expression))),
+            dict(role='environment', name=PLUGIN, content=result), dict(role='assistant', content=answer)]
+
+
 def _render_message(item: Mapping[str, Any]) -> str:
     role, name, content = item['role'], item.get('name'), item.get('content') or ''
     if role == 'tool':

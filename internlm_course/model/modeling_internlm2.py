@@ -1,7 +1,6 @@
 """InternLM2 as transformers classes, with the official parameter names and the interleaved wqkv packing, so that released weights load.
 
-This file is copied beside every checkpoint: XTuner, LMDeploy and OpenCompass load it as remote code. It imports torch, transformers and
-its configuration alone. Source: report section 2.2 and InternLM/InternLM's modeling_internlm2.py."""
+Copied beside every checkpoint, so it imports only torch, transformers and its configuration. Source: report 2.2, upstream's code."""
 from __future__ import annotations
 
 import torch

@@ -20,7 +20,7 @@ FIRST = ('<unk>', '<s>', '</s>')
 REWARD = '[UNUSED_TOKEN_130]'
 CHAT = ('<|plugin|>', '<|interpreter|>', '<|action_end|>', '<|action_start|>', '<|im_end|>', '<|im_start|>')  # 92538 to 92543 officially
 # Words keep their leading space; Han runs, single digits, punctuation and white space stand apart, so that no merge crosses them.
-PIECES = (r' ?[\p{L}\p{M}&&[^\p{Han}]]+|\p{Han}+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+')
+PIECES = (r' ?[\p{L}\p{M}&&[^\p{Han}]]+|\p{Han}|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+')
 SMALLEST = len(FIRST) + 256 + 1 + len(CHAT)
 
 
@@ -95,8 +95,9 @@ def _wrap(tokenizer: Tokenizer, **settings) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = TemplateProcessing(single='<s> $A', pair='<s> $A <s>:1 $B:1', special_tokens=[('<s>', 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token='<unk>', bos_token='<s>', eos_token='</s>', pad_token='</s>',
-        additional_special_tokens=list(reversed(CHAT)), model_input_names=['input_ids', 'attention_mask'],
-        clean_up_tokenization_spaces=False, **{'chat_template': TEMPLATE, **settings})
+        additional_special_tokens=[token for token in reversed(CHAT) if tokenizer.token_to_id(token)],
+        model_input_names=['input_ids', 'attention_mask'], clean_up_tokenization_spaces=False,
+        **{'chat_template': TEMPLATE, **settings})
 
 
 def _convert_sentencepiece(folder: Path) -> PreTrainedTokenizerFast:
@@ -118,7 +119,9 @@ def _convert_sentencepiece(folder: Path) -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.Sequence([*([normalizers.Prepend('▁')] if prefix else []), normalizers.Replace(' ', '▁')])
     tokenizer.decoder = decoders.Sequence([decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse(),
                                            *([decoders.Strip(' ', 1, 0)] if prefix else [])])
-    own = [index for index, piece in enumerate(proto.pieces) if piece.type in (3, 4) or index in renamed or index == 0]
+    # SentencePiece looks for user-defined pieces after ' ' became '▁': one that is written with a space never occurs.
+    own = [index for index, piece in enumerate(proto.pieces)
+           if index == 0 or index in renamed or piece.type == 3 or piece.type == 4 and ' ' not in piece.piece]
     tokenizer.add_tokens([AddedToken(scores[index][0], normalized=False, special=index in renamed or proto.pieces[index].type != 4)
                           for index in own])
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in CHAT if tokenizer.token_to_id(token)])

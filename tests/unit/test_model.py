@@ -31,12 +31,15 @@ TOLERANCE = 1e-5
 
 
 def small(groups: int = 2, scaling: dict | None = None, seed: int = 0, kind=InternLM2ForCausalLM, **fields):
-    """A random model with `groups` query heads per KV head, norms and biases included, so that no weight is at a neutral value."""
+    """A random model with `groups` query heads per KV head; norms and biases are random too, so that no weight is at a neutral value.
+
+    Weights have deviation hidden_size ** -0.5, so that every logit is of order one and 1e-5 means the same at each width.
+    """
     torch.manual_seed(seed)
     config = InternLM2Config(**{
         'vocab_size': 97, 'hidden_size': 2 * groups * 16, 'intermediate_size': 72, 'num_hidden_layers': 2,
         'num_attention_heads': 2 * groups, 'num_key_value_heads': 2, 'max_position_embeddings': TRAINED, 'rope_theta': 10000.0,
-        'rope_scaling': scaling, 'initializer_range': 0.15, **fields})
+        'rope_scaling': scaling, 'initializer_range': (32 * groups) ** -0.5, **fields})
     model = kind(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -225,7 +228,7 @@ def test_checkpoint_round_trip(checkpoint):
 
 def test_another_process_loads_the_checkpoint_with_its_own_code(checkpoint, tmp_path):
     """As XTuner, OpenCompass and LMDeploy do: AutoModelForCausalLM, remote code, no internlm_course; then it saves again with its code."""
-    script = '''
+    script = """
 import sys, torch
 sys.modules['internlm_course'] = None
 from transformers import AutoModelForCausalLM
@@ -233,7 +236,7 @@ model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True
 ids = torch.arange(3, 23)[None]
 print(model(ids).logits.double().sum().item(), model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None)[0].tolist())
 model.save_pretrained(sys.argv[2])
-'''
+"""
     again = tmp_path / 'again'
     done = subprocess.run([sys.executable, '-c', script, checkpoint, again], env=tool_environment(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -15,12 +15,12 @@ class CpuAttentionMetadata(AttentionMetadata):
 
     Attributes:
         lengths: (new tokens, tokens in all) of each sequence.
-        slots: (tokens,) where in the flattened cache each new token's key and value go.
+        slots: (tokens,) twice: the block and the place in it where each new token's key and value go.
         blocks: (batch, blocks) each sequence's blocks, cut to the longest sequence.
         mask: (batch, 1, 1, blocks * block_size) 0 where a decoding sequence has a token, else -inf.
     """
     lengths: list[tuple[int, int]] | None = None
-    slots: torch.Tensor | None = None
+    slots: tuple[torch.Tensor, torch.Tensor] | None = None
     blocks: torch.Tensor | None = None
     mask: torch.Tensor | None = None
 
@@ -28,16 +28,12 @@ class CpuAttentionMetadata(AttentionMetadata):
         self.lengths = list(zip(self.q_seqlens.tolist(), self.kv_seqlens.tolist()))
         longest = max(total for _, total in self.lengths)
         self.blocks = self.block_offsets[:, :-(-longest // block_size)].long()
-        self.slots = torch.cat([slots_of(self.blocks[i], torch.arange(total - new, total), block_size)
-                                for i, (new, total) in enumerate(self.lengths)])
+        position = torch.cat([torch.arange(total - new, total) for new, total in self.lengths])
+        sequence = torch.repeat_interleave(torch.tensor([new for new, _ in self.lengths]))
+        self.slots = self.blocks[sequence, position // block_size], position % block_size
         if self.is_decoding:
             unused = torch.arange(self.blocks.shape[1] * block_size) >= self.kv_seqlens[:, None]
             self.mask = torch.zeros(unused.shape).masked_fill_(unused, float('-inf'))[:, None, None]
-
-
-def slots_of(blocks: torch.Tensor, position: torch.Tensor, block_size: int) -> torch.Tensor:
-    """The cache slots of one sequence's positions; blocks: (blocks,), position: (tokens,)."""
-    return blocks[position // block_size] * block_size + position % block_size
 
 
 class CpuPagedAttention(AttentionImpl):
@@ -48,8 +44,8 @@ class CpuPagedAttention(AttentionImpl):
         meta = attn_metadata
         if meta.slots is None:
             meta.prepare(k_cache.shape[1])
-        k_cache.flatten(0, 1)[meta.slots] = key.to(k_cache.dtype)
-        v_cache.flatten(0, 1)[meta.slots] = value.to(v_cache.dtype)
+        k_cache[meta.slots] = key.to(k_cache.dtype)  # a layer's cache is a strided view: flattening it would copy
+        v_cache[meta.slots] = value.to(v_cache.dtype)
         return self.decode(query, k_cache, v_cache, meta) if meta.is_decoding else self.prefill(query, k_cache, v_cache, meta)
 
     def decode(self, query, k_cache, v_cache, meta):

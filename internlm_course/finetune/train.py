@@ -14,7 +14,7 @@ ROLES = ('system', 'user', 'assistant', 'environment')
 
 
 def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings, home: Path) -> dict:
-    """Fine-tunes a checkpoint on conversations and writes the merged checkpoint; the same seed gives the same weights, bit for bit, on one machine.
+    """Fine-tunes a checkpoint and writes the merged checkpoint; the same seed gives the same weights, bit for bit, on one machine.
 
     Args:
         checkpoint: folder in Hugging Face format.
@@ -23,7 +23,8 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
         home: folder for caches.
 
     Returns:
-        loss: [[iteration, loss], …]; iterations, tokens (of one epoch), cut_conversations, trainable_parameters, train_seconds, seconds, settings.
+        loss: [[iteration, loss], …]; iterations, tokens (of one epoch), cut_conversations, trainable_parameters, train_seconds, seconds,
+        settings.
 
     Raises:
         CourseError: settings or files that cannot work (before anything starts), or XTuner failed.
@@ -39,7 +40,8 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
     logs.mkdir(parents=True, exist_ok=True)
     config, work = logs / 'config.py', logs / 'xtuner'
     config.write_text(config_text(checkpoint, conversations, settings, iterations), 'utf-8')
-    run_tool('internlm_course.finetune.launch', [str(config), str(work), str(checkpoint), str(out), settings.method], logs / 'xtuner.log', home)
+    run_tool('internlm_course.finetune.launch', [str(config), str(work), str(checkpoint), str(out), settings.method],
+             logs / 'xtuner.log', home)
     metrics = dict(loss=_loss_curve(work), iterations=iterations, tokens=tokens, cut_conversations=cut,
                    **json.loads((work / 'result.json').read_text('utf-8')), settings=asdict(settings))
     shutil.rmtree(work)  # the adapter is in the merged weights, the curve in metrics.json
@@ -69,7 +71,7 @@ def read_conversations(path: Path) -> list[dict]:
             good = False
         if not good:
             raise CourseError(f'Line {number} of {path} is not a conversation.',
-                              f'Each line is {{"messages": [{{"role", "content"}}, …]}} with roles {", ".join(ROLES)} and an assistant turn.')
+                              f'A line is {{"messages": [{{"role", "content"}}, …]}}; roles {", ".join(ROLES)}, one turn of the assistant.')
         examples.append(example)
     return examples
 

@@ -1,0 +1,87 @@
+"""From the clean corpus to token files: one `.ds` file a domain in datatrove's format (tokens back to back, and an index of document ends).
+
+One document of a hundred is held out as validation, chosen by a hash of its text; bytes of text are kept beside, for bits per byte.
+"""
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from internlm_course.data.pipeline import documents
+from internlm_course.errors import CourseError
+
+BOS, EOS = '<s>', '</s>'
+HELD_OUT = 100  # one document of so many is for validation
+BATCH = 1000
+
+
+def tokenize(corpus: Path, tokenizer: Path, out: Path) -> dict:
+    """Writes the clean documents of `corpus` as `out/<domain>.ds` and `out/<domain>.validation.ds`, each document as `<s>` tokens `</s>`.
+
+    A file holds uint16 tokens (uint32 for a vocabulary over 65,536); `.ds.index` holds each document's end, uint64, in tokens; `.ds.bytes`
+    its length in bytes of UTF-8, uint32. Special tokens written in a page are encoded as the text they are.
+
+    Args:
+        corpus: folder that `build_corpus` wrote.
+        tokenizer: `tokenizer.json`, or the folder that holds it.
+
+    Returns:
+        documents, tokens, bytes; domains: {name: {documents, tokens, bytes}}.
+
+    Raises:
+        CourseError: there is no tokenizer, or it lacks `<s>` or `</s>`.
+    """
+    from datatrove.pipeline.tokens.tokenizer import TokenizedFile
+    encoder, token_size = load(tokenizer)
+    first, last = encoder.token_to_id(BOS), encoder.token_to_id(EOS)
+    out.mkdir(parents=True, exist_ok=True)
+    files: dict[str, TokenizedFile] = {}
+    sizes: dict[str, list[int]] = {}
+    for batch in batches(documents(corpus / 'clean')):
+        encoded = encoder.encode_batch_fast([document['text'] for document in batch], add_special_tokens=False)
+        for document, found in zip(batch, encoded, strict=True):
+            text = document['text'].encode()
+            name = document['metadata']['domain'] + ('.validation' if zlib.crc32(text) % HELD_OUT == 0 else '')
+            if name not in files:
+                files[name], sizes[name] = TokenizedFile(str(out), f'{name}.ds', token_size=token_size), []
+            files[name].write([first, *found.ids, last], None)
+            sizes[name].append(len(text))
+    domains = {}
+    for name in sorted(files):
+        files[name].close()
+        np.array(sizes[name], '<u4').tofile(out / f'{name}.ds.bytes')
+        domains[name] = dict(documents=len(sizes[name]), tokens=len(files[name]), bytes=sum(sizes[name]))
+    totals = {unit: sum(domain[unit] for domain in domains.values()) for unit in ('documents', 'tokens', 'bytes')}
+    return totals | dict(domains=domains)
+
+
+def load(tokenizer: Path):
+    """The tokenizer, set to take special tokens in text for text, and the bytes that one of its tokens needs."""
+    from tokenizers import Tokenizer
+    path = tokenizer / 'tokenizer.json' if tokenizer.is_dir() else tokenizer
+    if not path.is_file():
+        raise CourseError(f'There is no tokenizer at {path}.', 'Train one first (internlm_course.model.train_tokenizer).')
+    encoder = Tokenizer.from_file(str(path))
+    for token in (BOS, EOS):
+        if encoder.token_to_id(token) is None:
+            raise CourseError(f'The tokenizer at {path} has no token {token}.',
+                              'Train it with internlm_course.model.train_tokenizer, which adds it.')
+    encoder.encode_special_tokens = True
+    encoder.no_truncation()
+    encoder.no_padding()
+    return encoder, 2 if encoder.get_vocab_size() <= 1 << 16 else 4
+
+
+def batches(rows: Iterator[dict]) -> Iterator[list[dict]]:
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def read_documents(path: Path) -> list[np.ndarray]:
+    """The documents of a `.ds` file, each an array of tokens, shape (tokens,), over the file mapped into memory."""
+    ends = np.fromfile(path.with_name(f'{path.name}.index'), '<u8').astype(np.int64)
+    size = path.stat().st_size // int(ends[-1]) if len(ends) and ends[-1] else 2
+    tokens = np.memmap(path, '<u2' if size == 2 else '<u4', 'r') if len(ends) else np.empty(0, '<u2')
+    return np.split(tokens, ends[:-1])[:len(ends)]

@@ -1,0 +1,208 @@
+"""LMDeploy's server over a tiny checkpoint: the OpenAI client works, errors are clear, and greedy tokens are transformers' own."""
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import openai
+import pytest
+import torch
+
+from internlm_course.deploy.quantize import quantize
+from internlm_course.deploy.serve import serve
+from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_tokenizer, save_checkpoint, train_tokenizer
+
+WORDS = ('The capital of France is Paris. 12 + 35 = 47. def double(x): return 2 * x. 中国的首都是北京。 Ask the calculator. '
+         'A secret number hides among the facts; long documents keep it far away.\n')
+PROMPTS = [(WORDS * 3)[start:start + 4 + 11 * start % 170] for start in range(0, 120, 5)]
+PARENT = '''
+import sys, time
+from pathlib import Path
+from internlm_course.deploy.serve import serve
+with serve(Path(sys.argv[1]), model_name='int4', home=Path(sys.argv[2]), log=Path(sys.argv[2]) / 'int4.log') as server:
+    print(server.port, server.pid, flush=True)
+    time.sleep(600)
+'''
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """A model that knows WORDS by heart: of a random one the best two tokens are often a bf16 rounding apart, so equality says nothing."""
+    folder = tmp_path_factory.mktemp('served')
+    tokenizer = train_tokenizer([WORDS] * 4, 512, folder / 'tokenizer')
+    torch.manual_seed(1)
+    config = InternLM2Config(vocab_size=512, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+                             num_key_value_heads=2, max_position_embeddings=384)
+    model = InternLM2ForCausalLM(config)
+    for name, parameter in model.named_parameters():
+        if 'norm' in name:
+            parameter.data.uniform_(0.5, 1.5)  # a norm weight of 1 would hide how it is rounded
+    stream = torch.tensor(tokenizer(WORDS * 8, add_special_tokens=False).input_ids)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(120):
+        start = torch.randint(len(stream) - 96, (8,))
+        batch = torch.stack([torch.cat((torch.tensor([config.bos_token_id]), stream[first:first + 95])) for first in start])
+        model(input_ids=batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    save_checkpoint(model, tokenizer, folder / 'bf16')
+    return folder / 'bf16'
+
+
+@pytest.fixture(scope='module')
+def server(checkpoint, tmp_path_factory):
+    home = tmp_path_factory.mktemp('home')
+    with serve(checkpoint, model_name='internlm2-tiny', home=home, log=home / 'serve.log', timeout=600) as running:
+        yield running
+    with socket.socket() as probe:
+        assert probe.connect_ex(('127.0.0.1', running.port)), 'the port is still served'
+    assert not Path(f'/proc/{running.pid}').exists()
+
+
+@pytest.fixture(scope='module')
+def client(server):
+    return openai.OpenAI(base_url=server.url, api_key='unused', max_retries=0, timeout=120)
+
+
+def complete(client, prompt, max_tokens=12, **options):
+    options.setdefault('extra_body', {'ignore_eos': True})
+    return client.completions.create(model='internlm2-tiny', prompt=prompt, max_tokens=max_tokens, temperature=0, **options)
+
+
+def test_the_server_lists_its_model_and_is_local(server, client):
+    assert [model.id for model in client.models.list()] == ['internlm2-tiny']
+    assert server.url.startswith('http://127.0.0.1:')
+
+
+def test_greedy_tokens_are_those_of_transformers(checkpoint, client):
+    """bf16 weights on both sides; 24 prompts of 5 to 120 tokens."""
+    from transformers import AutoModelForCausalLM
+    tokenizer = load_tokenizer(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True, dtype=torch.bfloat16).eval()
+    model.generation_config.eos_token_id = None
+    expected = []
+    for prompt in PROMPTS:
+        tokens = tokenizer(prompt, return_tensors='pt').input_ids
+        output = model.generate(tokens, max_new_tokens=12, do_sample=False, pad_token_id=2)
+        expected.append(tokenizer.decode(output[0, tokens.shape[1]:]))
+    alone = [complete(client, prompt).choices[0].text for prompt in PROMPTS]
+    assert alone == expected
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda prompt: complete(client, prompt).choices[0].text, PROMPTS))
+    assert together == alone
+    listed = [choice.text for choice in complete(client, PROMPTS[:4]).choices]
+    assert listed == alone[:4]
+
+
+def test_chat_reaches_the_model_in_internlm2s_format(checkpoint, client):
+    from internlm_course.model import chat
+    messages = [{'role': 'system', 'content': 'Be short.'}, {'role': 'system', 'name': '<|plugin|>', 'content': '[{"name": "calculator"}]'},
+                {'role': 'user', 'content': 'What is 12 + 35?'}, {'role': 'assistant', 'content': 'Ask'},
+                {'role': 'environment', 'name': '<|plugin|>', 'content': '47'}]
+    answer = client.chat.completions.create(model='internlm2-tiny', messages=messages, max_tokens=12, temperature=0,
+                                            extra_body={'ignore_eos': True})
+    prompt = chat.render(messages, add_generation_prompt=True)
+    assert answer.choices[0].message.content == complete(client, prompt).choices[0].text
+    assert answer.usage.prompt_tokens == len(load_tokenizer(checkpoint)(prompt).input_ids)
+    as_tool = [*messages[:-1], {'role': 'tool', 'tool_call_id': '1', 'content': '47'}]
+    again = client.chat.completions.create(model='internlm2-tiny', messages=as_tool, max_tokens=12, temperature=0,
+                                           extra_body={'ignore_eos': True})
+    assert again.choices[0].message.content == answer.choices[0].message.content
+
+
+def test_streaming_gives_the_same_text(client):
+    chunks = list(complete(client, PROMPTS[3], 30, stream=True))
+    assert len(chunks) > 2
+    assert ''.join(chunk.choices[0].text for chunk in chunks) == complete(client, PROMPTS[3], 30).choices[0].text
+    messages = [{'role': 'user', 'content': 'Ask the calculator'}]
+    options = dict(model='internlm2-tiny', messages=messages, max_tokens=20, temperature=0, extra_body={'ignore_eos': True})
+    whole = client.chat.completions.create(**options).choices[0].message.content
+    parts = [chunk.choices[0].delta.content or '' for chunk in client.chat.completions.create(stream=True, **options)]
+    assert ''.join(parts) == whole
+
+
+@pytest.mark.parametrize('stream', [False, True])
+def test_a_stop_string_of_any_length_ends_the_answer(client, stream):
+    text = complete(client, PROMPTS[5], 30).choices[0].text
+    stop = text[7:12]  # in the middle of tokens
+    answer = complete(client, PROMPTS[5], 30, stop=['no such words', stop], stream=stream)
+    choices = [chunk.choices[0] for chunk in answer] if stream else answer.choices
+    assert ''.join(choice.text for choice in choices) == text[:text.index(stop)]
+    assert choices[-1].finish_reason == 'stop'
+
+
+def test_max_tokens_ends_with_length(client):
+    answer = complete(client, PROMPTS[0], 5)
+    assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ('length', 5)
+
+
+@pytest.mark.parametrize(('options', 'status', 'message'), [
+    ({'model': 'gpt-5'}, 404, "'gpt-5' does not exist"),
+    ({'prompt': WORDS * 40}, 400, 'the context length of model .* is 384 tokens'),
+    ({'prompt': ['short', WORDS * 40]}, 400, 'is 384 tokens'),
+    ({'prompt': ''}, 400, 'prompt is empty'),
+])
+def test_a_wrong_completion_gets_a_clear_error(client, options, status, message):
+    with pytest.raises(openai.APIStatusError, match=message) as caught:
+        client.completions.create(**{'model': 'internlm2-tiny', 'prompt': 'The', 'max_tokens': 3} | options)
+    assert caught.value.status_code == status
+
+
+@pytest.mark.parametrize(('options', 'status', 'message'), [
+    ({'model': 'gpt-5'}, 404, "'gpt-5' does not exist"),
+    ({'messages': [{'role': 'user', 'content': WORDS * 40}]}, 400, 'is 384 tokens'),
+    ({'messages': [{'role': 'wizard', 'content': 'x'}]}, 400, "the role 'wizard'"),
+    ({'messages': []}, 400, 'prompt is empty'),
+])
+@pytest.mark.parametrize('stream', [False, True])
+def test_a_wrong_chat_gets_a_clear_error(client, options, status, message, stream):
+    with pytest.raises(openai.APIStatusError, match=message) as caught:
+        client.chat.completions.create(**{'model': 'internlm2-tiny', 'messages': [{'role': 'user', 'content': 'x'}], 'stream': stream} | options)
+    assert caught.value.status_code == status
+
+
+def test_a_prompt_of_the_longest_length_is_answered(checkpoint, client):
+    tokens = load_tokenizer(checkpoint)(WORDS * 40).input_ids
+    prompt = load_tokenizer(checkpoint).decode(tokens[1:383])
+    answer = complete(client, prompt, 5)
+    assert answer.usage.total_tokens <= 384 and answer.usage.completion_tokens >= 1
+
+
+def test_an_end_token_ends_the_answer_and_special_tokens_stay_readable(checkpoint, client):
+    """A logit bias makes the random model say only one token: an end token must stop it, the start of a call must stay in the text."""
+    tokenizer = load_tokenizer(checkpoint)
+    bias = {token: tokenizer.convert_tokens_to_ids(token) for token in ('<|im_end|>', '</s>', '<|action_end|>', '<|plugin|>')}
+    for token, index in bias.items():
+        answer = client.chat.completions.create(model='internlm2-tiny', messages=[{'role': 'user', 'content': 'x'}], max_tokens=4,
+                                                temperature=0, logit_bias={str(index): 100})
+        choice = answer.choices[0]
+        if token == '<|plugin|>':
+            assert (choice.message.content, choice.finish_reason) == (token * 4, 'length')
+        else:
+            assert (choice.message.content or '', choice.finish_reason) == ('', 'stop')
+
+
+def test_int4_is_small_and_served_and_dies_with_its_parent(checkpoint, tmp_path):
+    calibration = tmp_path / 'calibration.jsonl'
+    calibration.write_text('{"text": "The capital of France is Paris. 12 + 35 = 47."}\n' * 20)
+    out = tmp_path / 'int4'
+    out.mkdir()
+    metrics = quantize(checkpoint, out, calibration=calibration, home=tmp_path, samples=8, length=64)
+    assert metrics['linear_bytes_ratio'] <= 0.30
+    parent = subprocess.Popen([sys.executable, '-c', PARENT, str(out), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        port, pid = map(int, parent.stdout.readline().split())
+        client = openai.OpenAI(base_url=f'http://127.0.0.1:{port}/v1', api_key='unused', max_retries=0)
+        answer = client.completions.create(model='int4', prompt='The capital', max_tokens=8, temperature=0, extra_body={'ignore_eos': True})
+        assert answer.usage.completion_tokens == 8
+    finally:
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    end = time.monotonic() + 10
+    while Path(f'/proc/{pid}').exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not Path(f'/proc/{pid}').exists() or 'Z' in Path(f'/proc/{pid}/stat').read_text().split()[2]

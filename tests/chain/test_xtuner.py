@@ -1,0 +1,89 @@
+"""XTuner itself on a small random checkpoint: every method trains, merges and loads; the same seed gives the same bits."""
+import hashlib
+import json
+
+import pytest
+
+from internlm_course.errors import CourseError
+from internlm_course.finetune.config import SFTSettings
+from internlm_course.finetune.train import sft
+from internlm_course.model import InternLM2Config, chat, load_model, load_tokenizer, save_checkpoint, train_tokenizer
+
+PLUGIN = '<|plugin|>'
+SMALL = dict(rank=8, alpha=16, max_iters=30, batch_size=4, max_length=256)
+
+
+def conversation(a, b):
+    if (a + b) % 2:
+        return [dict(role='user', content=f'{a}+{b}=?'), dict(role='assistant', content=str(a + b))]
+    return [dict(role='system', name=PLUGIN, content='[]'), dict(role='user', content=f'{a}+{b}=?'),
+            dict(role='assistant', content=chat.call('add', dict(x=f'{a}+{b}'))), dict(role='environment', name=PLUGIN, content=str(a + b)),
+            dict(role='assistant', content=str(a + b))]
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory):
+    import torch
+
+    from internlm_course.model import InternLM2ForCausalLM
+
+    folder = tmp_path_factory.mktemp('xtuner')
+    rows = [dict(messages=conversation(a, b)) for a in range(6) for b in range(10)]
+    (folder / 'sft.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows), 'utf-8')
+    tokenizer = train_tokenizer([row['messages'][-2]['content'] for row in rows] * 9, 300, folder / 'checkpoint')
+    torch.manual_seed(0)
+    config = InternLM2Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+                             num_key_value_heads=2, max_position_embeddings=256, rope_theta=10000)
+    save_checkpoint(InternLM2ForCausalLM(config), tokenizer, folder / 'checkpoint')
+    return folder
+
+
+def digest(folder):
+    return hashlib.sha256((folder / 'model.safetensors').read_bytes()).hexdigest()
+
+
+def chat_loss(checkpoint, rows):
+    import torch
+
+    model, tokenizer = load_model(checkpoint, 'float32'), load_tokenizer(checkpoint)
+    with torch.no_grad():
+        texts = [tokenizer(chat.render(row['messages']), return_tensors='pt').input_ids for row in rows]
+        return sum(model(ids, labels=ids).loss.item() for ids in texts) / len(texts)
+
+
+@pytest.mark.parametrize('method, embeddings', [('lora', False), ('lora', True), ('qlora', False), ('full', False)])
+def test_every_method_trains_merges_and_loads(start, tmp_path, method, embeddings):
+    out, rate = tmp_path / 'out', 2e-3 if method == 'full' else 2e-2
+    settings = SFTSettings(method=method, train_embeddings=embeddings, learning_rate=rate, **SMALL)
+    metrics = sft(start / 'checkpoint', start / 'sft.jsonl', out, settings, tmp_path / 'home')
+    losses = [loss for _, loss in metrics['loss']]
+    # Adapters over random frozen embeddings learn little; the merged weights must show the same gain as the training loss.
+    gain = losses[0] - losses[-1]
+    assert gain > (0.3 if 'lora' in method and not embeddings else 2) and metrics['iterations'] == 30 and metrics['cut_conversations'] == 0
+    rows = [json.loads(line) for line in (start / 'sft.jsonl').read_text('utf-8').splitlines()][:10]
+    assert chat_loss(out, rows) < chat_loss(start / 'checkpoint', rows) - gain / 4
+    assert (out / 'modeling_internlm2.py').is_file() and (out / 'logs' / 'config.py').is_file()
+    before, after = load_model(start / 'checkpoint'), load_model(out)
+    changed = {name for name, tensor in after.state_dict().items() if not tensor.equal(before.state_dict()[name])}
+    trained = {name.split('.')[-2] for name in changed}
+    linear = {'wqkv', 'wo', 'w1', 'w2', 'w3'}
+    assert linear <= trained and ('tok_embeddings' in trained) is (embeddings or method == 'full')
+    assert 0 < metrics['trainable_parameters'] <= after.num_parameters()
+
+
+def test_same_seed_same_bits(start, tmp_path):
+    seeds = {}
+    for name, seed in (('a', 0), ('b', 0), ('c', 1)):
+        settings = SFTSettings(seed=seed, **SMALL | dict(max_iters=6))
+        sft(start / 'checkpoint', start / 'sft.jsonl', tmp_path / name, settings, tmp_path / f'home-{name}')
+        seeds[name] = digest(tmp_path / name)
+    assert seeds['a'] == seeds['b'] != seeds['c']
+
+
+def test_xtuners_failure_shows_its_telling_lines(start, tmp_path):
+    broken = tmp_path / 'checkpoint'
+    broken.mkdir()
+    for path in (start / 'checkpoint').iterdir():
+        (broken / path.name).write_bytes(path.read_bytes() if path.suffix != '.safetensors' else b'no weights')
+    with pytest.raises(CourseError, match='(?i)safetensor|header'):
+        sft(broken, start / 'sft.jsonl', tmp_path / 'out', SFTSettings(**SMALL), tmp_path / 'home')

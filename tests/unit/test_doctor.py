@@ -1,0 +1,110 @@
+"""The doctor finds what is wrong and says what to do; memory is counted over the whole tree of processes."""
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from internlm_course import doctor, memory
+
+
+def test_table_marks_what_is_wrong_and_gives_the_remedy():
+    checks = [doctor.Check('好 good', True, 'x', 'unused'), doctor.Check('bad', False, 'y', 'mend it'),
+              doctor.Check('odd', False, 'z', 'look at it', required=False)]
+    lines = doctor.table(checks).splitlines()
+    assert [line[0] for line in lines[:3]] == ['✓', '✗', '!']
+    assert 'unused' not in lines[0] and lines[1].endswith('→ mend it') and lines[3].startswith('1 ')
+
+
+def test_exit_code_is_1_only_for_what_is_required(monkeypatch, capsys):
+    for required in (True, False):
+        monkeypatch.setattr(doctor, 'diagnose', lambda *_, required=required: [doctor.Check('x', False, 'y', 'z', required)])
+        assert doctor.main() == int(required)
+    assert capsys.readouterr().out.count('→ z') == 2
+
+
+def test_this_machine_can_run_the_course():
+    checks = {each.name: each for each in [doctor.check_python(), doctor.check_system(), *doctor.check_packages()]}
+    assert all(each.ok for each in checks.values()), checks
+
+
+def test_versions_that_differ_from_the_lock_are_shown(tmp_path):
+    lock = tmp_path / 'requirements.lock'
+    lock.write_text('numpy==1.0 ; python_version < "3"\nnumpy==0.1 ; python_version >= "3"\n')
+    check = next(each for each in doctor.check_packages(lock) if each.name == 'numpy')
+    assert not check.ok and check.found.endswith('≠ 0.1') and 'make' in check.remedy
+    assert doctor.locked_versions(tmp_path / 'none') == {}
+
+
+def test_import_failure_shows_its_last_line():
+    good, bad = doctor.check_imports({'json': 'json', 'nothing': 'no_such_module'})
+    assert good.ok and good.found.endswith(' s')
+    assert not bad.ok and 'no_such_module' in bad.found
+
+
+def test_taken_port_is_told():
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        check = doctor.check_port(port)
+    assert not check.ok and str(port + 1) in check.remedy
+    assert doctor.check_port(port).ok
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    blocked = tmp_path / 'file'
+    blocked.write_text('not a folder')
+    assert not doctor.check_folder(blocked)[0].ok
+    assert doctor.check_folder(tmp_path / 'not' / 'yet')[0].ok and not (tmp_path / 'not').exists()
+
+
+def test_container_limit_counts(tmp_path):
+    (tmp_path / 'memory.max').write_text('1000000\n')
+    (tmp_path / 'memory.current').write_text('400000\n')
+    assert doctor.available_memory(tmp_path) == 600000
+    (tmp_path / 'memory.max').write_text('max\n')
+    assert doctor.available_memory(tmp_path) > 1e6
+
+
+HOG = 'import sys, time; block = bytearray(b"x" * 60_000_000); print("full", flush=True); sys.stdin.read()'
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='Pss is of Linux')
+def test_peak_memory_counts_a_child_in_another_session_and_forgets_it_after():
+    with memory.PeakMemory() as peak:
+        before = peak.sample()
+        child = subprocess.Popen([sys.executable, '-c', HOG], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        child.stdout.readline()
+        full = peak.sample()
+        child.communicate()
+        assert peak.lap() >= full and peak.lap() < full - 50_000_000
+    assert peak.method == 'pss' and 60_000_000 < full - before < 90_000_000 and peak.peak_bytes >= full
+
+
+def test_peak_memory_is_cheap():
+    """Under 1% of one core, with room for the first sample; the pause after a sample is 100 times its cost."""
+    with memory.PeakMemory() as peak:
+        peak.sample()
+        start = time.process_time()
+        time.sleep(2)
+        used = time.process_time() - start
+    assert used < 0.04
+
+
+def test_orphan_stays_in_the_tree():
+    """A server whose parent died moves under init: it was seen once, so it is still counted."""
+    script = f'import subprocess, sys; subprocess.Popen([sys.executable, "-c", {HOG!r}]); sys.stdin.readline()'
+    with memory.PeakMemory() as peak:
+        before = peak.sample()
+        keep = subprocess.Popen([sys.executable, '-c', 'import sys; sys.stdin.read()'], stdin=subprocess.PIPE)
+        parent = subprocess.Popen([sys.executable, '-c', script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert parent.stdout.readline() == b'full\n'
+        peak.sample()
+        parent.kill()
+        parent.wait()
+        after = peak.sample()
+        parent.stdin.close()
+        keep.communicate()
+    assert after - before > 55_000_000

@@ -1,0 +1,132 @@
+"""The report card's page: every part of a full card shows, every missing part is left out, nothing of a student's text becomes markup.
+
+FAKE is made up for the renderer alone; no figure in it was measured.
+"""
+import json
+import math
+from html.parser import HTMLParser
+
+import pytest
+
+from internlm_course import report
+
+
+def score(value: float, chance: float = 0.02) -> dict:
+    return {'score': value, 'n': 120, 'low': max(0, value - 0.07), 'high': min(1, value + 0.05), 'chance': chance}
+
+
+def scores(*values: float) -> dict:
+    return dict(zip(report.DIMENSIONS, map(score, values), strict=True))
+
+
+FAKE = {
+    'scale': 'fake', 'seconds': 1085.4, 'peak_memory_bytes': 3_210_000_000,
+    'machine': {'cpu': 'Fake CPU, 2 cores', 'memory': '24 GB', 'dtype': 'float32'}, 'versions': {'torch': '0.0.1', 'xtuner': '0.0.2'},
+    'stages': [
+        {'name': 'crawl', 'seconds': 11.2, 'peak_memory_bytes': 400_000_000, 'cached': True, 'metrics': {}},
+        {'name': 'corpus', 'seconds': 61.0, 'peak_memory_bytes': 900_000_000, 'cached': False, 'metrics': {'documents': 9000}},
+        {'name': 'base', 'seconds': 402.0, 'peak_memory_bytes': 1_900_000_000, 'cached': False,
+         'metrics': {'curve': [[i * 1e5, 1 + 6 * math.exp(-i / 8)] for i in range(1, 50)]}},
+        {'name': 'long', 'seconds': 120.0, 'peak_memory_bytes': 2_100_000_000, 'cached': False,
+         'metrics': {'curve': [[i * 1e5, 1 - i / 100] for i in range(1, 12)]}},
+        {'name': 'sft', 'seconds': 95.0, 'peak_memory_bytes': 2_300_000_000, 'cached': False, 'metrics': {}}],
+    'models': {
+        'base': {'bits_per_byte': {'web': 0.912, 'code': 0.401}, 'bytes': 9_100_000, 'decode_tokens_per_second': 195.0,
+                 'scores': scores(.97, .9, .7, .88, .5, .81)},
+        'long': {'bits_per_byte': {'web': 0.905, 'code': 0.398}, 'bytes': 9_100_000, 'decode_tokens_per_second': 195.0,
+                 'scores': scores(.965, .91, .72, .9, .93, .82)},
+        'sft': {'bits_per_byte': {'web': 0.95}, 'bytes': 9_100_000, 'decode_tokens_per_second': 195.0,
+                'scores': scores(.96, .9, .71, .89, .92, .9)},
+        'int4': {'bytes': 3_300_000, 'decode_tokens_per_second': 160.0, 'scores': scores(.95, .89, .69, .87, .9, .9)}},
+    'agent': {'multiply_3_by_3': {'with_tools': score(0.94), 'without_tools': 0.03, 'n': 120}},
+    'data': {'funnel': [{'step': 'pages', 'documents': 20000, 'bytes': 52_000_000, 'precision': None, 'recall': None},
+                        {'step': 'language', 'documents': 17100, 'bytes': 41_000_000, 'precision': 0.99, 'recall': 0.97},
+                        {'step': 'rules', 'documents': 14200, 'bytes': 30_000_000, 'precision': 0.96, 'recall': 0.91},
+                        {'step': 'minhash', 'documents': 9000, 'bytes': 21_000_000, 'precision': 0.995, 'recall': 0.98}]},
+    'samples': [{'question': '法国的首都是哪里？', 'base': '法国的首都是巴黎。法国的货币', 'sft': '巴黎。'},
+                {'question': 'What is 27 + 48? <script>alert(1)</script>', 'base': '27 + 48 = 75', 'sft': '75'}],
+}
+PARTS = {'stages': 'Stages', 'data': 'The data funnel', 'agent': 'The agent and its tool', 'samples': 'In its own words'}
+
+
+class Page(HTMLParser):
+    """Collects the tags and what they point to, and checks that they close in order."""
+    VOID = ('meta', 'br')
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.tags, self.links = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ('src', 'href')]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_full_card_shows_every_part():
+    text = report.render(FAKE)
+    page = Page(text)
+    assert 'script' not in page.tags and not page.links and 'http' not in text
+    for part in (*PARTS.values(), 'Pre-training', 'Six dimensions', 'Bytes of the weights', 'Machine and versions'):
+        assert part in text
+    for number in ('18 min 05 s', '3.21 GB', '50% → 93%', '3% → 94%', '36%', '0.912', '17,100', 'P 99% · R 97%'):
+        assert number in text
+    assert page.tags.count('polyline') == 2
+    assert '&lt;script&gt;' in text
+
+
+@pytest.mark.parametrize('part', list(FAKE))
+def test_missing_part_is_left_out(part):
+    text = report.render({key: value for key, value in FAKE.items() if key != part})
+    Page(text)
+    if part in PARTS:
+        assert PARTS[part] not in text
+
+
+def test_empty_card_is_a_page():
+    assert 'section' not in Page(report.render({})).tags
+
+
+def test_every_tile_names_its_number_once():
+    card = dict(FAKE, models={'base': FAKE['models']['base']}, agent={})
+    assert '→' not in report.render(card)
+
+
+def test_write_keeps_the_keys_and_leaves_one_file_each(tmp_path):
+    report.write({'scale': 'old'}, tmp_path)
+    report.write(dict(FAKE, seconds=math.nan), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['report.html', 'report.json']
+    card = json.loads((tmp_path / 'report.json').read_text('utf-8'), parse_constant=pytest.fail)
+    assert list(card) == list(FAKE) and card['seconds'] is None and card['models'] == FAKE['models']
+
+
+@pytest.mark.parametrize('seconds, text', [(0.04, '0.0 s'), (59.94, '59.9 s'), (59.96, '1 min 00 s'), (3599.6, '1 h 00 min'),
+                                           (7380, '2 h 03 min')])
+def test_duration(seconds, text):
+    assert report.duration(seconds) == text
+
+
+@pytest.mark.parametrize('count, text', [(0, '0 B'), (999, '999 B'), (1000, '1.00 kB'), (12_345, '12.3 kB'), (999_499, '999 kB'),
+                                         (999_500, '1.00 MB'), (3.2e9, '3.20 GB'), (4e12, '4.00 TB')])
+def test_size(count, text):
+    assert report.size(count) == text
+
+
+@pytest.mark.parametrize('fraction, text', [(0, '0%'), (0.004, '0.4%'), (0.5, '50%'), (0.992, '99.2%'), (1, '100%')])
+def test_percent(fraction, text):
+    assert report.percent(fraction) == text
+
+
+@pytest.mark.parametrize('low, high', [(0, 7.3), (0, 0.02), (0, 5e6), (1.2, 1.3)])
+def test_ticks_are_few_round_and_inside(low, high):
+    ticks = report._ticks(low, high)
+    assert 2 <= len(ticks) <= 7 and low - 1e-9 <= ticks[0] and ticks[-1] <= high + 1e-9

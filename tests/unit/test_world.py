@@ -1,0 +1,86 @@
+"""The hold-out of the micro-world: what the evaluation asks, no page says."""
+import re
+
+import pytest
+
+from internlm_course.data import crawl, world
+
+PAGES = 14_000  # as many as scale tiny has
+
+
+@pytest.fixture(scope='module')
+def corpus():
+    return list(crawl.clean_texts(PAGES, seed=1))
+
+
+@pytest.fixture(scope='module')
+def lines(corpus):
+    return {line for text in corpus for line in text.split('\n')}
+
+
+@pytest.mark.parametrize('suite', [suite for suite in world.SUITES if suite not in ('code', 'needle_short', 'needle_long')])
+def test_no_page_holds_a_held_out_line(suite, lines):
+    joined = '\n'.join(sorted(lines))
+    for item in world.items(suite, 120, seed=0):
+        shown = item['prompt'] + ('' if item['prompt'].endswith(('=', '：')) else ' ') + item['answer']
+        assert shown not in joined, shown
+        assert item['prompt'] not in lines
+        if suite != 'addition':  # '47+38=' stands at the end of a longer sum's steps
+            assert item['prompt'] not in joined, item['prompt']
+
+
+def test_no_page_holds_a_held_out_function_call(corpus):
+    joined = '\n'.join(text for text in corpus if text.startswith('def '))
+    joined = re.sub(r'\b[fgh]\(', 'f(', joined)  # the same function under another name is the same question
+    for item in world.items('code', 120, seed=0):
+        assert re.sub(r'\b[fgh]\(', 'f(', item['prompt']) not in joined, item['prompt']
+
+
+def test_no_page_holds_a_held_out_secret(corpus):
+    joined = '\n'.join(corpus)
+    secrets = set(re.findall(r'secret number is (\d{4})', joined)) | set(re.findall(r'秘密数字是(\d{4})', joined))
+    assert len(secrets) > 1000
+    for suite in ('needle_short', 'needle_long'):
+        assert not secrets & {item['answer'] for item in world.items(suite, 120, seed=0)}
+
+
+def test_no_page_adds_a_held_out_pair_in_any_order_or_wording(corpus):
+    joined = '\n'.join(corpus)
+    pairs = [(r'(?<!\d)(?<!\*)(\d\d)\+(\d\d)=', False), (r'(\d\d) plus (\d\d) equals', False), (r'(\d\d)加(\d\d)等于', False),
+             (r'(?<!\d)(\d\d)\+(\d\d):', False), (r'(?<!\d)\d{2,3}-(\d\d)=(\d\d)(?!\d)', False)]
+    found = {(min(a, b), max(a, b)) for pattern, _ in pairs for a, b in ((int(x), int(y)) for x, y in re.findall(pattern, joined))}
+    held_out = {tuple(sorted(map(int, item['prompt'][:-1].split('+')))) for item in world.items('addition', 120, seed=0)}
+    assert len(found) > 3000
+    assert not found & held_out
+
+
+@pytest.mark.parametrize('suite', list(world.SUITES))
+def test_items_are_held_out_different_and_bilingual(suite):
+    items = world.items(suite, 120, seed=0)
+    assert len({(item['prompt'], item['answer']) for item in items}) == 120
+    assert {item['lang'] for item in items} == {'en', 'zh'}
+    assert items == world.items(suite, 120, seed=0)
+    assert items != world.items(suite, 120, seed=5)
+
+
+def test_answers_are_right():
+    for item in world.items('addition', 120, seed=0):
+        assert eval(item['prompt'][:-1]) == int(item['answer'])
+    for item in world.items('code', 120, seed=0):
+        definition, call = item['prompt'].rstrip('\n').split('\n>>> ')
+        scope: dict = {}
+        exec(definition, scope)
+        assert repr(eval(call, scope)) == item['answer']
+    for item in world.items('word_problem', 120, seed=0):
+        a, b = map(int, re.findall(r'\d+', item['prompt']))
+        less = 'gives away' in item['prompt'] or '送出' in item['prompt']
+        assert int(re.match(r'\d+', item['answer'])[0]) == (a - b if less else a + b)
+    for suite in ('needle_short', 'needle_long'):
+        for item in world.items(suite, 20, seed=0):
+            assert item['prompt'].count(item['answer']) == 1
+
+
+def test_pages_are_the_same_for_a_seed_and_differ_between_seeds():
+    assert list(world.pages(50, 3)) == list(world.pages(50, 3))
+    assert list(world.pages(50, 3)) != list(world.pages(50, 4))
+    assert list(world.pages(20, 3)) == list(world.pages(50, 3))[:20]
