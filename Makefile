@@ -1,13 +1,12 @@
 # Thin: each target is one line over the command line tool. The first call of any of them makes .venv (see .ci/setup).
-# SCALE  tiny (default), 1_8b, 7b, 20b        TORCH  auto (the build on PyPI, with CUDA) or cpu (a third of the disk, no GPU)
+# SCALE  tiny (default), smoke, 1_8b, 7b, 20b        TORCH  auto (the build on PyPI, with CUDA) or cpu (a third of the disk, no GPU)
 SCALE ?= tiny
 TORCH ?=
 ARGS ?=
-N ?= 01
 COURSE := .venv/bin/internlm-course
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
-.PHONY: run test lab labs report grade bench doctor lint lock clean ready
+.PHONY: run test bench staff doctor lint lock clean ready
 
 run: ready ## the whole chain, then the report card
 	$(COURSE) run --scale $(SCALE) $(ARGS)
@@ -15,20 +14,12 @@ run: ready ## the whole chain, then the report card
 test: ready ## every test, offline
 	$(OFFLINE) .venv/bin/python -m pytest tests --durations=15 $(ARGS)
 
-lab: ready ## JupyterLab, at lab N
-	$(COURSE) lab $(N) $(ARGS)
+bench: ready ## what the foundation costs, beside peers, as JSON under tests/bench/results
+	.venv/bin/python tests/bench/foundation.py
 
-labs: ready ## make all notebooks from labs/src
-	$(COURSE) labs $(ARGS)
-
-report: ready ## only write the report card again
-	$(COURSE) report --scale $(SCALE) $(ARGS)
-
-grade: ready ## grade a folder of submissions
-	$(COURSE) grade $(ARGS)
-
-bench: ready ## the course against its peers, on this machine
-	$(COURSE) bench $(ARGS)
+staff: ready ## make the checkpoints that ship: a full run, then its models copied into the package
+	$(COURSE) run --scale tiny --root runs
+	.venv/bin/python internlm_course/staff/make.py runs
 
 doctor: ready ## what is wrong with this machine, and the remedy
 	$(COURSE) doctor $(ARGS)

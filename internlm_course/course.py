@@ -5,6 +5,7 @@
     checkpoint = course.sft(mine=True).path   # made here, with everything before it
 """
 import dataclasses
+import hashlib
 import importlib
 import json
 import platform
@@ -80,7 +81,7 @@ class Course:
     def tokenizer(self) -> Artifact:
         """Byte-level BPE trained on the corpus."""
         def make(out: Path) -> dict:
-            from internlm_course.data.tokens import texts
+            from internlm_course.data.pipeline import texts
             from internlm_course.model import characters_per_token, load_tokenizer, train_tokenizer
             train_tokenizer(texts(self.corpus().path), self.scale.vocab_size, out)
             tokenizer = load_tokenizer(out)
@@ -114,10 +115,9 @@ class Course:
         phase = config.phase(phase_name)
 
         def make(out: Path) -> dict:
-            from internlm_course.data.tokens import read_documents, read_validation
+            from internlm_course.data.tokens import read_corpus
             from internlm_course.pretrain.loop import pretrain
-            tokens = self.tokens().path
-            return pretrain(config, phase, read_documents(tokens), read_validation(tokens), self.tokenizer().path, out, start and start.path,
+            return pretrain(config, phase, *read_corpus(self.tokens().path), self.tokenizer().path, out, start and start.path,
                             on_step=lambda record: self.listen(stage, record))
         settings = dict(tokens=self.tokens().key, start=start and start.key, phase=dataclasses.asdict(phase), model=config.model,
                         optimizer=dataclasses.asdict(config.optimizer), seed=config.seed, precision=cpu_dtype())
@@ -134,8 +134,8 @@ class Course:
             shutil.copytree(shipped, out, dirs_exist_ok=True)
             add_code(out)
             return json.loads((shipped / 'metrics.json').read_text('utf-8'))
-        weights = (shipped / 'model.safetensors').stat()
-        return self._build(f'staff-{name}', dict(size=weights.st_size, modified=weights.st_mtime_ns), make, ('model',))
+        weights = hashlib.sha256((shipped / 'model.safetensors').read_bytes()).hexdigest()
+        return self._build(f'staff-{name}', dict(weights=weights), make, ('model',))
 
     # --- fine-tuning, quantisation ---------------------------------------------------------------------------------------------------------
     def sft(self, mine: bool = False) -> Artifact:

@@ -1,8 +1,6 @@
 """The agent: Lagent's Internlm2Agent over the served model, in InternLM2's tool format (`<|action_start|><|plugin|>` … `<|action_end|>`).
 
 The prompt is one line, because the tiny model reads some two characters a token; fine-tuning and serving see the same tokens."""
-import json
-import random
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +8,8 @@ from dataclasses import dataclass
 
 from internlm_course.errors import CourseError
 from internlm_course.marking import is_correct, mark
+from internlm_course.model.chat import PLUGIN, TOOL_PROMPT
 
-PLUGIN = '<|plugin|>'
-TOOL_PROMPT = ('[{"name": "calculator", "description": "Computes + - * / ( ).", '
-               '"parameters": [{"name": "expression", "type": "STRING"}]}]')
-QUESTIONS = ('What is {x}?', '{x}等于多少？')
 ATTEMPTS = 3
 
 
@@ -25,26 +20,6 @@ class Answer:
     text: str
     calls: tuple[str, ...]
     seconds: float
-
-
-def call_text(expression: str) -> str:
-    """The assistant's turn that calls the calculator, letter by letter as Lagent writes it back into the dialogue."""
-    call = json.dumps(dict(name='calculator', parameters=dict(expression=expression)))
-    return f'<|action_start|>{PLUGIN}\n{call}<|action_end|>'
-
-
-def agent_messages(question: str, call: str, result: str, answer: str) -> list[dict[str, str]]:
-    """One whole tool use as chat messages: exactly what the served agent sees and says, for fine-tuning data.
-
-    Args:
-        question: the user's turn.
-        call: the expression sent to the calculator.
-        result: what the calculator returns.
-        answer: the assistant's last turn.
-    """
-    return [dict(role='system', name=PLUGIN, content=TOOL_PROMPT), dict(role='user', content=question),
-            dict(role='assistant', content=call_text(call)), dict(role='environment', name=PLUGIN, content=result),
-            dict(role='assistant', content=answer)]
 
 
 def solve(url: str, model: str, questions: Sequence[str], tools: bool = True, threads: int = 8) -> list[Answer]:
@@ -64,20 +39,11 @@ def solve(url: str, model: str, questions: Sequence[str], tools: bool = True, th
         return list(pool.map(lambda question: _ask(_agent(url, model, tools), question), questions))
 
 
-def multiplication_problems(n: int, seed: int) -> list[dict[str, str]]:
-    """`n` different products of two three-digit numbers as {question, answer}, English and Chinese by turns."""
-    rng, found = random.Random(f'multiplication/{seed}'), {}
-    while len(found) < n:
-        a, b = rng.randint(100, 999), rng.randint(100, 999)
-        found.setdefault((a, b), dict(question=QUESTIONS[len(found) % 2].format(x=f'{a}*{b}'), answer=str(a * b)))
-    return list(found.values())
-
-
 def multiply(url: str, model: str, problems: Sequence[Mapping[str, str]], tools: bool = True) -> dict[str, float]:
     """Long multiplication by the agent: score, n and 95% interval, with `calls`, the share of questions in which it used the tool.
 
     Args:
-        problems: {question, answer} each, see `multiplication_problems`; at least one.
+        problems: {question, answer} each; at least one.
     """
     answers = solve(url, model, [problem['question'] for problem in problems], tools)
     correct = sum(is_correct(answer.text, problem['answer']) for answer, problem in zip(answers, problems, strict=True))

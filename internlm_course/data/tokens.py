@@ -85,3 +85,15 @@ def read_documents(path: Path) -> list[np.ndarray]:
     size = path.stat().st_size // int(ends[-1]) if len(ends) and ends[-1] else 2
     tokens = np.memmap(path, '<u2' if size == 2 else '<u4', 'r') if len(ends) else np.empty(0, '<u2')
     return np.split(tokens, ends[:-1])[:len(ends)]
+
+
+def read_corpus(folder: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, tuple[list[np.ndarray], list[int]]]]:
+    """All that `tokenize` wrote: the training documents of each domain, and the validation documents of each with their bytes as text."""
+    training, validation = {}, {}
+    for path in sorted(folder.glob('*.ds')):
+        name = path.stem
+        if name.endswith('.validation'):
+            validation[name.removesuffix('.validation')] = (read_documents(path), np.fromfile(path.with_name(f'{path.name}.bytes'), '<u4').tolist())
+        else:
+            training[name] = read_documents(path)
+    return training, validation

@@ -33,7 +33,7 @@ class Question:
     @property
     def line(self) -> str:
         """The question with its answer, as one line of a page."""
-        return self.prompt + ('' if self.prompt.endswith(('=', '：', '\n')) else ' ') + self.answer
+        return self.prompt + ('' if self.prompt.endswith(('=', '\n')) or not self.prompt[-1].isascii() else ' ') + self.answer
 
     @property
     def held_out(self) -> bool:
@@ -101,13 +101,21 @@ def reading(rng: random.Random, lang: str) -> Question:
     wanted = rng.randrange(len(people))
     text = ('' if lang == 'zh' else ' ').join(told.format(name=n, place=p) for n, p in zip(people, places))
     question = asked.format(name=people[wanted])
+    lead = told.format(name=people[wanted], place='').rstrip('。. ')
     joint = '' if lang == 'zh' else ' '
-    return Question('language', lang, text + joint + QA[lang].format(q=question), text + joint + question, places[wanted],
-                    ('reading', text, people[wanted]))
+    return Question('language', lang, text + joint + QA[lang].format(q=question) + joint + lead, text + joint + question + joint + lead,
+                    places[wanted], ('reading', text, people[wanted]))
 
 
 def language(rng: random.Random, lang: str) -> Question:
     return (translation if rng.random() < 0.5 else reading)(rng, lang)
+
+
+def dictation(rng: random.Random, lang: str) -> str:
+    """A short list and the same list again. Nothing teaches a small model to look back as quickly: every second token can only be copied."""
+    entries = [f'{rng.choice(NAMES[lang])} {rng.choice([f"{rng.randrange(10_000):04d}", rng.choice(FACTS)[lang]["capital"]])}'
+               for _ in range(rng.randint(2, 5))]
+    return 'List: {0}. Again: {0}.'.format(', '.join(entries)) if lang == 'en' else '名单：{0}。重复：{0}。'.format('，'.join(entries))
 
 
 # --- reasoning and mathematics -----------------------------------------------------------------------------------------------------------
@@ -181,7 +189,8 @@ def needle(rng: random.Random, lang: str, facts: int) -> Question:
     lines.insert(rng.randrange(facts + 1), told.format(n=number))
     # Paragraphs of six sentences, as a page would have them.
     text = '\n'.join(joint.join(lines[i:i + 6]) for i in range(0, len(lines), 6))
-    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)}', f'{text}\n{asked}', number, ('needle', number))
+    lead = told.format(n='').rstrip('。. ')
+    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)}{joint}{lead}', f'{text}\n{asked}{joint}{lead}', number, ('needle', number))
 
 
 # --- tools ---------------------------------------------------------------------------------------------------------------------------------
@@ -258,7 +267,7 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'quiz':
         lines = lines_of(lambda: ask(knowledge, rng, lang).line, 13)
     elif kind == 'language':
-        lines = lines_of(lambda: ask(language, rng, lang).line, 6)
+        lines = lines_of(lambda: dictation(rng, lang) if rng.random() < 0.35 else ask(language, rng, lang).line, 6)
     elif kind == 'math':
         lines = lines_of(lambda: ask(word_problem, rng, lang).line if rng.random() < 0.2 else sums(rng, lang), 14)
     elif kind == 'code':

@@ -4,7 +4,7 @@ import urllib.request
 
 import pytest
 
-from internlm_course.agents.agent import agent_messages, call_text, solve
+from internlm_course.agents import solve
 from internlm_course.deploy.serve import serve
 from internlm_course.finetune.config import SFTSettings
 from internlm_course.finetune.train import sft
@@ -21,7 +21,7 @@ def taught(tmp_path_factory):
     from internlm_course.model import InternLM2ForCausalLM
 
     folder = tmp_path_factory.mktemp('agent')
-    messages = agent_messages(QUESTION, CALL, RESULT, RESULT)
+    messages = chat.agent_messages(QUESTION, CALL, RESULT, RESULT)
     (folder / 'sft.jsonl').write_text(''.join(json.dumps(dict(messages=messages)) + '\n' for _ in range(64)), 'utf-8')
     tokenizer = train_tokenizer([message['content'] for message in messages] * 9, 340, folder / 'checkpoint')
     torch.manual_seed(0)
@@ -41,13 +41,13 @@ def test_a_tool_use_learned_by_heart_runs_through_the_whole_stack(taught):
         assert (answer.calls, answer.text) == ((CALL,), RESULT)
         # The prompt's token count tells that the server renders as the training data were rendered, with one <s>.
         tokenizer = load_tokenizer(taught / 'chat')
-        messages = agent_messages(QUESTION, CALL, RESULT, RESULT)
+        messages = chat.agent_messages(QUESTION, CALL, RESULT, RESULT)
         for end in (2, 4):
             prompt = tokenizer.encode(chat.render(messages[:end], add_generation_prompt=True))
             reply = post(server.url, dict(model=server.model, messages=messages[:end], max_tokens=64, temperature=0,
                                           skip_special_tokens=False, spaces_between_special_tokens=False))
             assert reply['usage']['prompt_tokens'] == len(prompt)
-            assert reply['choices'][0]['message']['content'].strip() == (call_text(CALL), None, RESULT)[end - 2]
+            assert reply['choices'][0]['message']['content'].strip() == (chat.call('calculator', dict(expression=CALL)), None, RESULT)[end - 2]
 
 
 def post(url, body):

@@ -14,10 +14,12 @@ import torch
 
 from internlm_course.deploy.quantize import quantize
 from internlm_course.deploy.serve import serve
-from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_tokenizer, save_checkpoint, train_tokenizer
+from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, chat, load_tokenizer, save_checkpoint, train_tokenizer
 
 WORDS = ('The capital of France is Paris. 12 + 35 = 47. def double(x): return 2 * x. 中国的首都是北京。 Ask the calculator. '
          'A secret number hides among the facts; long documents keep it far away.\n')
+CALL = chat.render([{'role': 'user', 'content': 'Multiply.'},
+                    {'role': 'assistant', 'content': chat.call('calculator', {'expression': '12*35'})}])
 PROMPTS = [(WORDS * 3)[start:start + 4 + 11 * start % 170] for start in range(0, 120, 5)]
 PARENT = '''
 import sys, time
@@ -41,7 +43,7 @@ def checkpoint(tmp_path_factory):
     for name, parameter in model.named_parameters():
         if 'norm' in name:
             parameter.data.uniform_(0.5, 1.5)  # a norm weight of 1 would hide how it is rounded
-    stream = torch.tensor(tokenizer(WORDS * 8, add_special_tokens=False).input_ids)
+    stream = torch.tensor(tokenizer((WORDS + CALL) * 8, add_special_tokens=False).input_ids)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(120):
         start = torch.randint(len(stream) - 96, (8,))
@@ -99,7 +101,6 @@ def test_greedy_tokens_are_those_of_transformers(checkpoint, client):
 
 
 def test_chat_reaches_the_model_in_internlm2s_format(checkpoint, client):
-    from internlm_course.model import chat
     messages = [{'role': 'system', 'content': 'Be short.'}, {'role': 'system', 'name': '<|plugin|>', 'content': '[{"name": "calculator"}]'},
                 {'role': 'user', 'content': 'What is 12 + 35?'}, {'role': 'assistant', 'content': 'Ask'},
                 {'role': 'environment', 'name': '<|plugin|>', 'content': '47'}]
@@ -172,18 +173,15 @@ def test_a_prompt_of_the_longest_length_is_answered(checkpoint, client):
     assert answer.usage.total_tokens <= 384 and answer.usage.completion_tokens >= 1
 
 
-def test_an_end_token_ends_the_answer_and_special_tokens_stay_readable(checkpoint, client):
-    """A logit bias makes the random model say only one token: an end token must stop it, the start of a call must stay in the text."""
-    tokenizer = load_tokenizer(checkpoint)
-    bias = {token: tokenizer.convert_tokens_to_ids(token) for token in ('<|im_end|>', '</s>', '<|action_end|>', '<|plugin|>')}
-    for token, index in bias.items():
-        answer = client.chat.completions.create(model='internlm2-tiny', messages=[{'role': 'user', 'content': 'x'}], max_tokens=4,
-                                                temperature=0, logit_bias={str(index): 100})
-        choice = answer.choices[0]
-        if token == '<|plugin|>':
-            assert (choice.message.content, choice.finish_reason) == (token * 4, 'length')
-        else:
-            assert (choice.message.content or '', choice.finish_reason) == ('', 'stop')
+def test_a_tool_call_can_be_read_from_the_text_and_as_openai_form(client):
+    """The call's tokens are special, so the server would drop them; the answer ends at `<|action_end|>` or `<|im_end|>`, which it does not show."""
+    options = dict(model='internlm2-tiny', messages=[{'role': 'user', 'content': 'Multiply.'}], max_tokens=60, temperature=0)
+    choice = client.chat.completions.create(**options).choices[0]
+    assert choice.message.content.startswith('<|action_start|><|plugin|>')
+    assert chat.parse_call(choice.message.content) == ('calculator', {'expression': '12*35'})
+    assert choice.finish_reason == 'stop' and '<|im_end|>' not in choice.message.content
+    parts = [chunk.choices[0].delta.content or '' for chunk in client.chat.completions.create(stream=True, **options)]
+    assert ''.join(parts) == choice.message.content
 
 
 def test_int4_is_small_and_served_and_dies_with_its_parent(checkpoint, tmp_path):
@@ -197,8 +195,8 @@ def test_int4_is_small_and_served_and_dies_with_its_parent(checkpoint, tmp_path)
     try:
         port, pid = map(int, parent.stdout.readline().split())
         client = openai.OpenAI(base_url=f'http://127.0.0.1:{port}/v1', api_key='unused', max_retries=0)
-        answer = client.completions.create(model='int4', prompt='The capital', max_tokens=8, temperature=0, extra_body={'ignore_eos': True})
-        assert answer.usage.completion_tokens == 8
+        answer = client.completions.create(model='int4', prompt='The capital of France', max_tokens=12, temperature=0)
+        assert answer.choices[0].text.startswith(' is Paris. 12')
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()

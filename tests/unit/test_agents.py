@@ -6,10 +6,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from internlm_course.agents.agent import TOOL_PROMPT, agent_messages, call_text, multiplication_problems, multiply, solve
+from internlm_course.agents import multiply, solve
 from internlm_course.agents.calculator import Calculator, calculate
 from internlm_course.errors import CourseError
 from internlm_course.model import chat
+from internlm_course.model.chat import TOOL_PROMPT, agent_messages
 
 
 def test_calculator_agrees_with_python_on_random_expressions():
@@ -39,14 +40,12 @@ def test_tool_prompt_describes_the_tool():
     assert [(p['name'], p['type']) for p in described['parameters']] == [(p['name'], p['type']) for p in real['parameters']]
 
 
-def test_call_text_is_the_chat_formats():
-    assert call_text('12*34') == chat.call('calculator', dict(expression='12*34'))
+def call_text(expression):
+    return chat.call('calculator', dict(expression=expression))
 
 
-def test_problems_differ_and_follow_the_seed():
-    problems = multiplication_problems(200, 1)
-    assert len({problem['question'] for problem in problems}) == 200
-    assert problems == multiplication_problems(200, 1) != multiplication_problems(200, 2)
+def problems_of(count):
+    return [dict(question=f'What is {a}*{2 * a + 1}?', answer=str(a * (2 * a + 1))) for a in range(100, 100 + count)]
 
 
 @pytest.fixture
@@ -96,7 +95,7 @@ def test_requests_are_the_fine_tuning_tokens(fake):
 
 def test_multiply_with_and_without_the_tool(fake):
     fake.reply = perfect
-    problems = multiplication_problems(20, 0)
+    problems = problems_of(20)
     result = multiply(fake.url, 'internlm2-tiny', problems)
     assert result == pytest.approx(dict(score=1, n=20, low=0.838875, high=1, calls=1), abs=1e-5)
     fake.seen.clear()
