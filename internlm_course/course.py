@@ -100,9 +100,13 @@ class Course:
         return self._build('tokens', dict(corpus=self.corpus().key, tokenizer=self.tokenizer().key), make, ('data',))
 
     # --- pre-training --------------------------------------------------------------------------------------------------------------------
+    def warm(self) -> Artifact:
+        """The model after a warm-up in short windows, in which it learns to copy what it has just read."""
+        return self._pretrained('warm', 'warm', None)
+
     def base(self, mine: bool = False) -> Artifact:
         """The model after the short-context phase; `mine` trains it here, otherwise the staff's is fetched."""
-        return self._pretrained('base', 'short', None) if mine else self._staff('base')
+        return self._pretrained('base', 'short', self.warm()) if mine else self._staff('base')
 
     def long(self, mine: bool = False) -> Artifact:
         """The model after the long-context phase, with the larger RoPE base."""
@@ -154,7 +158,7 @@ class Course:
         parent = self.sft(mine)
 
         def make(out: Path) -> dict:
-            from internlm_course.deploy import quantize
+            from internlm_course.deploy.quantize import quantize
             calibration = out / 'calibration.jsonl'
             self._write_calibration(calibration)
             return quantize(parent.path, out, bits=4, calibration=calibration, home=self.store.home, **self.scale.quantize)
@@ -171,7 +175,7 @@ class Course:
     # --- serving, evaluation, agent --------------------------------------------------------------------------------------------------------
     def serve(self, model: Artifact, log: Path, port: int | None = None):
         """LMDeploy's OpenAI-compatible server over an artifact, as a context manager; it binds to 127.0.0.1."""
-        from internlm_course.deploy import serve
+        from internlm_course.deploy.serve import serve
         return serve(model.path, model_name=f'internlm2-{self.scale.name}', home=self.store.home, log=log, port=port)
 
     def scores(self, mine: bool = False) -> Artifact:
@@ -225,7 +229,7 @@ class Course:
         artifact, suites = getattr(self, name)(mine), scores.metrics['suites'][name]
         weights = sum(file.stat().st_size for file in artifact.path.glob('*.safetensors')) + sum(f.stat().st_size for f in artifact.path.glob('*.bin'))
         return dict(bits_per_byte=artifact.metrics.get('bits_per_byte'), bytes=weights,
-                    linear_bytes=artifact.metrics.get('linear_bytes'), decode_tokens_per_second=scores.metrics['decode_tokens_per_second'].get(name),
+                    linear_bytes=artifact.metrics.get('linear_bytes_after'), decode_tokens_per_second=scores.metrics['decode_tokens_per_second'].get(name),
                     scores=dimensions(suites), suites=suites)
 
 

@@ -244,11 +244,11 @@ class Page:
 
 
 TITLES = dict(
-    encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Reading and translation', '阅读与翻译'),
+    encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Reading and translation', '阅读与翻译'), copy=('Lists, twice', '抄写名单'),
     math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'), story=('A secret among facts', '事实中的秘密'),
     long=('A long walk through the atlas', '地图漫游'), tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind. Sums and facts are what a small model needs to see most often.
-SHARES = dict(encyclopedia=0.16, quiz=0.16, language=0.12, math=0.22, code=0.10, story=0.11, long=0.05, tools=0.08)
+SHARES = dict(encyclopedia=0.12, quiz=0.15, language=0.14, copy=0.12, math=0.17, code=0.09, story=0.10, long=0.04, tools=0.07)
 
 
 def page(rng: random.Random, kind: str) -> Page:
@@ -267,7 +267,9 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'quiz':
         lines = lines_of(lambda: ask(knowledge, rng, lang).line, 13)
     elif kind == 'language':
-        lines = lines_of(lambda: dictation(rng, lang) if rng.random() < 0.35 else ask(language, rng, lang).line, 6)
+        lines = lines_of(lambda: ask(language, rng, lang).line, 6)
+    elif kind == 'copy':
+        lines = lines_of(lambda: dictation(rng, lang), 5)
     elif kind == 'math':
         lines = lines_of(lambda: ask(word_problem, rng, lang).line if rng.random() < 0.2 else sums(rng, lang), 14)
     elif kind == 'code':

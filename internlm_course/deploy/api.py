@@ -8,15 +8,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
 
-from lmdeploy.serve.openai import api_server
 from lmdeploy.model import MODELS, BaseChatTemplate
 from lmdeploy.serve.core.async_engine import AsyncEngine
+from lmdeploy.serve.openai import api_server
 from lmdeploy.serve.openai.protocol import ChatCompletionRequest, CompletionRequest
 from lmdeploy.serve.parsers.response_parser import BaseResponseParser
 from lmdeploy.serve.processors import MultimodalProcessor
 
 from internlm_course.model import chat
-
 
 STOP_TOKENS = ['<|im_end|>', '<|action_end|>', '</s>']
 ROLES = ('system', 'user', 'assistant', 'environment', 'tool')

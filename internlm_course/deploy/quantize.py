@@ -66,7 +66,7 @@ def check_arguments(checkpoint: Path, bits: int, calibration: Path, group_size: 
     if config.get('quantization_config'):
         raise CourseError(f'{checkpoint} is quantised already.', 'Quantise the bf16 checkpoint.')
     if samples < 1 or not 1 <= length <= config['max_position_embeddings']:
-        raise CourseError(f'{samples} windows of {length} tokens cannot calibrate a model of {config["max_position_embeddings"]} positions.',
+        raise CourseError(f'{samples} windows of {length} tokens do not fit a context of {config["max_position_embeddings"]} positions.',
                           'Take at least one window, no longer than the context.')
     for name in ('hidden_size', 'intermediate_size'):
         if bits == 4 and (group_size < 1 or config[name] % group_size):
@@ -118,7 +118,7 @@ def linear_bytes(checkpoint: Path) -> int:
 
 
 def compute_in_float32() -> None:
-    """Lets LMDeploy, which knows fp16 and bf16 only, load and calibrate in float32; what is written is fp16 again, as its kernels read it."""
+    """Lets LMDeploy, which knows fp16 and bf16 only, calibrate in float32; what is written is fp16 again, as its kernels read it."""
     from lmdeploy.lite.apis import calibrate
     from lmdeploy.lite.quantization.modules import WeightOnlyQLinear
     from transformers import PreTrainedModel

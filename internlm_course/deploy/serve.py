@@ -1,4 +1,4 @@
-"""Serving a checkpoint: LMDeploy's own OpenAI-compatible api_server in its own process, by TurboMind on a GPU, on our CPU device elsewhere."""
+"""Serving a checkpoint: LMDeploy's OpenAI-compatible api_server in its own process, TurboMind on a GPU, our CPU device elsewhere."""
 import json
 import socket
 import subprocess
@@ -70,6 +70,11 @@ def kv_blocks(config: dict) -> int:
     return max(sequence, min(BATCH * sequence, KV_BYTES // block_bytes)) + 1
 
 
+def threads(config: dict) -> dict[str, str]:
+    """One thread for a small model: its products end before a second thread wakes, and on a busy computer the two wait for each other."""
+    return {'OMP_NUM_THREADS': '1'} if config['hidden_size'] < 1024 else {}
+
+
 def arguments(checkpoint: Path, config: dict, model_name: str, port: int) -> list[str]:
     """The command line of LMDeploy's api_server for this checkpoint; the launcher adds the backend, which only it can see."""
     return ['--kv-blocks', str(kv_blocks(config)), 'serve', 'api_server', str(checkpoint), '--model-name', model_name,
@@ -118,7 +123,8 @@ def serve(checkpoint: Path, *, model_name: str, home: Path, log: Path, port: int
     config = read_config(checkpoint)
     port = port or free_port()
     check_port(port)
-    process = start_tool('internlm_course.deploy.launch', arguments(checkpoint, config, model_name, port), log, home)
+    process = start_tool('internlm_course.deploy.launch', arguments(checkpoint, config, model_name, port), log, home,
+                         threads(config))
     try:
         url = f'http://{HOST}:{port}/v1'
         wait_until_ready(process, url, log, timeout)

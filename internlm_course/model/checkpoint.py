@@ -85,7 +85,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase |
 
 
 def load_model(checkpoint: Path | str, dtype: str | torch.dtype | None = None, attn: str | None = None,
-               reward: bool = False) -> PreTrainedModel:
+               reward: bool = False, **changes) -> PreTrainedModel:
     """Loads a checkpoint into our own classes, ours or an official release, without running code that lies beside it.
 
     Args:
@@ -93,6 +93,7 @@ def load_model(checkpoint: Path | str, dtype: str | torch.dtype | None = None, a
         dtype: number format to compute in; None keeps the file's own.
         attn: 'eager', 'sdpa' or 'flash_attention_2'; None lets transformers choose (sdpa).
         reward: load the reward model (with its head) instead of the language model.
+        changes: config fields to set otherwise than the file says, such as rope_theta.
 
     Raises:
         CourseError: the folder or one of its files is missing or broken, or it holds another kind of model.
@@ -109,7 +110,7 @@ def load_model(checkpoint: Path | str, dtype: str | torch.dtype | None = None, a
         raise CourseError(f'There is no checkpoint folder {checkpoint}.', 'Check the path, or build the model with `internlm-course run`.')
     options = {} if attn is None else {'attn_implementation': attn}
     try:
-        config = InternLM2Config.from_pretrained(checkpoint)
+        config = InternLM2Config.from_pretrained(checkpoint, **changes)
         model, report = (InternLM2ForRewardModel if reward else InternLM2ForCausalLM).from_pretrained(
             checkpoint, config=config, dtype=dtype or 'auto', output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:

@@ -43,7 +43,7 @@ def test_int4(course):
     mean = {name: sum(s['score'] for s in models[name]['scores'].values()) / 6 for name in ('sft', 'int4')}
     assert mean['int4'] >= mean['sft'] - 0.03
     metrics = course.int4().metrics
-    assert metrics['linear_bytes'] <= 0.30 * metrics['linear_bytes_before']
+    assert metrics['linear_bytes_after'] <= 0.30 * metrics['linear_bytes_before']
 
 
 def test_agent(course):

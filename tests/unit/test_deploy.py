@@ -78,7 +78,7 @@ def test_an_untested_lmdeploy_is_named(checkpoint, calibration, tmp_path, no_too
 
 
 def test_a_server_that_fails_shows_its_log(checkpoint, tmp_path, monkeypatch):
-    def fail(module, arguments, log, home):
+    def fail(module, arguments, log, home, extra=None):
         import subprocess
         log.write_text('loading\nValueError: the tokenizer is broken\n')
         return subprocess.Popen([sys.executable, '-c', 'raise SystemExit(3)'], start_new_session=True)

@@ -1,4 +1,4 @@
-"""The CPU's table of ops: LMDeploy's default backend is pure torch already, so only what is slow, missing or rounds otherwise stands here."""
+"""The CPU's table of ops: LMDeploy's default backend is pure torch already, so only what is slow, missing or rounded otherwise is here."""
 from lmdeploy.pytorch.backends import selector
 from lmdeploy.pytorch.backends.base import OpType
 from lmdeploy.pytorch.backends.default.op_backend import DefaultOpsBackend
