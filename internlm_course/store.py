@@ -91,6 +91,8 @@ class Store:
             probe = self.root / f'.probe-{os.getpid()}'
             probe.write_text('writable')
             probe.unlink()
+            self.locks = self.root / 'locks'
+            self.locks.mkdir(exist_ok=True)
         self.home = self.root / 'tools'  # caches of the tools' own processes
 
     def build(self, stage: str, settings: dict, make: Callable[[Path], dict | None], code: tuple[str, ...] = (),
@@ -108,7 +110,7 @@ class Store:
         with clear_disk_errors(self.root):
             if (final / RECORD).exists():
                 return self._fetch(stage, key, final, cached=True)
-            with locked(self.root / f'{stage}-{key}.lock'):
+            with locked(self.locks / f'{stage}-{key}'):
                 if (final / RECORD).exists():  # another run made it while this one waited
                     return self._fetch(stage, key, final, cached=True)
                 partial = self.root / f'{stage}-{key}.partial'

@@ -4,6 +4,7 @@ Synthetic, seeded and documented as such. Each ability asks `Question`s; one ten
 conversation contains it, and the evaluation suites contain nothing else.
 """
 import random
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -111,11 +112,25 @@ def language(rng: random.Random, lang: str) -> Question:
     return (translation if rng.random() < 0.5 else reading)(rng, lang)
 
 
+def _words(lang: str) -> list[str]:
+    """Every word of the world in a language (in Chinese every character), the most different things that one can ask to copy."""
+    texts = [v for fact in FACTS for v in fact[lang].values()] + NAMES[lang] + THINGS[lang] + TELL[lang] + [f for forms in ASK[lang] for f in forms[1:]]
+    plain = ' '.join(re.sub(r'\{\w+\}', ' ', text) for text in texts)
+    return sorted(set(re.findall(r'[A-Za-z]+' if lang == 'en' else r'[\u4e00-\u9fff]', plain)))
+
+
+WORDS = {lang: _words(lang) for lang in ('en', 'zh')}
+
+
 def dictation(rng: random.Random, lang: str) -> str:
-    """A short list and the same list again. Nothing teaches a small model to look back as quickly: every second token can only be copied."""
-    entries = [f'{rng.choice(NAMES[lang])} {rng.choice([f"{rng.randrange(10_000):04d}", rng.choice(FACTS)[lang]["capital"]])}'
-               for _ in range(rng.randint(2, 5))]
-    return 'List: {0}. Again: {0}.'.format(', '.join(entries)) if lang == 'en' else '名单：{0}。重复：{0}。'.format('，'.join(entries))
+    """Random words and the same words again: a text in which every second token can only be had by looking back.
+
+    The words must be many and their order random: with a dozen names and digits instead, a 2 M-parameter model showed no copying after
+    four million tokens; with these it copies after a quarter of a million.
+    """
+    joint = ' ' if lang == 'en' else ''
+    entries = joint.join(str(rng.randrange(10)) if rng.random() < 0.1 else rng.choice(WORDS[lang]) for _ in range(rng.randint(6, 16)))
+    return f'Copy: {entries}. Again: {entries}.' if lang == 'en' else f'抄写：{entries}。重复：{entries}。'
 
 
 # --- reasoning and mathematics -----------------------------------------------------------------------------------------------------------

@@ -17,9 +17,7 @@ CONFIGS = Path(__file__).parent / 'configs'
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW with gradient clipping (report, section 3.2.2), and Muon for the matrices where asked."""
-    name: str = 'adamw'
-    """'adamw', the report's; or 'muon', which moves the matrices inside the layers by Muon and the rest by AdamW."""
+    """AdamW with gradient clipping (report, section 3.2.2)."""
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.1
@@ -87,8 +85,6 @@ def read_config(path: Path) -> PretrainConfig:
         optimizer = raw.pop('optimizer', {})
         if 'betas' in optimizer:
             optimizer['betas'] = tuple(optimizer['betas'])
-        if optimizer.get('name', 'adamw') not in ('adamw', 'muon'):
-            raise KeyError(f'optimizer "{optimizer["name"]}" is neither adamw nor muon')
         return PretrainConfig(phases=phases, optimizer=Optimizer(**optimizer), **raw)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         known = ', '.join(f.name for f in dataclasses.fields(Phase))

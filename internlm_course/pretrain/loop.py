@@ -19,7 +19,6 @@ from internlm_course.machine import has_fast_bf16
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
 from internlm_course.pretrain.batches import EMPTY, rows_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
-from internlm_course.pretrain.muon import Muon
 
 LOG_EVERY = 20  # steps
 
@@ -32,15 +31,12 @@ def learning_rate(step: int, phase: Phase) -> float:
     return phase.learning_rate * (phase.floor + (1 - phase.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def optimizers_of(model: torch.nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
-    """AdamW, in which matrices decay and norms do not; with 'muon', Muon for the matrices of the layers and AdamW for the rest."""
-    layers = [p for p in model.model.layers.parameters() if p.dim() >= 2] if settings.name == 'muon' else []
-    taken = set(map(id, layers))
-    matrices = [p for p in model.parameters() if p.dim() >= 2 and id(p) not in taken]
+def optimizer_of(model: torch.nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+    """AdamW; matrices decay, norms do not."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     groups = [dict(params=matrices, weight_decay=settings.weight_decay), dict(params=vectors, weight_decay=0.0)]
-    adamw = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
-    return [adamw, Muon(layers, weight_decay=settings.weight_decay)] if layers else [adamw]
+    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
 
 
 def autocast(device: torch.device):
@@ -113,18 +109,17 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     tokens = load_tokenizer(tokenizer)
     model = initial_model(config, phase, tokens, start).to(device).train()
-    optimizers = optimizers_of(model, config.optimizer)
+    optimizer = optimizer_of(model, config.optimizer)
     first, curve, seconds, state = 0, [], 0.0, out / 'state.pt'
     if state.exists():
         saved = torch.load(state, map_location=device, weights_only=True)
         model.load_state_dict(saved['model'])
-        for optimizer, kept in zip(optimizers, saved['optimizers']):
-            optimizer.load_state_dict(kept)
+        optimizer.load_state_dict(saved['optimizer'])
         first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
     rows = torch.from_numpy(rows_of(documents, phase, config.seed))
     per_step, began, saved_at, losses = phase.micro_batch * phase.accumulation, time.monotonic(), time.monotonic(), []
     for step in range(first, phase.steps):
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        for group in optimizer.param_groups:
             group['lr'] = learning_rate(step, phase)
         loss = 0.0
         for micro in rows[step * per_step:(step + 1) * per_step].split(phase.micro_batch):
@@ -133,9 +128,8 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
             part.backward()
             loss += part.detach()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
-        for optimizer in optimizers:
-            optimizer.step()
-        model.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         losses.append(loss)
         if (step + 1) % LOG_EVERY == 0 or step + 1 == phase.steps:
             mean, losses = torch.stack(losses).mean().item(), []
@@ -148,7 +142,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
             # Checkpoints stand only at logged steps: the mean of an interval is never cut in two by a kill.
             if time.monotonic() - saved_at > config.checkpoint_seconds and step + 1 < phase.steps:
                 saved_at = time.monotonic()
-                save_state(state, model=model.state_dict(), optimizers=[optimizer.state_dict() for optimizer in optimizers], step=step + 1, curve=curve,
+                save_state(state, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step + 1, curve=curve,
                            seconds=seconds + saved_at - began)
     seconds += time.monotonic() - began
     save_checkpoint(model, tokens, out)

@@ -37,6 +37,7 @@ def checkpoint(tmp_path_factory):
     """A model that knows WORDS by heart: of a random one the best two tokens are often a bf16 rounding apart, so equality says nothing."""
     folder = tmp_path_factory.mktemp('served')
     tokenizer = train_tokenizer([WORDS] * 4, 512, folder / 'tokenizer')
+    torch.set_num_threads(1)  # the server has a core of its own, and small products gain nothing from a second thread
     torch.manual_seed(1)
     config = InternLM2Config(vocab_size=512, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
                              num_key_value_heads=2, max_position_embeddings=384)
