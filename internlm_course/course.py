@@ -100,13 +100,9 @@ class Course:
         return self._build('tokens', dict(corpus=self.corpus().key, tokenizer=self.tokenizer().key), make, ('data',))
 
     # --- pre-training --------------------------------------------------------------------------------------------------------------------
-    def warm(self) -> Artifact:
-        """The model after a warm-up in short windows, in which it learns to copy what it has just read."""
-        return self._pretrained('warm', 'warm', None)
-
     def base(self, mine: bool = False) -> Artifact:
         """The model after the short-context phase; `mine` trains it here, otherwise the staff's is fetched."""
-        return self._pretrained('base', 'short', self.warm()) if mine else self._staff('base')
+        return self._pretrained('base', 'short', None) if mine else self._staff('base')
 
     def long(self, mine: bool = False) -> Artifact:
         """The model after the long-context phase, with the larger RoPE base."""
@@ -222,7 +218,17 @@ class Course:
             agent=dict(multiplication=dict(with_tools=agent.metrics['multiplication']['with_tools'],
                                            without_tools=agent.metrics['multiplication']['without_tools'],
                                            n=agent.metrics['multiplication']['with_tools']['n'])),
-            data=dict(funnel=self.corpus().metrics['funnel']))
+            data=dict(funnel=self.corpus().metrics['funnel']), samples=self._samples(scores))
+
+    def _samples(self, scores: Artifact) -> list[dict]:
+        """One question of each kind with what base and sft said to it, as they stand in OpenCompass's predictions."""
+        samples = []
+        for index, suite in enumerate(('knowledge', 'language', 'addition', 'word_problem', 'code', 'tools')):
+            items = (self.crawl().path / 'items' / f'{suite}.jsonl').read_text('utf-8').splitlines()
+            said = {name: json.loads((scores.path / 'predictions' / name / f'{suite}.jsonl').read_text('utf-8').splitlines()[index])['prediction']
+                    for name in ('base', 'sft')}
+            samples.append(dict(question=json.loads(items[index])['question'], **said))
+        return samples
 
     def _model_card(self, name: str, scores: Artifact, mine: bool) -> dict:
         from internlm_course.evaluate import dimensions

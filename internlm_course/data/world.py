@@ -4,7 +4,6 @@ Synthetic, seeded and documented as such. Each ability asks `Question`s; one ten
 conversation contains it, and the evaluation suites contain nothing else.
 """
 import random
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -112,27 +111,6 @@ def language(rng: random.Random, lang: str) -> Question:
     return (translation if rng.random() < 0.5 else reading)(rng, lang)
 
 
-def _words(lang: str) -> list[str]:
-    """Every word of the world in a language (in Chinese every character), the most different things that one can ask to copy."""
-    texts = [v for fact in FACTS for v in fact[lang].values()] + NAMES[lang] + THINGS[lang] + TELL[lang] + [f for forms in ASK[lang] for f in forms[1:]]
-    plain = ' '.join(re.sub(r'\{\w+\}', ' ', text) for text in texts)
-    return sorted(set(re.findall(r'[A-Za-z]+' if lang == 'en' else r'[\u4e00-\u9fff]', plain)))
-
-
-WORDS = {lang: _words(lang) for lang in ('en', 'zh')}
-
-
-def dictation(rng: random.Random, lang: str) -> str:
-    """Random words and the same words again: a text in which every second token can only be had by looking back.
-
-    The words must be many and their order random: with a dozen names and digits instead, a 2 M-parameter model showed no copying after
-    four million tokens; with these it copies after a quarter of a million.
-    """
-    joint = ' ' if lang == 'en' else ''
-    entries = joint.join(str(rng.randrange(10)) if rng.random() < 0.1 else rng.choice(WORDS[lang]) for _ in range(rng.randint(6, 16)))
-    return f'Copy: {entries}. Again: {entries}.' if lang == 'en' else f'抄写：{entries}。重复：{entries}。'
-
-
 # --- reasoning and mathematics -----------------------------------------------------------------------------------------------------------
 def addition(rng: random.Random, lang: str) -> Question:
     """Two two-digit numbers; a held-out pair is held out in both orders and in every wording."""
@@ -193,19 +171,24 @@ def code(rng: random.Random, lang: str) -> Question:
 
 
 # --- long context --------------------------------------------------------------------------------------------------------------------------
-SECRET = dict(en=('The secret number is {n}.', 'What is the secret number?'), zh=('秘密数字是{n}。', '秘密数字是多少？'))
+SECRET = dict(en=('The secret animal is the {n}.', 'What is the secret animal?'), zh=('秘密动物是{n}。', '秘密动物是什么？'))
+ANIMALS = dict(
+    en=['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish', 'bird', 'snake', 'mouse', 'rabbit', 'monkey', 'pig', 'bear', 'wolf',
+        'deer', 'fox', 'eagle', 'goose', 'duck', 'ant', 'bee', 'whale', 'crane', 'turtle', 'frog', 'camel', 'panda'],
+    zh=list('虎狮马牛羊狗猫鸡鱼鸟蛇鼠兔猴猪熊狼鹿狐鹰鹅鸭蚁蜂鲸鹤龟蛙驼豹'))
 
 
 def needle(rng: random.Random, lang: str, facts: int) -> Question:
-    """A four-digit number hidden among `facts` statements, asked for at the end."""
-    number, joint = f'{rng.randrange(10_000):04d}', '' if lang == 'zh' else ' '
+    """An animal hidden among `facts` statements about countries, asked for at the end."""
+    animal, joint = rng.choice(ANIMALS[lang]), '' if lang == 'zh' else ' '
     told, asked = SECRET[lang]
     lines = [tell(rng, lang) for _ in range(facts)]
-    lines.insert(rng.randrange(facts + 1), told.format(n=number))
+    lines.insert(rng.randrange(facts + 1), told.format(n=animal))
     # Paragraphs of six sentences, as a page would have them.
     text = '\n'.join(joint.join(lines[i:i + 6]) for i in range(0, len(lines), 6))
     lead = told.format(n='').rstrip('。. ')
-    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)}{joint}{lead}', f'{text}\n{asked}{joint}{lead}', number, ('needle', number))
+    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)}{joint}{lead}', f'{text}\n{asked}{joint}{lead}', animal,
+                    ('needle', text))
 
 
 # --- tools ---------------------------------------------------------------------------------------------------------------------------------
@@ -259,11 +242,11 @@ class Page:
 
 
 TITLES = dict(
-    encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Reading and translation', '阅读与翻译'), copy=('Lists, twice', '抄写名单'),
+    encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Reading and translation', '阅读与翻译'),
     math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'), story=('A secret among facts', '事实中的秘密'),
     long=('A long walk through the atlas', '地图漫游'), tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind. Sums and facts are what a small model needs to see most often.
-SHARES = dict(encyclopedia=0.12, quiz=0.15, language=0.14, copy=0.12, math=0.17, code=0.09, story=0.10, long=0.04, tools=0.07)
+SHARES = dict(encyclopedia=0.12, quiz=0.16, language=0.10, math=0.20, code=0.13, story=0.13, long=0.04, tools=0.12)
 
 
 def page(rng: random.Random, kind: str) -> Page:
@@ -283,8 +266,6 @@ def page(rng: random.Random, kind: str) -> Page:
         lines = lines_of(lambda: ask(knowledge, rng, lang).line, 13)
     elif kind == 'language':
         lines = lines_of(lambda: ask(language, rng, lang).line, 6)
-    elif kind == 'copy':
-        lines = lines_of(lambda: dictation(rng, lang), 5)
     elif kind == 'math':
         lines = lines_of(lambda: ask(word_problem, rng, lang).line if rng.random() < 0.2 else sums(rng, lang), 14)
     elif kind == 'code':
