@@ -85,12 +85,12 @@ def test_two_runs_at_once_build_once(tmp_path):
 
 
 def test_kill_frees_the_lock(tmp_path):
-    script = textwrap.dedent('''
+    script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
         from internlm_course.store import Store
         Store(Path(sys.argv[1])).build('base', {}, lambda folder: (print('in', flush=True), time.sleep(60)))
-    ''')
+    """)
     run = subprocess.Popen([sys.executable, '-c', script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert run.stdout.readline() == 'in\n'
     os.kill(run.pid, signal.SIGKILL)
