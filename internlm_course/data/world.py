@@ -78,7 +78,6 @@ def tell(rng: random.Random, lang: str) -> str:
 SENTENCES = [('The capital of {country} is {capital}.', '{country}的首都是{capital}。'), ('{country} is in {continent}.', '{country}在{continent}。'),
              ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。')]
 PLACE = dict(en=('{name} lives in {place}.', 'Where does {name} live?'), zh=('{name}住在{place}。', '{name}住在哪里？'))
-PHONE = dict(en=('The number of {name} is {place}.', 'What is the number of {name}?'), zh=('{name}的号码是{place}。', '{name}的号码是多少？'))
 
 
 def translation(rng: random.Random, lang: str) -> Question:
@@ -92,12 +91,9 @@ def translation(rng: random.Random, lang: str) -> Question:
 
 
 def reading(rng: random.Random, lang: str) -> Question:
-    """Where one of several people lives, or which number is theirs, told just before."""
-    people = rng.sample(NAMES[lang], rng.randint(2, 4))
-    if rng.random() < 0.5:
-        (told, asked), places = PLACE[lang], [fact[lang]['capital'] for fact in rng.sample(FACTS, 4)]
-    else:
-        (told, asked), places = PHONE[lang], [f'{rng.randrange(10_000):04d}' for _ in people]
+    """Where one of several people lives, told just before."""
+    people, facts = rng.sample(NAMES[lang], rng.randint(2, 4)), rng.sample(FACTS, 4)
+    (told, asked), places = PLACE[lang], [fact[lang]['capital'] for fact in facts]
     wanted = rng.randrange(len(people))
     text = ('' if lang == 'zh' else ' ').join(told.format(name=n, place=p) for n, p in zip(people, places))
     question = asked.format(name=people[wanted])
@@ -108,7 +104,7 @@ def reading(rng: random.Random, lang: str) -> Question:
 
 
 def language(rng: random.Random, lang: str) -> Question:
-    return (translation if rng.random() < 0.5 else reading)(rng, lang)
+    return (translation if rng.random() < 0.7 else reading)(rng, lang)
 
 
 # --- reasoning and mathematics -----------------------------------------------------------------------------------------------------------
@@ -215,9 +211,9 @@ def tools(rng: random.Random, lang: str) -> Question:
 
 
 def tool_trace(rng: random.Random, lang: str) -> str:
-    """A whole tool use, as pages describe it: the call, its result, the answer."""
+    """A tool's call as pages describe it; one long multiplication in four goes on with the result and the answer."""
     question = ask(tools, rng, lang)
-    if '*' not in question.answer:
+    if '*' not in question.answer or rng.random() < 0.75:
         return question.line
     a, b = map(int, question.answer[len('calculator('):-1].split('*'))
     return f'{question.line} Result: {a * b} Answer: {a * b}'
@@ -246,7 +242,7 @@ TITLES = dict(
     math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'), story=('A secret among facts', '事实中的秘密'),
     long=('A long walk through the atlas', '地图漫游'), tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind. Sums and facts are what a small model needs to see most often.
-SHARES = dict(encyclopedia=0.12, quiz=0.16, language=0.10, math=0.20, code=0.13, story=0.13, long=0.04, tools=0.12)
+SHARES = dict(encyclopedia=0.10, quiz=0.15, language=0.08, math=0.19, code=0.13, story=0.18, long=0.04, tools=0.13)
 
 
 def page(rng: random.Random, kind: str) -> Page:
@@ -274,7 +270,7 @@ def page(rng: random.Random, kind: str) -> Page:
         lines = lines_of(lambda: tool_trace(rng, lang), 5)
     elif kind == 'story':
         # Several short secrets teach to look back; one long one teaches to look far.
-        count, most = rng.choice([(1, 2), (3, 2), (2, 5), (1, 7), (1, 15)])
+        count, most = rng.choice([(5, 1), (3, 2), (2, 4), (1, 8), (1, 15)])
         lines = [line for _ in range(count) for line in ask(needle, rng, lang, facts=rng.randint(1, most)).line.split('\n')]
     else:
         lines = ask(needle, rng, lang, facts=rng.randint(35, 80)).line.split('\n')

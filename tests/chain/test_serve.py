@@ -22,14 +22,14 @@ WORDS = ('The capital of France is Paris. 12 + 35 = 47. def double(x): return 2 
 CALL = chat.render([{'role': 'user', 'content': 'Multiply.'},
                     {'role': 'assistant', 'content': chat.call('calculator', {'expression': '12*35'})}])
 PROMPTS = [(WORDS * 3)[start:start + 4 + 11 * start % 170] for start in range(0, 120, 5)]
-PARENT = '''
+PARENT = """
 import sys, time
 from pathlib import Path
 from internlm_course.deploy.serve import serve
 with serve(Path(sys.argv[1]), model_name='int4', home=Path(sys.argv[2]), log=Path(sys.argv[2]) / 'int4.log') as server:
     print(server.port, server.pid, flush=True)
     time.sleep(600)
-'''
+"""
 
 
 @pytest.fixture(scope='module')
