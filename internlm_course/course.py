@@ -100,9 +100,13 @@ class Course:
         return self._build('tokens', dict(corpus=self.corpus().key, tokenizer=self.tokenizer().key), make, ('data',))
 
     # --- pre-training --------------------------------------------------------------------------------------------------------------------
+    def warm(self) -> Artifact:
+        """The model after a warm-up in short windows, in which it learns to copy what it has just read."""
+        return self._pretrained('warm', 'warm', None)
+
     def base(self, mine: bool = False) -> Artifact:
         """The model after the short-context phase; `mine` trains it here, otherwise the staff's is fetched."""
-        return self._pretrained('base', 'short', None) if mine else self._staff('base')
+        return self._pretrained('base', 'short', self.warm()) if mine else self._staff('base')
 
     def long(self, mine: bool = False) -> Artifact:
         """The model after the long-context phase, with the larger RoPE base."""

@@ -239,10 +239,10 @@ class Page:
 
 TITLES = dict(
     encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Reading and translation', '阅读与翻译'),
-    math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'), story=('A secret among facts', '事实中的秘密'),
+    math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'), riddle=('Short secrets', '小秘密'), story=('A secret among facts', '事实中的秘密'),
     long=('A long walk through the atlas', '地图漫游'), tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind. Sums and facts are what a small model needs to see most often.
-SHARES = dict(encyclopedia=0.10, quiz=0.15, language=0.08, math=0.19, code=0.13, story=0.18, long=0.04, tools=0.13)
+SHARES = dict(encyclopedia=0.10, quiz=0.15, language=0.08, math=0.19, code=0.13, riddle=0.08, story=0.11, long=0.04, tools=0.12)
 
 
 def page(rng: random.Random, kind: str) -> Page:
@@ -268,12 +268,13 @@ def page(rng: random.Random, kind: str) -> Page:
         lines = lines_of(lambda: ask(code, rng, lang).line, 9)
     elif kind == 'tools':
         lines = lines_of(lambda: tool_trace(rng, lang), 5)
+    elif kind == 'riddle':
+        lines = [line for _ in range(6) for line in ask(needle, rng, lang, facts=rng.randint(0, 2)).line.split('\n')]
     elif kind == 'story':
-        # Several short secrets teach to look back; one long one teaches to look far.
-        count, most = rng.choice([(5, 1), (3, 2), (2, 4), (1, 8), (1, 15)])
+        count, most = rng.choice([(2, 4), (1, 8), (1, 13)])
         lines = [line for _ in range(count) for line in ask(needle, rng, lang, facts=rng.randint(1, most)).line.split('\n')]
     else:
-        lines = ask(needle, rng, lang, facts=rng.randint(35, 80)).line.split('\n')
+        lines = ask(needle, rng, lang, facts=rng.randint(25, 58)).line.split('\n')
     return Page(kind, lang, f'{TITLES[kind][lang == "zh"]} {rng.randrange(100_000)}', tuple(lines))
 
 
@@ -288,8 +289,8 @@ def pages(count: int, seed: int) -> Iterator[Page]:
 # Suite -> (dimension of the report's section 4, ability and its options).
 SUITES: dict[str, tuple[str, Callable, dict]] = dict(
     knowledge=('knowledge', knowledge, {}), language=('language', language, {}), addition=('reasoning', addition, {}),
-    word_problem=('reasoning', word_problem, {}), code=('code', code, {}), needle_short=('long', needle, dict(facts=15)),
-    needle_long=('long', needle, dict(facts=70)), tools=('tools', tools, {}))
+    word_problem=('reasoning', word_problem, {}), code=('code', code, {}), needle_short=('long', needle, dict(facts=13)),
+    needle_long=('long', needle, dict(facts=54)), tools=('tools', tools, {}))
 
 
 def items(suite: str, count: int, seed: int) -> list[dict]:

@@ -131,7 +131,7 @@ def test_rows_are_a_function_of_the_seed(documents):
 def test_shipped_configs(file):
     config = read_config(file)
     InternLM2Config(**config.model)
-    assert [phase.name for phase in config.phases] == ['short', 'long']
+    assert [phase.name for phase in config.phases] == ['warm', 'short', 'long']
     lengths = [phase.sequence_length for phase in config.phases]
     assert lengths == sorted(set(lengths))
     assert all(sum(phase.mixture.values()) == pytest.approx(1.0) for phase in config.phases)
