@@ -42,12 +42,13 @@ def test_a_tool_use_learned_by_heart_runs_through_the_whole_stack(taught):
         # The prompt's token count tells that the server renders as the training data were rendered, with one <s>.
         tokenizer = load_tokenizer(taught / 'chat')
         messages = chat.agent_messages(QUESTION, CALL, RESULT, RESULT)
+        called = chat.call('calculator', dict(expression=CALL)).removesuffix('<|action_end|>')  # where LMDeploy stops, it leaves the stop token out
         for end in (2, 4):
             prompt = tokenizer.encode(chat.render(messages[:end], add_generation_prompt=True))
             reply = post(server.url, dict(model=server.model, messages=messages[:end], max_tokens=64, temperature=0,
                                           skip_special_tokens=False, spaces_between_special_tokens=False))
             assert reply['usage']['prompt_tokens'] == len(prompt)
-            assert reply['choices'][0]['message']['content'].strip() == (chat.call('calculator', dict(expression=CALL)), None, RESULT)[end - 2]
+            assert reply['choices'][0]['message']['content'].strip() == (called, None, RESULT)[end - 2]
 
 
 def post(url, body):
