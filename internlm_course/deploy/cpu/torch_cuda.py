@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import psutil
 import torch
 
-FACTORIES = ['empty', 'zeros', 'ones', 'full', 'arange', 'tensor', 'rand', 'randn', 'randint', 'as_tensor', 'empty_like', 'zeros_like', 'ones_like', 'full_like', 'linspace', 'eye']
+FACTORIES = ['empty', 'zeros', 'ones', 'full', 'arange', 'tensor', 'rand', 'randn', 'randint', 'as_tensor',
+             'empty_like', 'zeros_like', 'ones_like', 'full_like', 'linspace', 'eye']
 
 
 class Event:
