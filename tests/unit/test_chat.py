@@ -1,4 +1,4 @@
-"""The chat format: the worked forms of InternLM's chat_format.md, the jinja template, XTuner's and LMDeploy's own templates."""
+"""The chat format: the worked forms of InternLM's chat_format.md, the jinja template, and XTuner's own template."""
 import ast
 import importlib.util
 import json

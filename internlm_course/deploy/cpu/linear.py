@@ -1,6 +1,6 @@
 """Linear layers on a CPU: bf16, AWQ INT4 and SmoothQuant INT8 weights, multiplied in the format that this CPU is fast in.
 
-Without AVX512-BF16 or AMX a bf16 (or fp16) GEMM runs over 100 times slower than fp32, so weights are widened to float32 and the product is
+Without AVX512-BF16 or AMX a bf16 (or fp16) GEMM runs many times slower than fp32 (see machine.py), so weights are widened to float32 and the product is
 rounded back to the activation's format, which is what a bf16 GEMM with its float32 accumulator does. INT4 is dequantised as LMDeploy's own
 reference does it. Wide copies are kept while they fit WIDE_BYTES in all; past that each call widens anew.
 """
