@@ -28,16 +28,16 @@ class SFTSettings:
     max_iters: int | None = None
     """Optimiser steps."""
     batch_size: int = 16
-    """Packed sequences per step."""
+    """Packed sequences per step, computed one after another."""
     max_length: int = 256
-    """Tokens of a packed sequence; a longer conversation is cut."""
+    """Tokens of a packed sequence; a longer conversation is cut. Packed conversations do not see each other."""
     weight_decay: float = 0.0
     clip: float = 1.0
     """Largest norm of the gradient."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     dtype: str = 'float32'
-    """'float32', or on a GPU 'bfloat16' (autocast; adapters stay float32)."""
+    """'float32', or where the hardware has it 'bfloat16' (autocast; adapters stay float32)."""
     seed: int = 0
 
     def check(self) -> None:
@@ -67,12 +67,14 @@ def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, it
 
     Args:
         conversations: jsonl of {'messages': […]}.
-        iterations: optimiser steps; the schedule counts them, because XTuner's schedule by epochs rounds a short warm-up badly.
+        iterations: packed sequences, of which `batch_size` make an optimiser step (XTuner keeps packed conversations apart one sequence at
+            a time only); the schedule counts them, because XTuner's schedule by epochs rounds a short warm-up badly.
     """
     warmup = round(settings.warmup * iterations)
     # mmengine's LinearLR over one step never leaves its start factor, so a warm-up shorter than two steps is none.
     warmup, rising = (warmup, 'dict(type=LinearLR, start_factor=0.01, by_epoch=False, begin=0, end=warmup),') if warmup > 1 else (0, '')
     autocast = settings.dtype == 'bfloat16'
+    interval = max(1, iterations // 50)
     wrapper = "type=AmpOptimWrapper, dtype='bfloat16', loss_scale=1.0" if autocast else 'type=OptimWrapper'
     return f"""# XTuner config: `xtuner train config.py` does the same as the course (on a CPU, through internlm_course.finetune.launch).
 import torch
@@ -85,7 +87,7 @@ from torch.optim import AdamW
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from xtuner.dataset import process_hf_dataset
 from xtuner.dataset.collate_fns import default_collate_fn
-from xtuner.engine.hooks import DatasetInfoHook
+from xtuner.engine.hooks import DatasetInfoHook, VarlenAttnArgsToMessageHubHook
 from xtuner.engine.runner import TrainLoop
 from xtuner.model import SupervisedFinetune
 
@@ -93,7 +95,7 @@ from xtuner.model import SupervisedFinetune
 checkpoint = {str(checkpoint)!r}
 conversations = {str(conversations)!r}
 max_length = {settings.max_length}
-batch_size = {settings.batch_size}
+accumulation = {settings.batch_size}
 iterations = {iterations}
 warmup = {warmup}
 lr = {settings.learning_rate}
@@ -102,7 +104,7 @@ lr = {settings.learning_rate}
 tokenizer = dict(type=AutoTokenizer.from_pretrained, pretrained_model_name_or_path=checkpoint, trust_remote_code=True, padding_side='right')
 model = dict(
     type=SupervisedFinetune,
-    use_varlen_attn=False,
+    use_varlen_attn=True,
     use_activation_checkpointing={settings.checkpointing},
     llm=dict(type=AutoModelForCausalLM.from_pretrained, pretrained_model_name_or_path=checkpoint, trust_remote_code=True,
              torch_dtype=torch.float32{_quantization(settings)}){_lora(settings)})
@@ -118,18 +120,18 @@ train_dataset = dict(
     remove_unused_columns=True,
     shuffle_before_pack=True,
     pack_to_max_length=True,
-    use_varlen_attn=False,
+    use_varlen_attn=True,
     map_num_proc=None)
 train_dataloader = dict(
-    batch_size=batch_size,
+    batch_size=1,
     num_workers=0,
     dataset=train_dataset,
     sampler=dict(type=DefaultSampler, shuffle=True),
-    collate_fn=dict(type=default_collate_fn, use_varlen_attn=False))
+    collate_fn=dict(type=default_collate_fn, use_varlen_attn=True))
 
 # PART 4: optimiser and schedule
 optim_wrapper = dict(
-    {wrapper}, accumulative_counts=1, clip_grad=dict(max_norm={settings.clip}, error_if_nonfinite=True),
+    {wrapper}, accumulative_counts=accumulation, clip_grad=dict(max_norm={settings.clip}, error_if_nonfinite=True),
     optimizer=dict(type=AdamW, lr=lr, betas=(0.9, 0.95), weight_decay={settings.weight_decay}))
 param_scheduler = [
     {rising}
@@ -137,10 +139,10 @@ param_scheduler = [
 train_cfg = dict(type=TrainLoop, max_iters=iterations)
 
 # PART 5: runtime
-custom_hooks = [dict(type=DatasetInfoHook, tokenizer=tokenizer)]
+custom_hooks = [dict(type=DatasetInfoHook, tokenizer=tokenizer), dict(type=VarlenAttnArgsToMessageHubHook)]
 default_hooks = dict(
     timer=dict(type=IterTimerHook),
-    logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval={max(1, iterations // 50)}),
+    logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval={interval}),
     param_scheduler=dict(type=ParamSchedulerHook),
     checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=iterations, max_keep_ckpts=1, save_optimizer=False),
     sampler_seed=dict(type=DistSamplerSeedHook))
@@ -150,7 +152,7 @@ log_level = 'INFO'
 load_from = None
 resume = False
 randomness = dict(seed={settings.seed}, deterministic=False)
-log_processor = dict(by_epoch=False, window_size=1)
+log_processor = dict(by_epoch=False, window_size={interval})
 """
 
 

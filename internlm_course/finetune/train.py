@@ -23,8 +23,8 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
         home: folder for caches.
 
     Returns:
-        loss: [[iteration, loss], …]; iterations, tokens (of one epoch), cut_conversations, trainable_parameters, train_seconds, seconds,
-        settings.
+        loss: [[packed sequences seen, loss], …]; steps (of the optimiser), tokens (of one epoch), cut_conversations, trainable_parameters,
+        train_seconds, seconds, settings.
 
     Raises:
         CourseError: settings or files that cannot work (before anything starts), or XTuner failed.
@@ -35,14 +35,14 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
     examples = read_conversations(conversations)
     tokens, cut = _measure(checkpoint, examples, settings)
     # At least two steps: a schedule with warm-up and decay has no room in one.
-    iterations = max(2, settings.max_iters or round(settings.epochs * max(1, tokens // settings.max_length) / settings.batch_size))
+    steps = max(2, settings.max_iters or round(settings.epochs * max(1, tokens // settings.max_length) / settings.batch_size))
     logs = out / 'logs'
     logs.mkdir(parents=True, exist_ok=True)
     config, work = logs / 'config.py', logs / 'xtuner'
-    config.write_text(config_text(checkpoint, conversations, settings, iterations), 'utf-8')
+    config.write_text(config_text(checkpoint, conversations, settings, steps * settings.batch_size), 'utf-8')
     run_tool('internlm_course.finetune.launch', [str(config), str(work), str(checkpoint), str(out), settings.method],
              logs / 'xtuner.log', home)
-    metrics = dict(loss=_loss_curve(work), iterations=iterations, tokens=tokens, cut_conversations=cut,
+    metrics = dict(loss=_loss_curve(work), steps=steps, tokens=tokens, cut_conversations=cut,
                    **json.loads((work / 'result.json').read_text('utf-8')), settings=asdict(settings))
     shutil.rmtree(work)  # the adapter is in the merged weights, the curve in metrics.json
     metrics['seconds'] = time.perf_counter() - start
@@ -85,7 +85,7 @@ def _measure(checkpoint: Path, examples: list[dict], settings: SFTSettings) -> t
 
 
 def _loss_curve(work: Path) -> list[list[float]]:
-    """[[iteration, loss], …] from the log that mmengine keeps."""
+    """[[packed sequences seen, loss], …] from the log that mmengine keeps."""
     path = next(work.glob('*/vis_data/scalars.json'))
     rows = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
     return [[row.get('iter', row['step']), row['loss']] for row in rows if 'loss' in row]

@@ -59,7 +59,7 @@ def test_adapters_train_merge_and_load(start, tmp_path, method, embeddings):
     losses = [loss for _, loss in metrics['loss']]
     # Adapters over random frozen embeddings learn little; the merged weights must show the same gain as the training loss.
     gain = losses[0] - losses[-1]
-    assert gain > (0.3 if 'lora' in method and not embeddings else 2) and metrics['iterations'] == 30 and metrics['cut_conversations'] == 0
+    assert gain > (0.3 if 'lora' in method and not embeddings else 2) and metrics['steps'] == 30 and metrics['cut_conversations'] == 0
     rows = [json.loads(line) for line in (start / 'sft.jsonl').read_text('utf-8').splitlines()][:10]
     assert chat_loss(out, rows) < chat_loss(start / 'checkpoint', rows) - gain / 4
     assert (out / 'modeling_internlm2.py').is_file() and (out / 'logs' / 'config.py').is_file()
