@@ -100,13 +100,9 @@ class Course:
         return self._build('tokens', dict(corpus=self.corpus().key, tokenizer=self.tokenizer().key), make, ('data',))
 
     # --- pre-training --------------------------------------------------------------------------------------------------------------------
-    def warm(self) -> Artifact:
-        """The model after a warm-up in short windows, in which it learns to copy what it has just read."""
-        return self._pretrained('warm', 'warm', None)
-
     def base(self, mine: bool = False) -> Artifact:
         """The model after the short-context phase; `mine` trains it here, otherwise the staff's is fetched."""
-        return self._pretrained('base', 'short', self.warm()) if mine else self._staff('base')
+        return self._pretrained('base', 'short', None) if mine else self._staff('base')
 
     def long(self, mine: bool = False) -> Artifact:
         """The model after the long-context phase, with the larger RoPE base."""
@@ -124,7 +120,7 @@ class Course:
             return pretrain(config, phase, *read_corpus(self.tokens().path), self.tokenizer().path, out, start and start.path,
                             on_step=lambda record: self.listen(stage, record))
         settings = dict(tokens=self.tokens().key, start=start and start.key, phase=dataclasses.asdict(phase), model=config.model,
-                        optimizer=dataclasses.asdict(config.optimizer), seed=config.seed, precision=cpu_dtype())
+                        optimizer=dataclasses.asdict(config.optimizer), seed=config.seed, mimetic=config.mimetic, precision=cpu_dtype())
         return self._build(stage, settings, make, ('pretrain', 'model'), resumable=True)
 
     def _staff(self, name: str) -> Artifact:

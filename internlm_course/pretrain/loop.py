@@ -19,6 +19,7 @@ from internlm_course.machine import has_fast_bf16
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
 from internlm_course.pretrain.batches import EMPTY, rows_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
+from internlm_course.pretrain.initial import mimetic_
 
 LOG_EVERY = 20  # steps
 
@@ -46,9 +47,20 @@ def autocast(device: torch.device):
     return contextlib.nullcontext()
 
 
+def positions_in_documents(rows: torch.Tensor, first: int) -> torch.Tensor:
+    """Each token's position within its document, int64 like `rows` [batch, length]; a document begins with the token `first` (`<s>`).
+
+    Given such positions, the model lets no document see the one before it in the row. Without that the copying abilities hardly formed: after
+    6.1 M tokens of one corpus the secret among 13 facts was found in 4 % of the items, with it in 98 %.
+    """
+    index = torch.arange(rows.shape[1], device=rows.device)
+    return index - torch.where(rows == first, index, 0).cummax(1).values
+
+
 def loss_of(model: InternLM2ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats over the real tokens of `rows`, int64 [batch, length + 1]."""
-    logits = model(input_ids=rows[:, :-1].clamp(min=0), use_cache=False).logits
+    """Mean cross-entropy in nats over the real tokens of `rows`, int64 [batch, length + 1]; the documents of a row do not see each other."""
+    inputs = rows[:, :-1].clamp(min=0)
+    logits = model(input_ids=inputs, position_ids=positions_in_documents(inputs, model.config.bos_token_id), use_cache=False).logits
     return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=EMPTY)
 
 
@@ -78,7 +90,10 @@ def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path |
         torch.manual_seed(config.seed)
         shape = InternLM2Config(**config.model, vocab_size=len(tokenizer), rope_theta=phase.rope_theta,
                                 max_position_embeddings=phase.sequence_length)
-        return InternLM2ForCausalLM(shape)
+        model = InternLM2ForCausalLM(shape)
+        if config.mimetic:
+            mimetic_(model)
+        return model
     return load_model(start, dtype=torch.float32, attn=config.model.get('attn_implementation'), rope_theta=phase.rope_theta,
                       max_position_embeddings=phase.sequence_length)
 

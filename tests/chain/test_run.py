@@ -10,7 +10,7 @@ from kills import run_killed, weights
 from internlm_course.course import Course
 
 pytestmark = pytest.mark.chain
-STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'warm', 'base', 'long', 'sft', 'int4', 'scores', 'agent']
+STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'sft', 'int4', 'scores', 'agent']
 
 
 @pytest.fixture(scope='module')
