@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from internlm_course.model.chat import TOOL_PROMPT
+
 FIELDS = ('country', 'capital', 'continent', 'currency')
 FACTS = [dict(en=dict(zip(FIELDS, row[:4])), zh=dict(zip(FIELDS, row[4:]))) for row in
          (line.split('\t') for line in (Path(__file__).parent / 'facts.tsv').read_text('utf-8').splitlines())]
@@ -33,7 +35,8 @@ class Question:
     @property
     def line(self) -> str:
         """The question with its answer, as one line of a page."""
-        return self.prompt + ('' if self.prompt.endswith(('=', '\n')) or not self.prompt[-1].isascii() else ' ') + self.answer
+        spaced = self.prompt[-1].isascii() and not self.prompt.endswith('\n') and not self.prompt[-2:-1].isdigit()
+        return self.prompt + (' ' if spaced else '') + self.answer
 
     @property
     def held_out(self) -> bool:
@@ -60,6 +63,7 @@ TELL = dict(
         '{country}位于{continent}，首都是{capital}。', '{country}的货币是{currency}。', '{capital}是{continent}国家{country}的一座城市。',
         '在{country}的首都{capital}，人们用{currency}付钱。'])
 QA = dict(en='Question: {q} Answer:', zh='问：{q}答：')
+JOINT = dict(en=' ', zh='')  # between two sentences
 
 
 def knowledge(rng: random.Random, lang: str) -> Question:
@@ -90,21 +94,36 @@ def translation(rng: random.Random, lang: str) -> Question:
     return Question('language', lang, f'中文：{chinese}英文：', f'翻译成英文：{chinese}', english, key)
 
 
+def told_places(rng: random.Random, lang: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """Several people and where each lives: the text, and for each of them (name, question with the beginning of its answer, place)."""
+    (told, asked), joint = PLACE[lang], JOINT[lang]
+    people = list(zip(rng.sample(NAMES[lang], rng.randint(2, 4)), (fact[lang]['capital'] for fact in rng.sample(FACTS, 4))))
+    text = joint.join(told.format(name=name, place=place) for name, place in people)
+    return text, [(name, asked.format(name=name), place) for name, place in people]
+
+
 def reading(rng: random.Random, lang: str) -> Question:
     """Where one of several people lives, told just before."""
-    people, facts = rng.sample(NAMES[lang], rng.randint(2, 4)), rng.sample(FACTS, 4)
-    (told, asked), places = PLACE[lang], [fact[lang]['capital'] for fact in facts]
-    wanted = rng.randrange(len(people))
-    text = ('' if lang == 'zh' else ' ').join(told.format(name=n, place=p) for n, p in zip(people, places))
-    question = asked.format(name=people[wanted])
-    lead = told.format(name=people[wanted], place='').rstrip('。. ')
-    joint = '' if lang == 'zh' else ' '
-    return Question('language', lang, text + joint + QA[lang].format(q=question) + joint + lead, text + joint + question + joint + lead,
-                    places[wanted], ('reading', text, people[wanted]))
+    text, asked = told_places(rng, lang)
+    name, question, place = rng.choice(asked)
+    joint, lead = JOINT[lang], PLACE[lang][0].format(name=name, place='').rstrip('。. ')
+    return Question('language', lang, f'{text}\n{QA[lang].format(q=question)}{joint}{lead}', f'{text}\n{question}{joint}{lead}',
+                    place, ('reading', text, name))
+
+
+def reading_page(rng: random.Random, lang: str) -> list[str]:
+    """A text about several people with a question about each, in any order; nobody lives in two places on one page."""
+    while True:
+        text, asked = told_places(rng, lang)
+        if not any(Question('language', lang, text, text, place, ('reading', text, name)).held_out for name, _, place in asked):
+            break
+    joint, told = JOINT[lang], PLACE[lang][0]
+    return [text, *(QA[lang].format(q=question) + joint + told.format(name=name, place=place).rstrip('。.')
+                    for name, question, place in rng.sample(asked, len(asked)))]
 
 
 def language(rng: random.Random, lang: str) -> Question:
-    return (translation if rng.random() < 0.7 else reading)(rng, lang)
+    return (translation if rng.random() < 0.5 else reading)(rng, lang)
 
 
 # --- reasoning and mathematics -----------------------------------------------------------------------------------------------------------
@@ -115,7 +134,7 @@ def addition(rng: random.Random, lang: str) -> Question:
 
 
 def word_problem(rng: random.Random, lang: str) -> Question:
-    a, b, name, thing = rng.randint(10, 60), rng.randint(1, 30), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
+    a, b, name, thing = rng.randint(10, 90), rng.randint(1, 9), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
     less = rng.random() < 0.4
     total = a - b if less and a > b else a + b
     key = ('word', a, b) if total < a else ('sum', min(a, b), max(a, b))  # what one buys is a sum: held out as sums are
@@ -150,41 +169,36 @@ def sums(rng: random.Random, lang: str) -> str:
 def code(rng: random.Random, lang: str) -> Question:
     """A small Python function and a call; the answer is what the interpreter prints."""
     name, form = rng.choice('fgh'), rng.random()
-    if form < 0.6:
-        x, k, op = rng.randrange(10), rng.randrange(10), rng.choice('+*-')
-        body, call, value = f'x {op} {k}', f'{x}', {'+': x + k, '*': x * k, '-': x - k}[op]
-        header = 'x'
-    elif form < 0.8:
-        pick = rng.choice(['max', 'min'])
-        x, k = rng.randrange(100), rng.randrange(100)
+    if form < 0.4:
+        x, k, op = rng.randrange(10), rng.randrange(10), rng.choice('+-')
+        body, call, value, header = f'x {op} {k}', f'{x}', x + k if op == '+' else x - k, 'x'
+    elif form < 0.6:
+        pick, x, k = rng.choice(['max', 'min']), rng.randrange(10), rng.randrange(10)
         body, call, value, header = f'{pick}(a, b)', f'{x}, {k}', (max if pick == 'max' else min)(x, k), 'a, b'
     else:
         items = [rng.randrange(10) for _ in range(rng.randint(2, 5))]
-        pick, value = rng.choice([('s[0]', items[0]), ('s[-1]', items[-1]), ('len(s)', len(items))])
-        body, call, header = pick, str(items), 's'
+        body, value = rng.choice([('s[0]', items[0]), ('s[1]', items[1]), ('s[-1]', items[-1]), ('len(s)', len(items))])
+        call, header = str(items), 's'
     prompt = f'def {name}({header}):\n    return {body}\n>>> {name}({call})\n'
     return Question('code', lang, prompt, f'What does this print?\n{prompt}'.rstrip(), str(value), ('code', body, call))
 
 
 # --- long context --------------------------------------------------------------------------------------------------------------------------
-SECRET = dict(en=('The secret animal is the {n}.', 'What is the secret animal?'), zh=('秘密动物是{n}。', '秘密动物是什么？'))
-ANIMALS = dict(
-    en=['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish', 'bird', 'snake', 'mouse', 'rabbit', 'monkey', 'pig', 'bear', 'wolf',
-        'deer', 'fox', 'eagle', 'goose', 'duck', 'ant', 'bee', 'whale', 'crane', 'turtle', 'frog', 'camel', 'panda'],
-    zh=list('虎狮马牛羊狗猫鸡鱼鸟蛇鼠兔猴猪熊狼鹿狐鹰鹅鸭蚁蜂鲸鹤龟蛙驼豹'))
+# A secret stands in the same words in both languages, as settings do: what finds it in one language finds it in the other.
+SECRET = 'PASSWORD = {n}.'
+SECRET_ASK = dict(en='What is the password?', zh='密码是什么？')
+WORDS = ['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish', 'bird', 'snake', 'mouse', 'rabbit', 'monkey', 'pig', 'bear', 'wolf',
+         'deer', 'fox', 'eagle', 'goose', 'duck', 'ant', 'bee', 'whale', 'crane', 'turtle', 'frog', 'camel', 'panda']
 
 
 def needle(rng: random.Random, lang: str, facts: int) -> Question:
-    """An animal hidden among `facts` statements about countries, asked for at the end."""
-    animal, joint = rng.choice(ANIMALS[lang]), '' if lang == 'zh' else ' '
-    told, asked = SECRET[lang]
+    """A password hidden among `facts` statements about countries, asked for at the end."""
+    word, asked, lead = rng.choice(WORDS), SECRET_ASK[lang], SECRET.format(n='').rstrip('. ')
     lines = [tell(rng, lang) for _ in range(facts)]
-    lines.insert(rng.randrange(facts + 1), told.format(n=animal))
+    lines.insert(rng.randrange(facts + 1), SECRET.format(n=word) + ' ' * (lang == 'zh'))
     # Paragraphs of six sentences, as a page would have them.
-    text = '\n'.join(joint.join(lines[i:i + 6]) for i in range(0, len(lines), 6))
-    lead = told.format(n='').rstrip('。. ')
-    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)}{joint}{lead}', f'{text}\n{asked}{joint}{lead}', animal,
-                    ('needle', text))
+    text = '\n'.join(JOINT[lang].join(lines[i:i + 6]).strip() for i in range(0, len(lines), 6))
+    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked} {lead}', word, ('needle', text))
 
 
 # --- tools ---------------------------------------------------------------------------------------------------------------------------------
@@ -205,18 +219,23 @@ def tools(rng: random.Random, lang: str) -> Question:
     a, b = product(rng)
     value = f'{a}*{b}' if tool == 'calculator' else rng.choice(FACTS)[lang][rng.choice(['country', 'capital'])]
     question = TOOL_ASK[lang][tool].format(x=value)
-    joint = '' if lang == 'zh' else ' '
+    joint = JOINT[lang]
     return Question('tools', lang, TOOLS[lang] + joint + CALL[lang].format(q=question), TOOLS[lang] + joint + question, f'{tool}({value})',
                     ('tools', lang, tool, value))
 
 
 def tool_trace(rng: random.Random, lang: str) -> str:
-    """A tool's call as pages describe it; one long multiplication in four goes on with the result and the answer."""
+    """A tool's call as pages describe it; one long multiplication in three goes on with the result and the answer, in words or as JSON."""
     question = ask(tools, rng, lang)
-    if '*' not in question.answer or rng.random() < 0.75:
+    form = rng.random()
+    if '*' not in question.answer or form < 0.67:
         return question.line
-    a, b = map(int, question.answer[len('calculator('):-1].split('*'))
-    return f'{question.line} Result: {a * b} Answer: {a * b}'
+    expression = question.answer[len('calculator('):-1]
+    a, b = map(int, expression.split('*'))
+    if form < 0.85:
+        return f'{question.line} Result: {a * b} Answer: {a * b}'
+    asked = question.question[len(TOOLS[lang]):].strip()
+    return f'{asked}\n{{"name": "calculator", "parameters": {{"expression": "{expression}"}}}}\n{a * b}\n{a * b}'
 
 
 # --- pages and suites ----------------------------------------------------------------------------------------------------------------------
@@ -238,11 +257,12 @@ class Page:
 
 
 TITLES = dict(
-    encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Reading and translation', '阅读与翻译'),
-    math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'), riddle=('Short secrets', '小秘密'), story=('A secret among facts', '事实中的秘密'),
-    long=('A long walk through the atlas', '地图漫游'), tools=('Tools at work', '使用工具'))
-# Share of the pages of each kind. Sums and facts are what a small model needs to see most often.
-SHARES = dict(encyclopedia=0.10, quiz=0.15, language=0.08, math=0.19, code=0.13, riddle=0.08, story=0.11, long=0.04, tools=0.12)
+    encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Phrase book', '常用语'),
+    reading=('Who lives where', '谁住在哪里'), math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'),
+    riddle=('Short secrets', '小秘密'), story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'),
+    tools=('Tools at work', '使用工具'))
+# Share of the pages of each kind; how often each is seen is the mixture of the pre-training config.
+SHARES = dict(encyclopedia=0.09, quiz=0.12, language=0.07, reading=0.12, math=0.17, code=0.12, riddle=0.14, story=0.10, long=0.03, tools=0.10)
 
 
 def page(rng: random.Random, kind: str) -> Page:
@@ -256,23 +276,21 @@ def page(rng: random.Random, kind: str) -> Page:
                 lines.append(fresh)
         return lines
     if kind == 'encyclopedia':
-        joint = '' if lang == 'zh' else ' '
-        lines = lines_of(lambda: joint.join(tell(rng, lang) for _ in range(3)), 5)
+        lines = lines_of(lambda: JOINT[lang].join(tell(rng, lang) for _ in range(3)), 5)
     elif kind == 'quiz':
         lines = lines_of(lambda: ask(knowledge, rng, lang).line, 13)
     elif kind == 'language':
-        lines = lines_of(lambda: ask(language, rng, lang).line, 6)
+        lines = lines_of(lambda: ask(translation, rng, lang).line, 6)
+    elif kind == 'reading':
+        lines = reading_page(rng, lang)
     elif kind == 'math':
-        lines = lines_of(lambda: ask(word_problem, rng, lang).line if rng.random() < 0.2 else sums(rng, lang), 14)
+        lines = lines_of(lambda: ask(word_problem, rng, lang).line if rng.random() < 0.3 else sums(rng, lang), 14)
     elif kind == 'code':
         lines = lines_of(lambda: ask(code, rng, lang).line, 9)
     elif kind == 'tools':
-        lines = lines_of(lambda: tool_trace(rng, lang), 5)
-    elif kind == 'riddle':
-        lines = [line for _ in range(6) for line in ask(needle, rng, lang, facts=rng.randint(0, 2)).line.split('\n')]
-    elif kind == 'story':
-        count, most = rng.choice([(2, 4), (1, 8), (1, 13)])
-        lines = [line for _ in range(count) for line in ask(needle, rng, lang, facts=rng.randint(1, most)).line.split('\n')]
+        lines = [TOOL_PROMPT] * (rng.random() < 0.1) + lines_of(lambda: tool_trace(rng, lang), 5)
+    elif kind in ('riddle', 'story'):  # one secret a page: two would contradict each other
+        lines = ask(needle, rng, lang, facts=rng.randint(*((1, 4) if kind == 'riddle' else (2, 14)))).line.split('\n')
     else:
         lines = ask(needle, rng, lang, facts=rng.randint(25, 58)).line.split('\n')
     return Page(kind, lang, f'{TITLES[kind][lang == "zh"]} {rng.randrange(100_000)}', tuple(lines))

@@ -40,7 +40,7 @@ def test_no_page_holds_a_held_out_haystack(corpus):
     joined = '\n'.join(corpus)
     for suite in ('needle_short', 'needle_long'):
         items = world.items(suite, 120, seed=0)
-        assert len({item['answer'] for item in items}) > 40
+        assert len({item['answer'] for item in items}) > 25
         assert not [item['id'] for item in items if item['prompt'] in joined]
 
 
