@@ -65,7 +65,7 @@ def family(facts: dict) -> str:
         for x, model in zip(columns, stage['models']):
             figure.text(x + 60, y + 34, model, 16, 'ink', 'middle')
         y += 72
-    y = figure.paragraph(MARGIN, y + 10, '格中是模型仓库名 internlm2- 之后的部分；横线表示没有开放。', INNER, 16)
+    y = figure.paragraph(MARGIN, y + 16, '格中是模型仓库名 internlm2- 之后的部分；横线表示没有开放。', INNER, 16)
     y = figure.paragraph(MARGIN, y - 1, 'In the cells: what follows internlm2- in the name of the released model; a dash: not released.', INNER, 15, 'muted')
     return figure.finish(y, facts['source']['zh'], facts['source']['en'])
 

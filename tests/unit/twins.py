@@ -2,7 +2,7 @@
 
 Numbers: of each section the same numerals in any order, because languages order their words differently. 92,544 is 92544; 13M, 13 million and
 1300 万 are one number, 624M is 6.24 亿; a date or a section number (4.2.1) is compared as it is written. Numbers in words (three, 三) are left
-to the reader: 一些 and "one" are no numbers. What stands in code, formulas and addresses is compared there, letter by letter.
+to the reader, for 一些 and "one" count nothing. What stands in code, formulas and addresses is compared there, letter by letter.
 """
 import re
 from collections import Counter
@@ -101,7 +101,7 @@ def _section(level: int, title: str, body: str, own: list[str]) -> Section:
     tags, body = _take(TAG, body)
     rows = [row[0].count('|') - 1 for row in ROW.finditer(body)]
     section.shape = [f'table cells {sorted(rows)}', f'items {len(ITEM.findall(body))}', f'tags {sorted(Counter(tag[0].split()[0] for tag in tags).items())}']
-    section.numbers = numerals(re.sub(r'^(\s*)\d+\.(?=\s)', r'\1', body, flags=re.M))
+    section.numbers = numerals(body)
     return section
 
 
