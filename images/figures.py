@@ -177,7 +177,7 @@ def comparison(facts: dict) -> str:
     """Three models in the report's six dimensions, one benchmark for each, as bars with their figures."""
     said = []
     for dimension in facts['dimensions']:
-        scores = ', '.join(f'{model["name"]} {"not given" if score is None else score}' for model, score in zip(facts['models'], dimension['scores']))
+        scores = ', '.join(f'{model["name"]} {"no figure" if score is None else score}' for model, score in zip(facts['models'], dimension['scores']))
         said.append(f'{dimension["en"]}: {dimension["benchmark"]} {scores}' if scores else f'{dimension["en"]}: scores before and after enhancement training')
     figure = Figure('三个模型，六个维度 · Three models, six dimensions', '; '.join(said) + '.')
     y = figure.head('三个模型，六个维度', 'Three models, six dimensions')
@@ -197,7 +197,7 @@ def comparison(facts: dict) -> str:
         at = y - 14
         for model, score in zip(facts['models'], dimension['scores']):
             if score is None:
-                figure.text(left + 8, at + 15, '— 未给出 not given', 15, 'muted')
+                figure.text(left + 8, at + 15, '— 无可引 no figure', 15, 'muted')
             else:
                 figure.bar(left, at, full * score / 100, 18, model['ink'])
                 figure.text(left + full * score / 100 + 8, at + 15, str(score), 16)
