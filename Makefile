@@ -25,7 +25,7 @@ doctor: ready ## what is wrong with this machine, and the remedy
 	$(COURSE) doctor $(ARGS)
 
 lint: ready ## style
-	.venv/bin/python -m ruff check internlm_course tests
+	.venv/bin/python -m ruff check internlm_course images tests
 
 lock: ready ## resolve again, keeping every locked version that still fits pyproject.toml
 	sh .ci/setup lock

@@ -1,0 +1,235 @@
+"""Lectures are twins, their links lead somewhere, their figures are those that the script draws; and each of these checks can fail."""
+import importlib.util
+import json
+import random
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import twins
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ROOT / 'images'
+LECTURES = sorted(path.name for path in (ROOT / 'lectures/zh').glob('*.md'))
+# Notebooks that lectures point to before they exist; delete a line when its notebook is there.
+BEING_WRITTEN = frozenset({'labs/01_full_chain.ipynb', 'labs/solutions/01_full_chain.ipynb'})
+WORDS = (1500, 3500)
+HANZI_A_WORD = 1.6  # how many characters say what an English word says
+SVG = '{http://www.w3.org/2000/svg}'
+
+
+def lecture(language: str, name: str = LECTURES[0]) -> str:
+    return (ROOT / 'lectures' / language / name).read_text('utf-8')
+
+
+def documents() -> list[Path]:
+    """Every markdown file of the repository, as git has it; without git, as it lies there."""
+    listed = subprocess.run(['git', '-C', ROOT, 'ls-files', '*.md'], capture_output=True, text=True)
+    if listed.returncode == 0 and listed.stdout:
+        return [ROOT / line for line in listed.stdout.splitlines()]
+    return [*ROOT.glob('*.md'), *(ROOT / 'lectures').rglob('*.md'), *(ROOT / 'internlm_course').rglob('*.md')]
+
+
+@pytest.fixture(scope='module')
+def figures():
+    spec = importlib.util.spec_from_file_location('figures', IMAGES / 'figures.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def facts() -> dict:
+    return json.loads((IMAGES / 'facts.json').read_text('utf-8'))
+
+
+# --- twins -----------------------------------------------------------------------------------------------------------------------------
+def test_every_lecture_has_its_twin():
+    assert LECTURES and sorted(path.name for path in (ROOT / 'lectures/en').glob('*.md')) == LECTURES
+
+
+@pytest.mark.parametrize('name', LECTURES)
+def test_twins_say_the_same(name: str):
+    assert twins.compare(lecture('zh', name), lecture('en', name)) == []
+
+
+@pytest.mark.parametrize('name', LECTURES)
+def test_length(name: str):
+    english, chinese = twins.words(lecture('en', name))[0], twins.words(lecture('zh', name))[1]
+    assert WORDS[0] <= english <= WORDS[1]
+    assert WORDS[0] <= chinese / HANZI_A_WORD <= WORDS[1]
+
+
+@pytest.mark.parametrize('path', [path for path in documents() if path.is_file()], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_anchors_and_images_lead_somewhere(path: Path):
+    assert twins.broken(ROOT, path, allowed=BEING_WRITTEN) == []
+
+
+@pytest.mark.parametrize('language', ['zh', 'en'])
+@pytest.mark.parametrize('name', LECTURES)
+def test_formulas_are_set_by_github(name: str, language: str):
+    assert twins.unreadable(lecture(language, name)) == []
+
+
+def test_readme_lists_every_lecture():
+    for readme in ('README.md', 'README.zh.md'):
+        text = (ROOT / readme).read_text('utf-8')
+        assert [name for name in LECTURES if f'lectures/zh/{name}' not in text or f'lectures/en/{name}' not in text] == []
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------------------------
+def test_figures_are_up_to_date(tmp_path: Path):
+    subprocess.run([sys.executable, IMAGES / 'figures.py', tmp_path], check=True)
+    drawn = {path.name: path.read_bytes() for path in tmp_path.glob('*.svg')}
+    assert drawn == {path.name: path.read_bytes() for path in IMAGES.glob('*.svg')}
+
+
+@pytest.mark.parametrize('path', sorted(IMAGES.glob('*.svg')), ids=lambda path: path.stem)
+def test_a_figure_can_be_read(path: Path, figures):
+    """By a screen reader, in the dark and on a phone: texts that stay texts, none too small and none beyond the edge."""
+    root = ElementTree.parse(path).getroot()
+    assert root.find(f'{SVG}title').text and len(root.find(f'{SVG}desc').text) > 40
+    assert 'prefers-color-scheme: dark' in root.find(f'{SVG}style').text
+    texts = list(root.iter(f'{SVG}text'))
+    said = ' '.join(text.text for text in texts)
+    assert len(texts) >= 10 and '来源：' in said and 'Source: ' in said and re.search('[\u4e00-\u9fff]', said)
+    assert root.find(f'.//{SVG}image') is None
+    wide, high = map(float, root.get('viewBox').split()[2:])
+    assert wide <= 720
+    for text in texts:
+        size, x = float(text.get('font-size')), float(text.get('x'))
+        assert size >= 13 * wide / 720 and size <= float(text.get('y')) <= high, text.text
+        length = figures.width(text.text, size)
+        start = x - length * {'start': 0, 'middle': 0.5, 'end': 1}[text.get('text-anchor')]
+        assert start >= 0 and start + length <= wide, text.text
+
+
+def test_every_figure_and_every_fact_has_its_source(figures, facts: dict):
+    assert set(facts) == set(figures.FIGURES)
+    assert all(part['source']['zh'] and part['source']['en'] for part in facts.values())
+    entries = [*facts['history']['releases'], *(stage['how'] for stage in facts['family']['stages']), *facts['comparison']['dimensions']]
+    assert all(entry['source'] for entry in entries)
+
+
+def test_figures_print_no_number_of_their_own(facts: dict):
+    """But for ticks, counters and the span in a heading, a numeral in a figure stands in facts.json."""
+    own = dict(comparison={'0', '50', '100'}, chain=set('123456'), history={facts['history']['releases'][i]['date'][:7] for i in (0, -1)})
+    for name, part in facts.items():
+        texts = [text.text for text in ElementTree.parse(IMAGES / f'{name}.svg').getroot().iter(f'{SVG}text')]
+        known = set(twins.numerals(json.dumps(part, ensure_ascii=False))) | own.get(name, set())
+        assert set(twins.numerals(' '.join(texts))) - known - set(twins.numerals('InternLM2')) == set(), name
+
+
+def test_the_comparison_shows_what_the_lecture_says(facts: dict):
+    scores = [score for row in facts['comparison']['dimensions'] for score in row['scores'] if score is not None]
+    scores += [score for row in facts['comparison']['dimensions'] for group in row.get('instead', {}).get('rows', []) for score in group['scores']]
+    for language in ('zh', 'en'):
+        known = {number for section in twins.sections(lecture(language)) for number in section.numbers}
+        assert {f'{score}' for score in scores} <= known
+
+
+# --- tests of the tests ----------------------------------------------------------------------------------------------------------------
+ZH = """# 第 1 讲
+
+[English](../en/01.md) · [见第 2 节](#2-数据)
+
+## 2. 数据
+
+屏蔽 1300 万个域名，词表 92,544，共 `id` 一列，2023-07-06 发布，见 [仓库](https://example.org/a) 。
+
+![图](../../images/flow.svg)
+
+设 $x = 1$，则 $$y = 2$$
+
+| 甲 | 乙 |
+|---|---|
+| 64.0 | 65 |
+
+```python
+# 不是标题
+print(3)
+```
+"""
+EN = """# Lecture 1
+
+[中文](../zh/01.md) · [see section 2](#2-data)
+
+## 2. Data
+
+Published on 2023-07-06 ([repository](https://example.org/a)); 92544 words, one column `id`, and 13M blocked domains.
+
+![figure](../../images/flow.svg)
+
+Let $x = 1$, then $$y = 2$$
+
+| a | b |
+|---|---|
+| 64.0 | 65 |
+
+```python
+# 不是标题
+print(3)
+```
+"""
+
+
+def test_different_words_for_the_same_pass():
+    assert twins.compare(ZH, EN) == []
+    assert twins.numerals('13M 624M 2.4 million 400k 2.0T') == twins.numerals('1300 万 6.24 亿 240 万 40 万 2 万亿')
+    assert twins.numerals('8 GB, 2 TB, 7b') == ['8', '2', '7'] and twins.numerals('4.2.1') != twins.numerals('4.21')
+
+
+@pytest.mark.parametrize('old, new, kind', [
+    ('13M', '13K', 'numbers'), ('92544', '92545', 'numbers'), ('64.0 |', '64.1 |', 'numbers'), ('2023-07-06', '2023-07-08', 'numbers'),
+    ('13M blocked', 'blocked', 'numbers'), ('## 2. Data', '## 3. Data', 'headings'), ('## 2. Data', '### 2. Data', 'headings'),
+    ('## 2. Data\n', '', 'headings'), ('images/flow.svg', 'images/chain.svg', 'figures'), ('![figure](../../images/flow.svg)\n', '', 'figures'),
+    ('example.org/a', 'example.org/b', 'links'), ('[repository](https://example.org/a)', 'repository', 'links'), ('#2-data', '#lecture-1', 'links'),
+    ('$x = 1$', '$x = 2$', 'formulas'), ('$$y = 2$$', 'y = 2', 'formulas'), ('print(3)', 'print(4)', 'code'), ('`id`', '`ids`', 'names'),
+    ('| 64.0 | 65 |', '| 64.0 | 65 | |', 'shape'), ('| 64.0 | 65 |\n', '64.0, 65\n', 'shape')])
+def test_a_mismatch_is_caught(old: str, new: str, kind: str):
+    assert EN.count(old) == 1
+    assert any(problem.startswith(kind) for problem in twins.compare(ZH, EN.replace(old, new)))
+
+
+@pytest.mark.parametrize('language', ['zh', 'en'])
+def test_any_changed_digit_of_the_lecture_is_caught(language: str):
+    """60 of its some 900 numbers, wherever they stand: text, table, heading, formula, address, code."""
+    text, other = lecture(language), lecture('en' if language == 'zh' else 'zh')
+    for match in random.Random(0).sample(list(re.finditer(r'\d', re.sub(r'/zh/|/en/', '////', text))), 60):
+        changed = text[:match.start()] + str((int(match[0]) + 1) % 10) + text[match.end():]
+        assert twins.compare(changed, other) if language == 'zh' else twins.compare(other, changed), text[match.start() - 20:match.end() + 20]
+
+
+@pytest.mark.parametrize('line, problem', [
+    ('[a](gone.md)', 'gone.md is not there'), ('![a](gone.svg)', 'gone.svg is not there'), ('![](there.svg)', 'has no text'),
+    ('[a](#gone)', 'names no heading'), ('[a](other.md#gone)', 'names no heading'), ('[a](code.py#main)', 'without headings'),
+    ('[a](../out.md)', 'leaves the repository'), ('<img src="gone.png">', 'gone.png is not there'), ('<a href="gone">a</a>', 'gone is not there'),
+    ('[![a](gone.svg)](there.svg)', 'gone.svg is not there'), ('[![a](there.svg)](gone.md)', 'gone.md is not there')])
+def test_a_broken_link_is_caught(tmp_path: Path, line: str, problem: str):
+    (tmp_path.parent / 'out.md').write_text('# Out\n')
+    (tmp_path / 'there.svg').write_text('<svg/>')
+    (tmp_path / 'code.py').write_text('main = 1\n')
+    (tmp_path / 'other.md').write_text('# 一、数据 (A)\n\n## Data\n\n## Data\n')
+    page = tmp_path / 'page.md'
+    good = '# The page\n\n[a](other.md#一数据-a) [b](other.md#data-1) [c](#the-page) [d](code.py#L1) ![e](there.svg) `[f](gone)` [g](https://example.org)\n'
+    page.write_text(good)
+    assert twins.broken(tmp_path, page) == []
+    page.write_text(good + line + '\n')
+    assert len(found := twins.broken(tmp_path, page)) == 1 and problem in found[0]
+    assert twins.broken(tmp_path, page, allowed=frozenset({'gone.md', 'gone.svg', 'gone.png', 'gone'})) == [] or 'not there' not in problem
+
+
+@pytest.mark.parametrize('text', ['设，$x$ 为', '设 $x$为', '（$x$）', 'a $\\{x\\}$ b', '$$a \\; b$$', 'a$x$ b'])
+def test_a_formula_that_github_leaves_raw_is_caught(text: str):
+    assert twins.unreadable('设 $x$，则\n\n$$y_1 \\quad z$$\n\n`$5` | $z$ |') == []
+    assert twins.unreadable(text)
+
+
+def test_a_changed_fact_changes_its_figure(figures, facts: dict):
+    before = figures.comparison(facts['comparison'])
+    facts = json.loads(json.dumps(facts))
+    facts['comparison']['dimensions'][0]['scores'][0] += 0.1
+    assert figures.comparison(facts['comparison']) != before
