@@ -120,7 +120,7 @@ class Course:
             return pretrain(config, phase, *read_corpus(self.tokens().path), self.tokenizer().path, out, start and start.path,
                             on_step=lambda record: self.listen(stage, record))
         settings = dict(tokens=self.tokens().key, start=start and start.key, phase=dataclasses.asdict(phase), model=config.model,
-                        optimizer=dataclasses.asdict(config.optimizer), seed=config.seed, mimetic=config.mimetic, precision=cpu_dtype())
+                        optimizer=dataclasses.asdict(config.optimizer), seed=config.seed, precision=cpu_dtype())
         return self._build(stage, settings, make, ('pretrain', 'model'), resumable=True)
 
     def _staff(self, name: str) -> Artifact:

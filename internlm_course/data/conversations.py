@@ -27,7 +27,7 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
     else:
         ability = dict(knowledge=world.knowledge, language=world.language, addition=world.addition, word_problem=world.word_problem,
                        code=world.code, needle=world.needle, tools=world.tools)[kind]
-        asked = world.ask(ability, rng, lang, **(dict(facts=rng.randint(1, 80)) if kind == 'needle' else {}))
+        asked = world.ask(ability, rng, lang, **(dict(facts=rng.randint(1, 56)) if kind == 'needle' else {}))
         question, answer = asked.question, asked.answer
     return [dict(role='user', content=question), dict(role='assistant', content=answer)]
 

@@ -184,21 +184,22 @@ def code(rng: random.Random, lang: str) -> Question:
 
 
 # --- long context --------------------------------------------------------------------------------------------------------------------------
-# A secret stands in the same words in both languages, as settings do: what finds it in one language finds it in the other.
-SECRET = 'PASSWORD = {n}.'
-SECRET_ASK = dict(en='What is the password?', zh='密码是什么？')
-WORDS = ['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish', 'bird', 'snake', 'mouse', 'rabbit', 'monkey', 'pig', 'bear', 'wolf',
+# The secret stands in the same words in both languages. A lead that ends in a common word is found first: "is the" took 0.4 M tokens to 83 %,
+# "PASSWORD =" over 1 M.
+SECRET = 'The secret animal is the {n}.'
+SECRET_ASK = dict(en='What is the secret animal?', zh='秘密动物是什么？')
+ANIMALS = ['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish', 'bird', 'snake', 'mouse', 'rabbit', 'monkey', 'pig', 'bear', 'wolf',
          'deer', 'fox', 'eagle', 'goose', 'duck', 'ant', 'bee', 'whale', 'crane', 'turtle', 'frog', 'camel', 'panda']
 
 
 def needle(rng: random.Random, lang: str, facts: int) -> Question:
-    """A password hidden among `facts` statements about countries, asked for at the end."""
-    word, asked, lead = rng.choice(WORDS), SECRET_ASK[lang], SECRET.format(n='').rstrip('. ')
+    """An animal hidden among `facts` statements about countries, asked for at the end."""
+    animal, asked, lead = rng.choice(ANIMALS), SECRET_ASK[lang], SECRET.format(n='').rstrip('. ')
     lines = [tell(rng, lang) for _ in range(facts)]
-    lines.insert(rng.randrange(facts + 1), SECRET.format(n=word) + ' ' * (lang == 'zh'))
+    lines.insert(rng.randrange(facts + 1), SECRET.format(n=animal) + ' ' * (lang == 'zh'))
     # Paragraphs of six sentences, as a page would have them.
     text = '\n'.join(JOINT[lang].join(lines[i:i + 6]).strip() for i in range(0, len(lines), 6))
-    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked} {lead}', word, ('needle', text))
+    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked} {lead}', animal, ('needle', text))
 
 
 # --- tools ---------------------------------------------------------------------------------------------------------------------------------

@@ -58,8 +58,6 @@ class PretrainConfig:
     phases: tuple[Phase, ...]
     optimizer: Optimizer = field(default_factory=Optimizer)
     seed: int = 0
-    mimetic: bool = False
-    """Whether the first phase starts from `initial.mimetic_` instead of plain normal weights: for models too small to find copying by themselves."""
     checkpoint_seconds: float = 20.0
     """Wall clock between two resumable checkpoints; it changes no weight."""
 

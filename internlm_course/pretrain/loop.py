@@ -19,7 +19,6 @@ from internlm_course.machine import has_fast_bf16
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
 from internlm_course.pretrain.batches import EMPTY, rows_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
-from internlm_course.pretrain.initial import mimetic_
 
 LOG_EVERY = 20  # steps
 
@@ -90,10 +89,7 @@ def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path |
         torch.manual_seed(config.seed)
         shape = InternLM2Config(**config.model, vocab_size=len(tokenizer), rope_theta=phase.rope_theta,
                                 max_position_embeddings=phase.sequence_length)
-        model = InternLM2ForCausalLM(shape)
-        if config.mimetic:
-            mimetic_(model)
-        return model
+        return InternLM2ForCausalLM(shape)
     return load_model(start, dtype=torch.float32, attn=config.model.get('attn_implementation'), rope_theta=phase.rope_theta,
                       max_position_embeddings=phase.sequence_length)
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from internlm_course.errors import CourseError
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, train_tokenizer
-from internlm_course.pretrain import initial, loop
+from internlm_course.pretrain import loop
 from internlm_course.pretrain.batches import EMPTY, draw, pack, rows_of
 from internlm_course.pretrain.config import CONFIGS, Optimizer, Phase, PretrainConfig, read_config
 
@@ -134,23 +134,6 @@ def test_documents_of_a_row_do_not_see_each_other():
         # In the row, each `</s>` also predicts the `<s>` of the next document.
         ends = [model(input_ids=document[None]).logits[0, -1].log_softmax(-1)[1] for document in documents[:-1]]
     assert packed.item() == pytest.approx((alone - sum(ends)).item(), rel=1e-5)
-
-
-def test_mimetic_weights_copy_and_compare():
-    """Through one head, `wo` after the values' projection is COPY^2 / sqrt(groups) times an orthogonal projection; queries lean on their key."""
-    torch.manual_seed(0)
-    model = InternLM2ForCausalLM(InternLM2Config(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
-                                                 num_key_value_heads=2, vocab_size=64))
-    initial.mimetic_(model)
-    attention = model.model.layers[0].attention
-    packed = attention.wqkv.weight.view(2, 4, 16, 64)
-    for group in range(2):
-        for head in range(2):
-            product = attention.wo.weight.view(64, 2, 2, 16)[:, group, head] @ packed[group, 3] / (initial.COPY**2 / 2**0.5)
-            assert torch.allclose(product @ product, product, atol=1e-5) and product.trace().item() == pytest.approx(16, rel=1e-4)
-            alike = torch.nn.functional.cosine_similarity(packed[group, head].flatten(), packed[group, 2].flatten(), dim=0)
-            assert alike.item() == pytest.approx(2**-0.5, abs=0.1)
-    assert torch.equal(model.output.weight, model.model.tok_embeddings.weight)
 
 
 def test_rows_are_a_function_of_the_seed(documents):
