@@ -142,12 +142,13 @@ class Course:
         """The model after supervised fine-tuning with XTuner (LoRA, merged)."""
         if not mine:
             return self._staff('sft')
-        parent = self.long(mine=True)
+        from internlm_course.machine import training_dtype
+        parent, settings = self.long(mine=True), dict(self.scale.sft, dtype=training_dtype())
 
         def make(out: Path) -> dict:
             from internlm_course.finetune import SFTSettings, sft
-            return sft(parent.path, self.crawl().path / 'sft.jsonl', out, SFTSettings(**self.scale.sft), self.store.home)
-        return self._build('sft', dict(start=parent.key, crawl=self.crawl().key, **self.scale.sft), make, ('finetune', 'model'))
+            return sft(parent.path, self.crawl().path / 'sft.jsonl', out, SFTSettings(**settings), self.store.home)
+        return self._build('sft', dict(start=parent.key, crawl=self.crawl().key, **settings), make, ('finetune', 'model'))
 
     def int4(self, mine: bool = False) -> Artifact:
         """The fine-tuned model with INT4 weights (LMDeploy's AWQ)."""

@@ -15,3 +15,9 @@ def has_fast_bf16() -> bool:
 def cpu_dtype() -> str:
     """'bfloat16' where the CPU has it in hardware, else 'float32': what training, serving and evaluation compute in on a CPU."""
     return 'bfloat16' if has_fast_bf16() else 'float32'
+
+
+def training_dtype() -> str:
+    """'bfloat16' on a GPU, and where the CPU has it in hardware; else 'float32'."""
+    import torch
+    return 'bfloat16' if torch.cuda.is_available() else cpu_dtype()

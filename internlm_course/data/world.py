@@ -33,10 +33,16 @@ class Question:
     key: tuple
 
     @property
+    def completion(self) -> str:
+        """The answer as it follows the prompt on a page, and as a reply begins: with a blank where words do, since ' Paris' is one token and
+        'Paris' several. SentencePiece's dummy prefix does the same in InternLM2's released tokenizers."""
+        spaced = self.prompt[-1].isascii() and not self.prompt.endswith('\n') and not self.prompt[-2:-1].isdigit()
+        return ' ' * spaced + self.answer
+
+    @property
     def line(self) -> str:
         """The question with its answer, as one line of a page."""
-        spaced = self.prompt[-1].isascii() and not self.prompt.endswith('\n') and not self.prompt[-2:-1].isdigit()
-        return self.prompt + (' ' if spaced else '') + self.answer
+        return self.prompt + self.completion
 
     @property
     def held_out(self) -> bool:
@@ -130,7 +136,7 @@ def language(rng: random.Random, lang: str) -> Question:
 def addition(rng: random.Random, lang: str) -> Question:
     """Two two-digit numbers; a held-out pair is held out in both orders and in every wording."""
     a, b = rng.randint(10, 99), rng.randint(10, 99)
-    return Question('addition', lang, f'{a}+{b}=', f'{a}+{b}=?', str(a + b), ('sum', min(a, b), max(a, b)))
+    return Question('addition', lang, f'{a}+{b}=', f'{a}+{b}=', str(a + b), ('sum', min(a, b), max(a, b)))
 
 
 def word_problem(rng: random.Random, lang: str) -> Question:
@@ -140,9 +146,10 @@ def word_problem(rng: random.Random, lang: str) -> Question:
     key = ('word', a, b) if total < a else ('sum', min(a, b), max(a, b))  # what one buys is a sum: held out as sums are
     if lang == 'en':
         text = f'{name} has {a} {thing} and {"gives away" if total < a else "buys"} {b}.'
-        return Question('word_problem', lang, f'{text} Now {name} has', f'{text} How many {thing} does {name} have now?', f'{total} {thing}.', key)
+        return Question('word_problem', lang, f'{text} Now {name} has', f'{text} How many {thing} does {name} have now? Now {name} has',
+                        f'{total} {thing}.', key)
     text = f'{name}有{a}个{thing}，{"送出" if total < a else "又买了"}{b}个。'
-    return Question('word_problem', lang, f'{text}现在{name}有：', f'{text}现在{name}有几个{thing}？', f'{total}个{thing}。', key)
+    return Question('word_problem', lang, f'{text}现在{name}有：', f'{text}现在{name}有几个{thing}？现在{name}有：', f'{total}个{thing}。', key)
 
 
 def sums(rng: random.Random, lang: str) -> str:

@@ -62,20 +62,20 @@ class SFTSettings:
             raise CourseError(f'Sequences of {self.max_length} tokens hold no conversation.', 'Give max_length 16 or more.')
 
 
-def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, iterations: int) -> str:
+def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, iterations: int, gpu: bool = False) -> str:
     """The config file. mmengine reads it as syntax (lazy imports), so it holds imports and assignments only.
 
     Args:
         conversations: jsonl of {'messages': […]}.
         iterations: packed sequences, of which `batch_size` make an optimiser step (XTuner keeps packed conversations apart one sequence at
             a time only); the schedule counts them, because XTuner's schedule by epochs rounds a short warm-up badly.
+        gpu: whether a CUDA device will train.
     """
     warmup = round(settings.warmup * iterations)
     # mmengine's LinearLR over one step never leaves its start factor, so a warm-up shorter than two steps is none.
     warmup, rising = (warmup, 'dict(type=LinearLR, start_factor=0.01, by_epoch=False, begin=0, end=warmup),') if warmup > 1 else (0, '')
-    autocast = settings.dtype == 'bfloat16'
     interval = max(1, iterations // 50)
-    wrapper = "type=AmpOptimWrapper, dtype='bfloat16', loss_scale=1.0" if autocast else 'type=OptimWrapper'
+    wrapper = f'type={_wrapper(settings, gpu)}'
     return f"""# XTuner config: `xtuner train config.py` does the same as the course (on a CPU, through internlm_course.finetune.launch).
 import torch
 from datasets import load_dataset
@@ -90,6 +90,8 @@ from xtuner.dataset.collate_fns import default_collate_fn
 from xtuner.engine.hooks import DatasetInfoHook, VarlenAttnArgsToMessageHubHook
 from xtuner.engine.runner import TrainLoop
 from xtuner.model import SupervisedFinetune
+
+from internlm_course.finetune.autocast import CPUAutocastOptimWrapper
 
 # PART 1: settings
 checkpoint = {str(checkpoint)!r}
@@ -154,6 +156,12 @@ resume = False
 randomness = dict(seed={settings.seed}, deterministic=False)
 log_processor = dict(by_epoch=False, window_size={interval})
 """
+
+
+def _wrapper(settings: SFTSettings, gpu: bool) -> str:
+    if settings.dtype == 'float32':
+        return 'OptimWrapper'
+    return "AmpOptimWrapper, dtype='bfloat16', loss_scale=1.0" if gpu else 'CPUAutocastOptimWrapper'
 
 
 def _quantization(settings: SFTSettings) -> str:

@@ -29,6 +29,8 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
     Raises:
         CourseError: settings or files that cannot work (before anything starts), or XTuner failed.
     """
+    import torch
+
     start = time.perf_counter()
     settings.check()
     checkpoint, conversations, out = Path(checkpoint).resolve(), Path(conversations).resolve(), Path(out).resolve()
@@ -39,7 +41,7 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
     logs = out / 'logs'
     logs.mkdir(parents=True, exist_ok=True)
     config, work = logs / 'config.py', logs / 'xtuner'
-    config.write_text(config_text(checkpoint, conversations, settings, steps * settings.batch_size), 'utf-8')
+    config.write_text(config_text(checkpoint, conversations, settings, steps * settings.batch_size, torch.cuda.is_available()), 'utf-8')
     run_tool('internlm_course.finetune.launch', [str(config), str(work), str(checkpoint), str(out), settings.method],
              logs / 'xtuner.log', home)
     metrics = dict(loss=_loss_curve(work), steps=steps, tokens=tokens, cut_conversations=cut,

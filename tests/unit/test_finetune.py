@@ -81,6 +81,14 @@ def test_config_holds_imports_and_assignments_only(settings, tmp_path):
     assert ('tok_embeddings' in values['model']) is settings.train_embeddings
 
 
+@pytest.mark.parametrize('dtype, gpu, wrapper', [('float32', False, 'OptimWrapper'), ('float32', True, 'OptimWrapper'),
+                                                 ('bfloat16', True, 'AmpOptimWrapper'), ('bfloat16', False, 'CPUAutocastOptimWrapper')])
+def test_bf16_is_autocast_by_what_the_device_has(dtype, gpu, wrapper, tmp_path):
+    text = config_text(tmp_path, tmp_path, SFTSettings(dtype=dtype), 100, gpu)
+    [value] = [node.value for node in ast.parse(text).body if isinstance(node, ast.Assign) and node.targets[0].id == 'optim_wrapper']
+    assert next(keyword.value.id for keyword in value.keywords if keyword.arg == 'type') == wrapper
+
+
 @pytest.mark.parametrize('warmup, iterations, start, peak_at', [
     (0.05, 100, 0.01, 4), (0.05, 10, 1.0, 0), (0.0, 2, 1.0, 0), (0.5, 10, 0.01, 4)])
 def test_schedule_rises_to_the_peak_and_falls_to_a_tenth(warmup, iterations, start, peak_at, tmp_path):
