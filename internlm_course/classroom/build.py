@@ -158,9 +158,9 @@ def execute(notebook, folder: Path, timeout: int = 900):
             NotebookClient(notebook, timeout=timeout, kernel_name='python3', resources=dict(metadata=dict(path=str(folder))), record_timing=False,
                            store_widget_state=False, coalesce_streams=True).execute()
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            failed = next((c.id for c in notebook.cells if any(o['output_type'] == 'error' for o in c.get('outputs', ()))), 'one that ended the kernel')
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            raise CourseError(f'The lab stopped in cell {failed}: {lines[-1] if lines else error!r}.', 'Run the source cell by cell in JupyterLab.') from error
+            failed = [(c.id, o) for c in notebook.cells for o in c.get('outputs', ()) if o['output_type'] == 'error']
+            where, what = (failed[0][0], f'{failed[0][1].ename}: {failed[0][1].evalue}') if failed else ('none', f'{type(error).__name__}: {error}')
+            raise CourseError(f'The lab stopped in cell {where}: {what}.', 'Run the source cell by cell in JupyterLab.') from error
     notebook.metadata.language_info = _node(KERNEL['language_info'])
     return notebook
 

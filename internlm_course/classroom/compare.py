@@ -4,18 +4,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-RELATIVE = 1e-6  # where a check states no tolerance of its own
+RELATIVE, ABSOLUTE = 1e-6, 1e-9  # where a check states no tolerance of its own; the second is for zeros
 
 
-def same(value: Any, reference: Any, relative: float = RELATIVE, absolute: float = 0.0) -> bool:
-    """Whether two JSON values agree: floats within the tolerance; texts, integers, truth values, shapes and keys exactly.
+def same(value: Any, reference: Any, relative: float = RELATIVE, absolute: float = ABSOLUTE) -> bool:
+    """Whether two JSON values agree: within the tolerance where the reference is a float; integers, texts, truth values, shapes and keys exactly.
 
-    A check whose reference is a float takes an integer for a number, because 2 is 2.0; the other way round it does not.
+    Integers and floats of the same value agree: 2 bytes are 2.0 bytes.
     """
     if isinstance(reference, bool) or isinstance(value, bool):
         return value is reference
     if isinstance(reference, float):
         return isinstance(value, int | float) and math.isclose(value, reference, rel_tol=relative, abs_tol=absolute)
+    if isinstance(reference, int):
+        return isinstance(value, int | float) and value == reference
     if isinstance(reference, dict):
         return isinstance(value, dict) and value.keys() == reference.keys() and all(same(value[k], reference[k], relative, absolute) for k in reference)
     if isinstance(reference, list):
