@@ -1,7 +1,10 @@
 """What a lab needs at run time: its budget, `attempt` for exercises, values out as one JSON line, and the student's own green or red line.
 
 Nothing here decides a grade: values leave the kernel, and are compared elsewhere (compare.py, nbval)."""
+import contextlib
 import copy
+import ctypes
+import gc
 import html
 import json
 import math
@@ -42,7 +45,9 @@ class Lab:
 
     def keep(self, name: str, make: Callable[[Path], dict | None], **settings) -> Artifact:
         """Makes something once and fetches it from then on: `make(folder)` fills the folder and returns its metrics; `settings` name what it depends on."""
-        return self.course.store.build(f'lab-{name}', settings, make, CODE)
+        kept = self.course.store.build(f'lab-{name}', settings, make, CODE)
+        give_back()
+        return kept
 
     def expected(self, check: str) -> Any:
         """What the reference printed at this check, for a plot to compare with; None before there is a reference."""
@@ -50,12 +55,21 @@ class Lab:
         return json.loads(path.read_text('utf-8')).get(check) if path.exists() else None
 
     def finish(self) -> None:
-        """Prints what the lab took, beside its budget."""
+        """Prints what the lab took, beside its budget, and keeps it as <runs>/<lab>.json."""
         self.memory.__exit__()
         seconds, peak = time.monotonic() - self.began, self.memory.peak_bytes / 1e9
+        record = dict(lab=self.name, seconds=round(seconds, 1), peak_memory_bytes=self.memory.peak_bytes, method=self.memory.method)
+        (self.course.store.root.parent / f'{self.name}.json').write_text(json.dumps(record) + '\n', 'utf-8')
         kept = seconds <= self.minutes * 60 and peak <= self.gigabytes
         print(f'Measured · 实测: {seconds:.0f} s of {self.minutes * 60:.0f} s, {peak:.2f} GB of {self.gigabytes:g} GB ({self.memory.method}): '
               f'{"within the budget · 未超预算" if kept else "over the budget · 超出预算"}')
+
+
+def give_back() -> None:
+    """Returns freed memory to the system, where the C library can: a kernel lives long, and a server and OpenCompass want room beside it."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def attempt(mine: Callable, own: Callable) -> Callable:

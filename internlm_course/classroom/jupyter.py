@@ -6,7 +6,7 @@ from pathlib import Path
 
 from internlm_course.errors import CourseError
 
-SETTINGS = Path(__file__).parent / 'jupyter'
+SETTINGS = Path(__file__).parent / 'settings'
 HOST = '127.0.0.1'
 
 

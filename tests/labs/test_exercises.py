@@ -1,4 +1,5 @@
 """Every exercise tells right from wrong: its stub earns nothing, its reference everything, and each known mistake loses the points. No kernel is started."""
+import json
 import runpy
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from lab_cells import SOURCES, Cells
 
 from internlm_course.classroom import build
-from internlm_course.classroom.compare import output_text, points
+from internlm_course.classroom.compare import output_text, points, printed
 
 WRONG = {source.stem: runpy.run_path(str(Path(__file__).parent / 'wrong_answers' / source.name))['WRONG'] for source in SOURCES}
 MISTAKES = [(lab, exercise, mistake) for lab, found in WRONG.items() for exercise, answers in found.items() for mistake in answers]
@@ -53,6 +54,27 @@ def test_a_leaked_answer_is_worth_nothing_under_another_seed(cells, monkeypatch,
     leaked = cells[lab].say(exercise, cells[lab].solved[exercise].source)
     monkeypatch.setenv('INTERNLM_COURSE_SEED', 'graded')
     assert points(cells[lab].executed(exercise), leaked) == 0
+
+
+def changed(value):
+    """The value with its first leaf changed."""
+    if isinstance(value, dict):
+        key = next(iter(value))
+        return {**value, key: changed(value[key])}
+    if isinstance(value, list):
+        return [changed(value[0]), *value[1:]]
+    return f'{value}!' if isinstance(value, str) else not value if isinstance(value, bool) else (value or 0) + 1
+
+
+@pytest.mark.parametrize('source', SOURCES, ids=lambda source: source.stem)
+def test_one_changed_value_in_the_real_reference_is_seen(cells, source):
+    for cell in nbformat.read(build.paths(source)[0], as_version=4).cells:
+        if cell.metadata.get('nbgrader', {}).get('grade'):
+            said = output_text(cell)
+            for check, values in printed(said).items():
+                other = said.replace(json.dumps(dict(check=check, values=values), ensure_ascii=False),
+                                     json.dumps(dict(check=check, values=changed(values)), ensure_ascii=False))
+                assert other != said and points(cell, said) > 0 and points(cell, other) == 0, check
 
 
 @pytest.mark.parametrize('source', SOURCES, ids=lambda source: source.stem)

@@ -7,7 +7,7 @@ from internlm_course.classroom import build
 from internlm_course.classroom.compare import output_text, points
 from internlm_course.errors import CourseError
 
-LAB = '''\
+LAB = """\
 # %% [markdown] name="title"
 # # A lab [for tests](../README.md)
 
@@ -38,7 +38,7 @@ show_values('tour', dict(steps=3))
 
 # %% name="end"
 lab.finish()
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -98,7 +98,7 @@ def test_a_check_that_is_not_compared_fails(lab, tmp_path, change):
     assert code == 1 and compared == {'check-tour': 1}, text
 
 
-@pytest.mark.parametrize('solution', ['return 3 * x', 'raise ValueError(x)', 'return str(x)'])
+@pytest.mark.parametrize('solution', ['return 3 * x', 'raise ValueError(x)'])
 def test_a_broken_solution_fails(lab, tmp_path, solution):
     notebook = executed(lab)
     exercise = cell(notebook, 'double')

@@ -114,6 +114,7 @@ def test_budget_is_measured_and_judged(capsys, tmp_path, monkeypatch):
     lab.gigabytes = 1e-6
     lab.finish()
     budget, kept, over = capsys.readouterr().out.splitlines()
+    assert json.loads((tmp_path / 'none.json').read_text('utf-8'))['peak_memory_bytes'] > 0
     assert 'Budget' in budget and 'within the budget' in kept and 'over the budget' in over
 
 

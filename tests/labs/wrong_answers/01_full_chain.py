@@ -1,12 +1,12 @@
 """Known-wrong answers to the exercises of lab 1, each a mistake that students make: {exercise: {the mistake: the cell}}."""
 
-TEMPLATE = '''
+TEMPLATE = """
 def chat_text(messages):
     text = {start}
     for message in messages:
         text += {each}
     return text + {end}
-'''
+"""
 EACH = "f'<|im_start|>{message[\"role\"]}\\n{message[\"content\"]}<|im_end|>\\n'"
 OPEN = "'<|im_start|>assistant\\n'"
 
@@ -15,45 +15,45 @@ def template(start="''", each=EACH, end=OPEN):
     return TEMPLATE.format(start=start, each=each, end=end)
 
 
-PARAMETERS = '''
+PARAMETERS = """
 def parameters(config):
     h, kv = config.hidden_size, config.hidden_size // config.num_attention_heads * config.num_key_value_heads
     layer = {qkv} + h * h + {ffn} * h * config.intermediate_size + {norms} * h
     return {ends} * config.vocab_size * h + config.num_hidden_layers * layer + h
-'''
+"""
 
 
 def parameters(qkv='h * (h + 2 * kv)', ffn=3, norms=2, ends=2):
     return PARAMETERS.format(qkv=qkv, ffn=ffn, norms=norms, ends=ends)
 
 
-MEMORY = '''
+MEMORY = """
 def memory(config, bits, tokens):
     count, ends = parameter_count(config), 2 * config.vocab_size * config.hidden_size
     head = config.hidden_size // config.num_attention_heads
     return dict(weights={weights}, kv={kv}, adamw={adamw})
-'''
+"""
 
 
 def memory(weights='2 * ends + (count - ends) * bits // 8', kv='4 * config.num_hidden_layers * config.num_key_value_heads * head * tokens', adamw='12 * count'):
     return MEMORY.format(weights=weights, kv=kv, adamw=adamw)
 
 
-GPU = '''
+GPU = """
 def gpu(config, bits, tokens):
     need = {need}
     for name, gib in planning.GPUS.items():
         if need <= {room}:
             return name
     return {none}
-'''
+"""
 
 
 def gpu(need='sizes.weight_bytes(config, bits) + sizes.kv_bytes(config, tokens)', room='planning.USABLE * gib * 2**30', none='None'):
     return GPU.format(need=need, room=room, none=none)
 
 
-INTERVAL = '''
+INTERVAL = """
 def interval(score, n):
     z = {z}
     {body}
@@ -62,19 +62,19 @@ def interval(score, n):
 def better(first, second, n):
     (low, high), (other_low, other_high) = interval(first, n), interval(second, n)
     return {verdict}
-'''
-WILSON = '''centre, margin, scale = score + z * z / (2 * n), z * (score * (1 - score) / n + z * z / (4 * n * n)) ** 0.5, 1 + z * z / n
-    return (centre - margin) / scale, (centre + margin) / scale'''
+"""
+WILSON = """centre, margin, scale = score + z * z / (2 * n), z * (score * (1 - score) / n + z * z / (4 * n * n)) ** 0.5, 1 + z * z / n
+    return (centre - margin) / scale, (centre + margin) / scale"""
 
 
 def interval(z='1.959964', body=WILSON, verdict="'first' if low > other_high else 'second' if other_low > high else 'undecided'"):
     return INTERVAL.format(z=z, body=body, verdict=verdict)
 
 
-DECIDE = '''
+DECIDE = """
 def decide(complex_scene, enough_compute, needs_environment):
     {body}
-'''
+"""
 
 
 def decide(body):
