@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from internlm_course.classroom.check import EXPECTED
-from internlm_course.classroom.compare import output_text, printed
+from internlm_course.classroom.compare import output_text, printed, same
 from internlm_course.errors import CourseError
 
 MARK = '# NBVAL_CHECK_OUTPUT'
@@ -166,17 +166,20 @@ def execute(notebook, folder: Path, timeout: int = 900):
 
 
 def keep_expected(source: Path, notebook) -> bool:
-    """Stores what cells marked expected=true printed, for later runs to plot themselves against; True if that is new."""
-    values = {}
-    for cell in notebook.cells:
-        if cell.metadata.get('course', {}).get('expected'):
-            values |= printed(output_text(cell))
+    """Stores what cells marked expected=true printed, for later runs to plot themselves against; True if it is new, beyond the cells' tolerances."""
     path = EXPECTED / f'{source.stem}.json'
-    text = json.dumps(values) + '\n'
-    if not values or path.exists() and path.read_text('utf-8') == text:
+    stored = json.loads(path.read_text('utf-8')) if path.exists() else {}
+    values, agree = {}, True
+    for cell in notebook.cells:
+        course = cell.metadata.get('course', {})
+        if course.get('expected'):
+            found = printed(output_text(cell))
+            agree = agree and all(name in stored and same(value, stored[name], **course.get('tolerance', {})) for name, value in found.items())
+            values |= found
+    if agree and values.keys() == stored.keys():
         return False
     path.parent.mkdir(exist_ok=True)
-    path.write_text(text, 'utf-8')
+    path.write_text(json.dumps(values) + '\n', 'utf-8')
     return True
 
 

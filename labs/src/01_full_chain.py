@@ -20,7 +20,7 @@
 # The lab runs to its end unsolved, too: where you have not answered yet, the package goes on.
 
 # %% name="setup" setup=true
-from internlm_course.classroom.check import Lab, attempt, give_back, seeded, self_check, show, show_values
+from internlm_course.classroom.check import Lab, attempt, seeded, self_check, show, show_values
 from internlm_course.classroom import planning
 from internlm_course.model import chat, parameter_count, sizes
 
@@ -207,7 +207,6 @@ for name in ('base', 'sft'):  # the same chat, with the template and without
     for text in ('Hello!', chat_text_used([dict(role='user', content='Hello!')])):
         print(f'{name:5}{text!r:75} → {say(models[name], text)!r}')
 del models
-give_back()
 
 # %% [markdown] name="parameters-text"
 # ## 4 纸上规划 · Planning on paper
