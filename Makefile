@@ -6,13 +6,19 @@ ARGS ?=
 COURSE := .venv/bin/internlm-course
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
-.PHONY: run test bench staff doctor lint lock clean ready
+.PHONY: run test lab labs bench staff doctor lint lock clean ready
 
 run: ready ## the whole chain, then the report card
 	$(COURSE) run --scale $(SCALE) $(ARGS)
 
 test: ready ## every test, offline
 	$(OFFLINE) .venv/bin/python -m pytest tests --durations=15 $(ARGS)
+
+lab: ready ## JupyterLab, on this computer only
+	$(COURSE) lab $(ARGS)
+
+labs: ready ## the notebooks again from labs/src, the references executed
+	$(OFFLINE) $(COURSE) labs $(ARGS)
 
 bench: ready ## what the foundation costs, beside peers, as JSON under tests/bench/results
 	.venv/bin/python tests/bench/foundation.py

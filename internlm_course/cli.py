@@ -1,4 +1,4 @@
-"""The command line: run the chain, look at the computer, serve and talk to a model."""
+"""The command line: run the chain, look at the computer, serve and talk to a model, open and build the labs."""
 import argparse
 import sys
 import time
@@ -103,6 +103,26 @@ def chat(arguments: argparse.Namespace) -> None:
             print()
 
 
+def lab(arguments: argparse.Namespace) -> int:
+    """Opens JupyterLab on this computer, with the course's kernel and settings."""
+    from internlm_course.classroom import jupyter
+    return jupyter.main(Path(arguments.folder), arguments.port, not arguments.no_browser)
+
+
+def labs(arguments: argparse.Namespace) -> int:
+    """Rebuilds the labs from their sources and executes the references."""
+    from internlm_course.classroom import build
+    folder = Path(arguments.folder)
+    if arguments.check:
+        faults = build.outdated(folder)
+        print('\n'.join(faults) or 'Every lab is what its source says.')
+        return 1 if faults else 0
+    for source in build.sources(folder, tuple(arguments.names)):
+        print(f'{source.stem}: executing', flush=True)
+        print(f'{source.stem}: {build.build(source)}', flush=True)
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(prog='internlm-course', description='One small InternLM2 model through the whole open-source chain.')
@@ -124,6 +144,14 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument('--mine', action='store_true', help="your own model instead of the staff's")
         if function is serve:
             added.add_argument('--port', type=int, default=None, help='port on 127.0.0.1 (default: a free one)')
+    opened = command(lab)
+    opened.add_argument('--folder', default='.', help='folder of the course (default: here)')
+    opened.add_argument('--port', type=int, default=None, help='port on 127.0.0.1 (default: 8888 or the next free one)')
+    opened.add_argument('--no-browser', action='store_true', help='print the address instead of opening a browser')
+    built = command(labs)
+    built.add_argument('names', nargs='*', help='labs such as 01_full_chain (default: all)')
+    built.add_argument('--folder', default='labs', help='folder with src/ (default: labs)')
+    built.add_argument('--check', action='store_true', help='only say which notebooks differ from their sources')
     return top
 
 

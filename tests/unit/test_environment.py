@@ -127,7 +127,7 @@ def test_a_set_up_environment_is_left_alone(tmp_path):
 
 def test_make_targets_are_thin_and_set_themselves_up():
     text = (HOME / 'Makefile').read_text('utf-8')
-    for target in ('run', 'test', 'bench', 'doctor', 'lint', 'lock'):
+    for target in ('run', 'test', 'lab', 'labs', 'bench', 'doctor', 'lint', 'lock'):
         rule = re.search(rf'(?m)^{target}: ready ## .+\n((?:\t.*\n)+)', text)
         assert rule and rule[1].count('\n') == 1, target
     assert os.access(HOME / '.ci/run', os.X_OK) and 'make test' in (HOME / '.ci/run').read_text('utf-8')

@@ -1,0 +1,59 @@
+"""Comparison outside the kernel: values that a check cell printed as one JSON line, against the reference's, numbers within a tolerance."""
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+RELATIVE, ABSOLUTE = 1e-6, 1e-9  # where a check states no tolerance of its own; the second is for zeros
+
+
+def same(value: Any, reference: Any, relative: float = RELATIVE, absolute: float = ABSOLUTE) -> bool:
+    """Whether two JSON values agree: within the tolerance where the reference is a float; integers, texts, truth values, shapes and keys exactly.
+
+    Integers and floats of the same value agree: 2 bytes are 2.0 bytes.
+    """
+    if isinstance(reference, bool) or isinstance(value, bool):
+        return value is reference
+    if isinstance(reference, float):
+        return isinstance(value, int | float) and math.isclose(value, reference, rel_tol=relative, abs_tol=absolute)
+    if isinstance(reference, int):
+        return isinstance(value, int | float) and value == reference
+    if isinstance(reference, dict):
+        return isinstance(value, dict) and value.keys() == reference.keys() and all(same(value[k], reference[k], relative, absolute) for k in reference)
+    if isinstance(reference, list):
+        return isinstance(value, list) and len(value) == len(reference) and all(same(v, r, relative, absolute) for v, r in zip(value, reference))
+    return type(value) is type(reference) and value == reference
+
+
+def count(value: Any) -> int:
+    """Single values inside a JSON value."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 1 if parts is None else sum(map(count, parts))
+
+
+def printed(text: str) -> dict[str, Any]:
+    """The checks in a cell's printed text: {check: values}; lines of another form are not checks."""
+    found = {}
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.keys() == {'check', 'values'} and isinstance(record['check'], str):
+            found[record['check']] = record['values']
+    return found
+
+
+def output_text(cell: Mapping) -> str:
+    """What a notebook cell printed on stdout."""
+    return ''.join(o['text'] for o in cell.get('outputs', ()) if o['output_type'] == 'stream' and o['name'] == 'stdout')
+
+
+def points(cell: Mapping, text: str) -> float:
+    """The points that `text`, printed by a student's kernel, earns at the check cell of a reference: all, if every value agrees, or none.
+
+    Points need a comparison that took place: a reference without values, or a text without them, earns nothing.
+    """
+    wanted, got = printed(output_text(cell)), printed(text)
+    agrees = bool(wanted) and got.keys() == wanted.keys() and same(got, wanted, **cell['metadata']['course'].get('tolerance', {}))
+    return cell['metadata']['nbgrader']['points'] if agrees else 0

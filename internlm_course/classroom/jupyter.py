@@ -1,0 +1,46 @@
+"""JupyterLab as the course wants it: this environment's kernel, 127.0.0.1 only, the README as landing page, fonts with Chinese, no news from the net."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from internlm_course.errors import CourseError
+
+SETTINGS = Path(__file__).parent / 'settings'
+HOST = '127.0.0.1'
+
+
+def landing(folder: Path) -> str:
+    """The page that JupyterLab opens: the README in the language of the user, as far as the folder has one."""
+    chinese = os.environ.get('LC_ALL', os.environ.get('LANG', '')).startswith('zh')
+    names = ('README.zh.md', 'README.md') if chinese else ('README.md', 'README.zh.md')
+    found = next((name for name in names if (folder / name).is_file()), None)
+    return f'/lab/tree/{found}' if found else '/lab'
+
+
+def command(folder: Path, port: int | None = None, browser: bool = True) -> list[str]:
+    """JupyterLab's command line.
+
+    Raises:
+        CourseError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise CourseError(f'There is no folder {folder}.', 'Give the folder of the course with --folder.')
+    line = [sys.executable, '-m', 'jupyterlab', f'--ServerApp.ip={HOST}', f'--ServerApp.root_dir={folder.resolve()}',
+            f'--LabApp.default_url={landing(folder)}']
+    return line + ([f'--ServerApp.port={port}'] if port else []) + ([] if browser else ['--no-browser'])
+
+
+def environment() -> dict[str, str]:
+    """The environment of JupyterLab: our settings beside the user's own (which win), and the kernel of this Python before any other."""
+    here = os.pathsep.join(filter(None, (str(SETTINGS), os.environ.get('JUPYTER_CONFIG_PATH'))))
+    return dict(os.environ, JUPYTER_CONFIG_PATH=here, JUPYTER_PREFER_ENV_PATH='1')
+
+
+def main(folder: Path, port: int | None = None, browser: bool = True) -> int:
+    """Runs JupyterLab until it is stopped.
+
+    Raises:
+        CourseError: there is no such folder.
+    """
+    return subprocess.call(command(folder, port, browser), env=environment())

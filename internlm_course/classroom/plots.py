@@ -1,0 +1,80 @@
+"""Plots of the labs: fonts that have Chinese, labels that fall back to English where there are none, and a loss curve that grows while a model trains."""
+import base64
+import io
+from collections.abc import Sequence
+from functools import cache
+
+CHINESE = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Source Han Sans SC', 'WenQuanYi Micro Hei', 'WenQuanYi Zen Hei', 'PingFang SC', 'Microsoft YaHei',
+           'SimHei', 'Droid Sans Fallback', 'Noto Serif CJK SC', 'Arial Unicode MS')
+
+
+@cache
+def chinese_font() -> str | None:
+    """A font with Chinese that matplotlib finds, made its fallback for every text; None where there is none."""
+    import matplotlib
+    from matplotlib import font_manager
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    found = next((name for name in CHINESE if name in there), None)
+    if found:
+        matplotlib.rcParams['font.family'] = ['DejaVu Sans', found]  # glyph by glyph: what the first lacks comes from the second
+    return found
+
+
+def label(chinese: str, english: str) -> str:
+    """Both languages where Chinese can be drawn, otherwise English: never boxes."""
+    return f'{chinese} {english}' if chinese_font() else english
+
+
+def figure(width: float = 7, height: float = 3):
+    """A matplotlib figure and its axes, apart from pyplot, so that no backend matters."""
+    from matplotlib.figure import Figure
+    chinese_font()
+    made = Figure(figsize=(width, height), layout='constrained')
+    axes = made.add_subplot()
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.grid(alpha=0.3)
+    return made, axes
+
+
+def bundle(made, text: str) -> dict[str, str]:
+    """A figure as PNG for a notebook, with words for those who cannot see it."""
+    stream = io.BytesIO()
+    made.savefig(stream, format='png', dpi=90)
+    return {'image/png': base64.b64encode(stream.getvalue()).decode(), 'text/plain': text}
+
+
+def show(made, text: str) -> None:
+    """Shows a figure below the cell."""
+    from IPython.display import display
+    display(bundle(made, text), raw=True)
+
+
+class LossCurve:
+    """A loss curve that redraws itself in place; give it to `pretrain` as on_step.
+
+    Args:
+        expected: [[tokens, loss], …] of the reference, drawn behind; None or empty draws nothing.
+    """
+
+    def __init__(self, expected: Sequence[Sequence[float]] | None = None):
+        self.expected, self.points, self.handle = expected or [], [], None
+
+    def __call__(self, record: dict) -> None:
+        self.points.append((record['tokens'], record['loss']))
+        self.draw(f'{record["step"]}/{record["steps"]}, {record["tokens_per_second"]:,.0f} tok/s')
+
+    def draw(self, title: str = '') -> None:
+        """Draws what there is, over the plot before."""
+        from IPython.display import display
+        made, axes = figure()
+        if self.expected:
+            axes.plot(*zip(*self.expected), color='0.6', linewidth=4, alpha=0.6, label=label('预期', 'expected'))
+        if self.points:
+            axes.plot(*zip(*self.points), color='C0', marker='.', label=label('这次', 'this run'))
+            axes.legend(frameon=False)
+        axes.set(xlabel=label('词元', 'tokens'), ylabel=label('损失（奈特）', 'loss (nats)'), title=title)
+        words = f'Loss curve: {", ".join(f"{loss:.2f}" for _, loss in self.points)}'
+        if self.handle is None:
+            self.handle = display(bundle(made, words), raw=True, display_id=True)
+        else:
+            self.handle.update(bundle(made, words), raw=True)

@@ -1,0 +1,163 @@
+"""The tests of the tests, on a small lab: a changed output, a deleted check, a broken solution each make nbval fail; the plain forms pass."""
+import nbformat
+import pytest
+from run_nbval import nbval
+
+from internlm_course.classroom import build
+from internlm_course.classroom.compare import output_text, points
+from internlm_course.errors import CourseError
+
+LAB = """\
+# %% [markdown] name="title"
+# # A lab [for tests](../README.md)
+
+# %% name="setup" setup=true
+from internlm_course.classroom.check import Lab, attempt, self_check, show, show_values
+lab = Lab('fixture')
+
+# %% name="double" exercise=true
+def double(x):
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+
+# %% name="light"
+def own(x):
+    return x + x
+self_check(double, own, [(1,), (2.5,)], hint='x + x')
+double_used = attempt(double, own)
+print('used', double_used(4))
+
+# %% name="check-double" check="double" points=2 tolerance={"relative": 0.01}
+# NBVAL_CHECK_OUTPUT
+show('double', double, [(1,), (0.5,), (3.25,)])
+
+# %% name="check-tour" check=""
+# NBVAL_CHECK_OUTPUT
+show_values('tour', dict(steps=3))
+
+# %% name="end"
+lab.finish()
+"""
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    """The small lab, built and executed once."""
+    labs = tmp_path_factory.mktemp('labs')
+    (labs / 'src').mkdir()
+    (labs / 'src' / '99_fixture.py').write_text(LAB, 'utf-8')
+    measured = build.build(labs / 'src' / '99_fixture.py')
+    assert measured.startswith('Measured') and 'within the budget' in measured
+    return labs
+
+
+def executed(lab):
+    return nbformat.read(lab / 'solutions' / '99_fixture.ipynb', as_version=4)
+
+
+def cell(notebook, name):
+    return next(cell for cell in notebook.cells if cell.id == name)
+
+
+def test_reference_passes_and_every_marked_cell_is_compared(lab, tmp_path):
+    code, compared, text = nbval(lab / 'solutions' / '99_fixture.ipynb', tmp_path, '--compared-minimum', '2')
+    assert code == 0 and compared == {'check-double': 3, 'check-tour': 1}, text
+    assert 'compared 2 of 2 marked cells' in text
+
+
+def test_student_copy_runs_without_an_error(lab, tmp_path):
+    code, compared, text = nbval(lab / '99_fixture.ipynb', tmp_path, form='--nbval-lax')
+    assert code == 0 and compared == {}, text
+
+
+def test_within_the_tolerance_passes_and_outside_fails(lab, tmp_path):
+    notebook = executed(lab)
+    output = cell(notebook, 'check-double').outputs[0]
+    output.text = output.text.replace('6.5', '6.53')
+    assert nbval(notebook, tmp_path)[0] == 0
+    output.text = output.text.replace('6.53', '6.7')
+    code, compared, text = nbval(notebook, tmp_path)
+    assert code == 1 and compared == {'check-tour': 1} and 'Cell outputs differ' in text
+
+
+@pytest.mark.parametrize('change', ['deleted', 'unmarked', 'not run', 'silent'])
+def test_a_check_that_is_not_compared_fails(lab, tmp_path, change):
+    notebook = executed(lab)
+    check = cell(notebook, 'check-double')
+    if change == 'deleted':
+        notebook.cells.remove(check)
+    elif change == 'unmarked':
+        check.source = check.source.replace(build.MARK, '')
+        check.metadata.tags = ['nbval-ignore-output']
+    elif change == 'not run':
+        check.execution_count, check.outputs = None, []
+    else:
+        check.source, check.outputs = build.MARK, []
+    code, compared, text = nbval(notebook, tmp_path, '--compared-minimum', '2')
+    assert code == 1 and compared == {'check-tour': 1}, text
+
+
+@pytest.mark.parametrize('solution', ['return 3 * x', 'raise ValueError(x)'])
+def test_a_broken_solution_fails(lab, tmp_path, solution):
+    notebook = executed(lab)
+    exercise = cell(notebook, 'double')
+    exercise.source = exercise.source.replace('return 2 * x', solution)
+    code, compared, text = nbval(notebook, tmp_path, '--compared-minimum', '2')
+    assert code == 1 and compared == {'check-tour': 1} and 'Cell outputs differ' in text
+
+
+def test_the_two_forms_are_what_nbgrader_makes_of_one_source(lab):
+    solved, blank = executed(lab), nbformat.read(lab / '99_fixture.ipynb', as_version=4)
+    assert [c.id for c in solved.cells] == [c.id for c in blank.cells] == ['title', 'setup', 'double', 'light', 'check-double', 'check-tour', 'end']
+    assert 'return 2 * x' in cell(solved, 'double').source and 'return 2 * x' not in cell(blank, 'double').source
+    assert 'raise NotImplementedError' in cell(blank, 'double').source
+    assert all(not c.get('outputs') and c.get('execution_count') is None for c in blank.cells)
+    assert cell(blank, 'check-double').metadata.nbgrader.points == 2 and cell(blank, 'check-double').metadata.editable is False
+    assert cell(blank, 'double').metadata.nbgrader.solution and cell(blank, 'double').metadata.nbgrader.grade_id == 'double'
+    assert '(../README.md)' in cell(blank, 'title').source and '(../../README.md)' in cell(solved, 'title').source
+    assert cell(solved, 'light').outputs[-1].text == 'used 8\n'
+    nbformat.validate(solved), nbformat.validate(blank)
+
+
+def test_a_generated_file_that_differs_from_its_source_is_named(lab):
+    assert build.outdated(lab) == []
+    path = lab / '99_fixture.ipynb'
+    text = path.read_text('utf-8')
+    try:
+        path.write_text(text.replace('x + x', 'x * 2'), 'utf-8')
+        assert len(build.outdated(lab)) == 1 and 'differs from' in build.outdated(lab)[0] and 'light' in build.outdated(lab)[0]
+        path.unlink()
+        assert 'is missing' in build.outdated(lab)[0]
+        (lab / '98_stray.ipynb').write_text('{}')
+        assert any('has no source' in fault for fault in build.outdated(lab))
+    finally:
+        path.write_text(text, 'utf-8')
+        (lab / '98_stray.ipynb').unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize('change, words', [
+    (('name="light"', ''), 'has no name'), (('name="light"', 'name="double"'), 'like one before'), ((' exercise=true', ''), 'contradicts its header'),
+    (('# NBVAL_CHECK_OUTPUT\nshow(', 'show('), 'contradicts its header')])
+def test_a_source_that_contradicts_itself_is_refused(tmp_path, change, words):
+    source = tmp_path / 'bad.py'
+    assert change[0] in LAB
+    source.write_text(LAB.replace(*change, 1), 'utf-8')
+    with pytest.raises(CourseError, match=words):
+        build.read(source)
+
+
+def test_a_lab_that_stops_is_one_sentence(lab, tmp_path):
+    notebook = build.reference(lab / 'src' / '99_fixture.py')
+    cell(notebook, 'light').source = 'print(undefined)'
+    with pytest.raises(CourseError, match="stopped in cell light: NameError: name 'undefined' is not defined"):
+        build.execute(notebook, tmp_path)
+
+
+def test_points_need_a_comparison_that_took_place(lab):
+    check = cell(executed(lab), 'check-double')
+    said = output_text(check)
+    assert points(check, said) == points(check, f'noise\n{said}') == 2
+    assert points(check, '') == points(check, said.replace('6.5', '9')) == points(check, said.replace('double', 'other')) == 0
+    silent = dict(check, outputs=[])
+    assert points(silent, '') == points(silent, said) == 0

@@ -1,0 +1,275 @@
+"""The lab's run time without a kernel: comparison, attempts, values out, budget, plots with and without Chinese, the chat window, JupyterLab's command."""
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from internlm_course import cli
+from internlm_course.classroom import check, jupyter, planning, plots
+from internlm_course.classroom.chat import Chat
+from internlm_course.classroom.compare import count, printed, same
+from internlm_course.errors import CourseError
+from internlm_course.marking import wilson
+from internlm_course.model import sizes
+from internlm_course.model.checkpoint import parameter_count
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12)
+
+
+# --- comparison --------------------------------------------------------------------------------------------------------------------------------
+@given(JSON)
+def test_what_is_printed_comes_back_and_agrees_with_itself(value):
+    text = json.dumps(dict(check='x', values=value), ensure_ascii=False)
+    if '\u2028' not in text and '\u2029' not in text and '\x85' not in text:  # splitlines knows more ends of line than JSON escapes
+        assert same(printed(f'noise\n{text}\n')['x'], json.loads(json.dumps(value)))
+
+
+@pytest.mark.parametrize('value, reference', [
+    (1.0000005, 1.0), (2, 2.0), (2.0, 2), (1e-12, 0.0), ([1, {'a': 0.1 + 0.2}], [1, {'a': 0.3}]), (None, None), (True, True)])
+def test_agrees(value, reference):
+    assert same(value, reference)
+
+
+@pytest.mark.parametrize('value, reference', [
+    (1.00001, 1.0), (2.0000001, 2), (True, 1), (1, True), ('1', 1), (1, '1'), (None, 0), ([1], [1, 2]), ([1, 2], [1]), ({'a': 1}, {'a': 1, 'b': 2}),
+    ({'a': 1, 'b': 2}, {'a': 1}), ({'error': 'x'}, 1.0), (float('nan'), 1.0), ('a ', 'a'), ([], {}), ({}, [])])
+def test_differs(value, reference):
+    assert not same(value, reference)
+
+
+def test_count_and_lines_that_are_no_checks():
+    assert count({'a': [1, 2, {'b': 3}], 'c': None}) == 4 and count([]) == 0
+    assert printed('{"check": "a", "values": [1]}\n{"check": 3, "values": 1}\n{"values": 1}\n[1]\nNaN?\n{"check": "b"}') == {'a': [1]}
+
+
+# --- attempts and values -------------------------------------------------------------------------------------------------------------------------
+def own(x):
+    return 2 * x
+
+
+def stub(x):
+    raise NotImplementedError
+
+
+def broken(x):
+    raise ZeroDivisionError('oops')
+
+
+def test_attempt_goes_on_with_the_packages_own_and_says_so_once(capsys):
+    used = check.attempt(stub, own)
+    assert used(1) == 2 and used(2) == 4
+    assert capsys.readouterr().out.count('stub: not attempted · 未作答') == 1
+    assert check.attempt(broken, own)(3) == 6 and 'broken: ZeroDivisionError: oops' in capsys.readouterr().out
+    assert check.attempt(lambda x: 7, own)(3) == 7 and capsys.readouterr().out == ''
+
+
+def test_show_prints_one_json_line_whatever_the_student_returns(capsys):
+    import numpy
+    values = [numpy.float32(0.5), numpy.arange(2), float('nan'), object(), (1, 2), {3: None}, 'é']
+    check.show('x', lambda i: values[i], [(i,) for i in range(len(values))])
+    out = capsys.readouterr().out
+    assert out.count('\n') == 1
+    assert printed(out)['x'] == [0.5, [0, 1], {'error': 'nan'}, {'error': 'a object is no JSON value'}, [1, 2], {'3': None}, 'é']
+    check.show('x', broken, [(1,)])
+    assert printed(capsys.readouterr().out) == {'x': [{'error': 'ZeroDivisionError'}]}
+    check.show('x', stub, [(1,), (2,)])
+    assert capsys.readouterr().out.splitlines() == [check.NOT_ATTEMPTED, '{"check": "x", "values": [{"error": "not attempted"}, {"error": "not attempted"}]}']
+
+
+def test_a_function_cannot_change_the_cases_of_the_next(capsys):
+    cases = [([1, 2],)]
+    check.show('x', lambda given: given.pop(), cases)
+    assert cases == [([1, 2],)]
+
+
+def test_self_check_is_green_grey_or_red_with_the_first_difference(capsys):
+    check.self_check(own, own, [(1,), (2,)], hint='double it')
+    check.self_check(stub, own, [(1,)], hint='double it')
+    check.self_check(lambda x: 2, own, [(1,), (2,)], hint='double it')
+    green, grey, red = capsys.readouterr().out.splitlines()
+    assert green.startswith('🟢') and '2 of 2' in green and grey.startswith('⚪') and 'not attempted' in grey
+    assert red.startswith('🔴') and 'case 2' in red and '2, expected · 应为 4' in red and 'double it' in red
+
+
+def test_seeded_inputs_change_with_the_grading_seed(monkeypatch):
+    home = check.seeded('x').random()
+    assert check.seeded('x').random() == home != check.seeded('y').random()
+    monkeypatch.setenv('INTERNLM_COURSE_SEED', 'graded')
+    assert check.seeded('x').random() != home
+
+
+def test_budget_is_measured_and_judged(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
+    lab = check.Lab('none', minutes=1, gigabytes=100)
+    first = lab.keep('x', lambda out: dict(made=1), a=1)
+    again = lab.keep('x', lambda out: dict(made=2), a=1)
+    assert not first.cached and again.cached and again.metrics == dict(made=1) and tmp_path in first.path.parents
+    assert lab.expected('curve') is None
+    lab.finish()
+    lab.gigabytes = 1e-6
+    lab.finish()
+    budget, kept, over = capsys.readouterr().out.splitlines()
+    assert json.loads((tmp_path / 'none.json').read_text('utf-8'))['peak_memory_bytes'] > 0
+    assert 'Budget' in budget and 'within the budget' in kept and 'over the budget' in over
+
+
+def test_runs_lie_in_the_repository_of_the_notebook(tmp_path, monkeypatch):
+    monkeypatch.delenv('INTERNLM_COURSE_RUNS', raising=False)
+    (tmp_path / 'internlm_course').mkdir()
+    (tmp_path / 'labs' / 'solutions').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'labs' / 'solutions')
+    assert check.runs_folder() == tmp_path / 'runs'
+
+
+# --- planning ------------------------------------------------------------------------------------------------------------------------------------
+def test_sizes_of_the_released_models():
+    """Parameters and KV bytes a token of 1.8B, 7B, 20B: arithmetic on the report's table 3."""
+    shapes = sizes.released()
+    assert {name: parameter_count(config) for name, config in shapes.items()} == {'1_8b': 1_889_110_016, '7b': 7_737_708_544, '20b': 19_861_149_696}
+    assert [sizes.kv_bytes(config, 1) for config in shapes.values()] == [98_304, 131_072, 196_608]
+    for config in shapes.values():
+        assert sizes.weight_bytes(config) == 2 * parameter_count(config) and sizes.adamw_bytes(config) == 12 * parameter_count(config)
+        assert sizes.kv_bytes(config, 8, bits=8) * 2 == sizes.kv_bytes(config, 8)
+
+
+def test_smallest_gpu_fits_and_no_smaller_one_would():
+    names = [*planning.GPUS, None]
+    for config in sizes.released().values():
+        chosen = [names.index(planning.smallest_gpu(config, 4, tokens)) for tokens in (1, 10_000, 100_000, 1_000_000)]
+        assert chosen == sorted(chosen)
+        assert planning.smallest_gpu(config, 16, 10**9) is None
+
+
+def test_interval_is_wilsons_and_better_needs_a_gap():
+    assert planning.interval(0.5, 24) == wilson(12, 24)
+    assert planning.better(0.9, 0.1, 100) == 'first' and planning.better(0.1, 0.9, 100) == 'second' and planning.better(0.5, 0.5, 9) == 'undecided'
+    assert planning.steps(True, False, True) == ['choose', 'LoRA', 'agent', 'evaluate', 'deploy']
+
+
+# --- plots -----------------------------------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def fresh_fonts():
+    plots.chinese_font.cache_clear()
+    yield
+    plots.chinese_font.cache_clear()
+
+
+def drawn(text: str) -> list[str]:
+    """Warnings while a figure with this label is drawn: matplotlib warns of each glyph that becomes a box."""
+    import warnings
+    made, axes = plots.figure()
+    axes.set_xlabel(text)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        assert plots.bundle(made, 'words')['image/png']
+    return [str(w.message) for w in caught if 'Glyph' in str(w.message)]
+
+
+def test_labels_are_never_boxes(fresh_fonts):
+    assert drawn(plots.label('损失', 'loss')) == []
+
+
+def test_without_a_chinese_font_labels_are_english(fresh_fonts, monkeypatch):
+    import matplotlib
+    monkeypatch.setattr(plots, 'CHINESE', ('No Such Font',))
+    with matplotlib.rc_context({'font.family': ['DejaVu Sans']}):
+        assert plots.label('损失', 'loss') == 'loss' and drawn(plots.label('损失', 'loss')) == [] and drawn('损失') != []
+
+
+def test_loss_curve_redraws_in_place(monkeypatch):
+    updates = []
+    handle = SimpleNamespace(update=lambda data, raw: updates.append(data['text/plain']))
+    monkeypatch.setattr('IPython.display.display', lambda data, raw, display_id: handle)
+    curve = plots.LossCurve(expected=[[10, 3.0], [20, 2.0]])
+    for step in (1, 2, 3):
+        curve(dict(step=step, steps=3, tokens=10 * step, loss=4.0 - step, tokens_per_second=5.0))
+    assert updates == ['Loss curve: 3.00, 2.00', 'Loss curve: 3.00, 2.00, 1.00']
+
+
+# --- chat ------------------------------------------------------------------------------------------------------------------------------------------
+def piece(text):
+    return SimpleNamespace(choices=[SimpleNamespace(delta=SimpleNamespace(content=text))])
+
+
+@pytest.fixture
+def window():
+    """A chat whose client answers with the question in capitals, piece by piece."""
+    chat = Chat('http://127.0.0.1:9/v1', 'internlm2-tiny')
+    chat.asked = []
+
+    def create(**options):
+        chat.asked.append(options['messages'])
+        return [piece(letter) for letter in options['messages'][0]['content'].upper()] + [piece(None)]
+    chat.client = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
+    return chat
+
+
+def test_chat_window_sends_what_is_typed(window):
+    window.entry.value = ' <b>hi</b> '
+    window.button.click()
+    window.button.click()  # nothing typed: nothing sent
+    assert window.said == [('<b>hi</b>', '<B>HI</B>')] and window.entry.value == '' and len(window.asked) == 1
+    assert '&lt;B&gt;HI' in window.log.value and '<b>hi' not in window.log.value
+    assert window.ask('x') == 'X' and window.asked[-1] == [dict(role='user', content='x')]
+
+
+def test_chat_shows_as_text_where_widgets_cannot(window, monkeypatch):
+    window.ask('hi')
+    shown = window._repr_mimebundle_()
+    assert shown['text/plain'] == '> hi\nHI' and 'HI' in shown['text/html'] and 'application/vnd.jupyter.widget-view+json' in shown
+    monkeypatch.setitem(sys.modules, 'ipywidgets', None)
+    plain = Chat('http://127.0.0.1:9/v1', 'internlm2-tiny')
+    plain.client = window.client
+    assert plain.ask('yes') == 'YES' and set(plain._repr_mimebundle_()) == {'text/plain', 'text/html'}
+
+
+def test_chat_without_a_server_is_one_sentence():
+    from internlm_course.deploy.serve import free_port
+    chat = Chat(f'http://127.0.0.1:{free_port()}/v1', 'internlm2-tiny')
+    with pytest.raises(CourseError, match='did not answer'):
+        chat.ask('hi')
+    assert chat.said == []
+    chat.entry.value = 'hi'
+    chat.button.click()
+    assert '⚠' in chat.log.value
+
+
+# --- JupyterLab --------------------------------------------------------------------------------------------------------------------------------------
+def test_jupyterlab_is_local_and_of_this_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv('LANG', 'C.UTF-8')
+    monkeypatch.delenv('LC_ALL', raising=False)
+    for name in ('README.md', 'README.zh.md'):
+        (tmp_path / name).write_text('x')
+    line = jupyter.command(tmp_path, 8899, browser=False)
+    assert line[:3] == [sys.executable, '-m', 'jupyterlab'] and '--ServerApp.ip=127.0.0.1' in line and '--no-browser' in line
+    assert '--LabApp.default_url=/lab/tree/README.md' in line and '--ServerApp.port=8899' in line
+    monkeypatch.setenv('LANG', 'zh_CN.UTF-8')
+    assert jupyter.landing(tmp_path) == '/lab/tree/README.zh.md'
+    assert jupyter.environment()['JUPYTER_PREFER_ENV_PATH'] == '1'
+
+
+def test_jupyterlab_takes_our_settings():
+    """JupyterLab itself reads them: every plugin and key exists in its schemas."""
+    script = ('import json; from jupyter_server.services.config.manager import ConfigManager; from jupyterlab.commands import get_app_dir\n'
+              'from pathlib import Path\n'
+              'found = ConfigManager(config_dir_name="labconfig").get("default_setting_overrides")\n'
+              'for plugin, settings in found.items():\n'
+              '    name, part = plugin.split(":")\n'
+              '    schema = json.loads((Path(get_app_dir()) / "schemas" / name / f"{part}.json").read_text("utf-8"))\n'
+              '    assert set(settings) <= set(schema["properties"]), plugin\n'
+              'print(len(found))')
+    done = subprocess.run([sys.executable, '-c', script], env=jupyter.environment(), capture_output=True, text=True)
+    settings = json.loads((jupyter.SETTINGS / 'labconfig' / 'default_setting_overrides.json').read_text('utf-8'))
+    assert done.stdout.strip() == str(len(settings)), done.stderr
+
+
+def test_commands_refuse_what_is_not_there(capsys, tmp_path):
+    assert cli.main(['lab', '--folder', str(tmp_path / 'none')]) == 2
+    assert cli.main(['labs', '--folder', str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert 'There is no folder' in err and 'There are no labs' in err
