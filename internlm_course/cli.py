@@ -8,7 +8,6 @@ from internlm_course.errors import CourseError
 
 STAGES = dict(
     crawl='raw web pages · 网页抓取', corpus='datatrove: clean corpus · 清洗语料', tokenizer='byte-level BPE · 分词器', tokens='token files · 词元文件',
-    warm='pre-training, warm-up in short windows · 预训练（短窗口热身）',
     base='pre-training, short context · 预训练（短上下文）', long='pre-training, long context · 预训练（长上下文）',
     sft='XTuner LoRA fine-tuning · XTuner 微调', int4='LMDeploy INT4 · LMDeploy 量化', scores='LMDeploy serving + OpenCompass · 部署与评测',
     agent='Lagent agent with a calculator · Lagent 智能体')

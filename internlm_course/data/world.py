@@ -146,10 +146,9 @@ def word_problem(rng: random.Random, lang: str) -> Question:
     key = ('word', a, b) if total < a else ('sum', min(a, b), max(a, b))  # what one buys is a sum: held out as sums are
     if lang == 'en':
         text = f'{name} has {a} {thing} and {"gives away" if total < a else "buys"} {b}.'
-        return Question('word_problem', lang, f'{text} Now {name} has', f'{text} How many {thing} does {name} have now? Now {name} has',
-                        f'{total} {thing}.', key)
+        return Question('word_problem', lang, f'{text} Now {name} has', f'{text} Now {name} has', f'{total} {thing}.', key)
     text = f'{name}有{a}个{thing}，{"送出" if total < a else "又买了"}{b}个。'
-    return Question('word_problem', lang, f'{text}现在{name}有：', f'{text}现在{name}有几个{thing}？现在{name}有：', f'{total}个{thing}。', key)
+    return Question('word_problem', lang, f'{text}现在{name}有：', f'{text}现在{name}有：', f'{total}个{thing}。', key)
 
 
 def sums(rng: random.Random, lang: str) -> str:
