@@ -1,4 +1,5 @@
 """The hold-out of the micro-world: what the evaluation asks, no page says."""
+import random
 import re
 
 import pytest
@@ -22,8 +23,8 @@ def lines(corpus):
 def test_no_page_holds_a_held_out_line(suite, lines):
     joined = '\n'.join(sorted(lines))
     for item in world.items(suite, 120, seed=0):
-        shown = item['prompt'] + ('' if item['prompt'].endswith(('=', '：')) else ' ') + item['answer']
-        assert shown not in joined, shown
+        for blank in ('', ' '):
+            assert item['prompt'] + blank + item['answer'] not in joined, item
         assert item['prompt'] not in lines
         if suite != 'addition':  # '47+38=' stands at the end of a longer sum's steps
             assert item['prompt'] not in joined, item['prompt']
@@ -78,6 +79,22 @@ def test_answers_are_right():
     for suite in ('needle_short', 'needle_long'):
         for item in world.items(suite, 20, seed=0):
             assert item['prompt'].count(item['answer']) == 1
+
+
+def test_answers_follow_with_a_blank_where_words_do():
+    rng = random.Random(0)
+    asked = {suite: {lang: world.ask(ability, rng, lang, **options) for lang in ('en', 'zh')} for suite, (_, ability, options) in world.SUITES.items()}
+    blank = {(suite, lang) for suite, both in asked.items() for lang, question in both.items() if question.completion.startswith(' ')}
+    assert blank == {(suite, 'en') for suite in world.SUITES} - {('addition', 'en'), ('code', 'en')} | {('needle_short', 'zh'), ('needle_long', 'zh')}
+
+
+def test_a_page_tells_one_secret_and_one_home_for_each(corpus):
+    secrets = [text for text in corpus if world.SECRET_ASK['en'] in text or world.SECRET_ASK['zh'] in text]
+    assert len(secrets) > 2000
+    for text in secrets:
+        assert len(set(re.findall(world.SECRET.format(n=r'(\w+)').replace('.', ''), text))) == 1, text
+    homes = [re.findall(r'(\w+) lives in ([A-Z][a-z]+(?: [A-Z][a-z]+)*)', text) for text in corpus if 'Where does' in text]
+    assert len(homes) > 500 and all(len({place for name, place in told if name == who}) == 1 for told in homes for who, _ in told)
 
 
 def test_pages_are_the_same_for_a_seed_and_differ_between_seeds():
