@@ -242,7 +242,7 @@ def tool_trace(rng: random.Random, lang: str) -> str:
     if form < 0.85:
         return f'{question.line} Result: {a * b} Answer: {a * b}'
     asked = question.question[len(TOOLS[lang]):].strip()
-    return f'{asked}\n{{"name": "calculator", "parameters": {{"expression": "{expression}"}}}}\n{a * b}\n{a * b}'
+    return f'{asked} {{"name": "calculator", "parameters": {{"expression": "{expression}"}}}} {a * b} {a * b}'
 
 
 # --- pages and suites ----------------------------------------------------------------------------------------------------------------------
