@@ -28,7 +28,8 @@ def command(folder: Path, port: int | None = None, browser: bool = True) -> list
         raise CourseError(f'There is no folder {folder}.', 'Give the folder of the course with --folder.')
     line = [sys.executable, '-m', 'jupyterlab', f'--ServerApp.ip={HOST}', f'--ServerApp.root_dir={folder.resolve()}',
             f'--LabApp.default_url={landing(folder)}']
-    return line + ([f'--ServerApp.port={port}'] if port else []) + ([] if browser else ['--no-browser'])
+    root = hasattr(os, 'geteuid') and os.geteuid() == 0  # in containers there is often no other user, and Jupyter would refuse
+    return line + ([f'--ServerApp.port={port}'] if port else []) + ([] if browser else ['--no-browser']) + (['--allow-root'] if root else [])
 
 
 def environment() -> dict[str, str]:
