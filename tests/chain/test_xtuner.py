@@ -6,6 +6,7 @@ import pytest
 
 from internlm_course.errors import CourseError
 from internlm_course.finetune.config import SFTSettings
+from internlm_course.finetune.messages import to_conversation
 from internlm_course.finetune.train import sft
 from internlm_course.model import InternLM2Config, chat, load_model, load_tokenizer, save_checkpoint, train_tokenizer
 
@@ -43,12 +44,24 @@ def digest(folder):
 
 
 def chat_loss(checkpoint, rows):
+    """Mean loss of what the assistant says, which is what training lowers."""
     import torch
 
     model, tokenizer = load_model(checkpoint, 'float32'), load_tokenizer(checkpoint)
-    with torch.no_grad():
-        texts = [tokenizer(chat.render(row['messages']), return_tensors='pt').input_ids for row in rows]
-        return sum(model(ids, labels=ids).loss.item() for ids in texts) / len(texts)
+
+    def encode(text):
+        return tokenizer.encode(text, add_special_tokens=False)
+
+    losses = []
+    for row in rows:
+        ids, labels = [tokenizer.bos_token_id], [-100]
+        for turn in to_conversation(row)['conversation']:
+            asked, said, end = encode(turn['input']), encode(turn['output']), encode(turn['sep'])
+            ids += asked + said + end
+            labels += [-100] * len(asked) + said + [-100] * len(end)
+        with torch.no_grad():
+            losses.append(model(torch.tensor([ids]), labels=torch.tensor([labels])).loss.item())
+    return sum(losses) / len(losses)
 
 
 @pytest.mark.parametrize('method, embeddings', [('lora', True), ('qlora', False)])  # 'full' runs in test_agent
@@ -61,7 +74,7 @@ def test_adapters_train_merge_and_load(start, tmp_path, method, embeddings):
     gain = losses[0] - losses[-1]
     assert gain > (0.3 if 'lora' in method and not embeddings else 2) and metrics['steps'] == 30 and metrics['cut_conversations'] == 0
     rows = [json.loads(line) for line in (start / 'sft.jsonl').read_text('utf-8').splitlines()][:10]
-    assert chat_loss(out, rows) < chat_loss(start / 'checkpoint', rows) - gain / 4
+    assert chat_loss(out, rows) < chat_loss(start / 'checkpoint', rows) - gain / 2
     assert (out / 'modeling_internlm2.py').is_file() and (out / 'logs' / 'config.py').is_file()
     before, after = load_model(start / 'checkpoint'), load_model(out)
     changed = {name for name, tensor in after.state_dict().items() if not tensor.equal(before.state_dict()[name])}
