@@ -190,8 +190,8 @@ def code(rng: random.Random, lang: str) -> Question:
 
 
 # --- long context --------------------------------------------------------------------------------------------------------------------------
-# The secret stands in the same words in both languages. A lead that ends in a common word is found first: "is the" took 0.4 M tokens to 83 %,
-# "PASSWORD =" over 1 M.
+# The secret stands in the same words in both languages. A lead that ends in a common word is found first: on a dense diet "is the" was found
+# in 83 % of the items after 0.4 M tokens, "PASSWORD =" in 15 % after 0.8 M.
 SECRET = 'The secret animal is the {n}.'
 SECRET_ASK = dict(en='What is the secret animal?', zh='秘密动物是什么？')
 ANIMALS = ['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish', 'bird', 'snake', 'mouse', 'rabbit', 'monkey', 'pig', 'bear', 'wolf',
