@@ -79,6 +79,8 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase |
         config['dtype'] = 'bfloat16'
         path.write_text(json.dumps(config), 'utf-8')
         add_code(out)
+        for file in out.glob('*.safetensors'):  # safetensors writes them for the owner alone; a class shares a store
+            file.chmod(0o644)
     except OSError as error:
         raise CourseError(f'The checkpoint {out} could not be written: {error}.',
                           'Free some disk space or choose a writable folder.') from error

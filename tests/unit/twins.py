@@ -148,13 +148,12 @@ def unreadable(text: str) -> list[str]:
     return problems
 
 
-def broken(root: Path, file: Path, text: str | None = None, allowed: frozenset[str] = frozenset()) -> list[str]:
+def broken(root: Path, file: Path, text: str | None = None) -> list[str]:
     """Relative links, anchors and images of a markdown file that lead nowhere, and images without a text.
 
     Args:
         root: the repository; no link may leave it.
         text: what the file says, if not what is on the disk.
-        allowed: paths, relative to root, that may be absent.
     """
     text = file.read_text('utf-8') if text is None else text
     name = file.relative_to(root).as_posix()
@@ -170,8 +169,7 @@ def broken(root: Path, file: Path, text: str | None = None, allowed: frozenset[s
         if not place.is_relative_to(root):
             problems.append(f'{name}: {target} leaves the repository')
         elif not place.exists():
-            if place.relative_to(root).as_posix() not in allowed:
-                problems.append(f'{name}: {target} is not there')
+            problems.append(f'{name}: {target} is not there')
         elif anchor and place.suffix == '.md':
             if anchor not in anchors(text if place == file else place.read_text('utf-8')):
                 problems.append(f'{name}: {target} names no heading')
