@@ -19,7 +19,7 @@ from internlm_course.data.world import Page
 FILES = 4
 # Label -> its share of all records; the rest, 65%, are clean.
 NOISE = dict(mirror=0.12, advertisement=0.08, gibberish=0.06, language=0.08, broken=0.01)
-SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', reading='people', math='school', code='code', riddle='riddles',
+SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', reading='people', math='school', exam='exams', code='code', riddle='riddles',
              story='stories', long='stories', tools='agents')
 MIRRORS = ('mirror', 'archive', 'cache')
 ELSEWHERE = ('shop', 'blog', 'forum', 'news', 'portal')

@@ -140,7 +140,7 @@ def addition(rng: random.Random, lang: str) -> Question:
 
 
 def word_problem(rng: random.Random, lang: str) -> Question:
-    a, b, name, thing = rng.randint(10, 90), rng.randint(1, 9), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
+    a, b, name, thing = rng.randint(10, 90), rng.randint(1, 30), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
     less = rng.random() < 0.4
     total = a - b if less and a > b else a + b
     key = ('word', a, b) if total < a else ('sum', min(a, b), max(a, b))  # what one buys is a sum: held out as sums are
@@ -265,11 +265,11 @@ class Page:
 
 TITLES = dict(
     encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Phrase book', '常用语'),
-    reading=('Who lives where', '谁住在哪里'), math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'),
+    reading=('Who lives where', '谁住在哪里'), math=('Exercise sheet', '练习题'), exam=('Word problems', '应用题'), code=('Small functions', '小函数'),
     riddle=('Short secrets', '小秘密'), story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'),
     tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind; how often each is seen is the mixture of the pre-training config.
-SHARES = dict(encyclopedia=0.09, quiz=0.12, language=0.07, reading=0.12, math=0.17, code=0.12, riddle=0.14, story=0.10, long=0.03, tools=0.10)
+SHARES = dict(encyclopedia=0.08, quiz=0.11, language=0.07, reading=0.12, math=0.12, exam=0.08, code=0.12, riddle=0.12, story=0.10, long=0.03, tools=0.10)
 
 
 def page(rng: random.Random, kind: str) -> Page:
@@ -291,7 +291,9 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'reading':
         lines = reading_page(rng, lang)
     elif kind == 'math':
-        lines = lines_of(lambda: ask(word_problem, rng, lang).line if rng.random() < 0.3 else sums(rng, lang), 14)
+        lines = lines_of(lambda: sums(rng, lang), 18)
+    elif kind == 'exam':
+        lines = lines_of(lambda: ask(word_problem, rng, lang).line, 9)
     elif kind == 'code':
         lines = lines_of(lambda: ask(code, rng, lang).line, 9)
     elif kind == 'tools':
