@@ -21,3 +21,15 @@ def training_dtype() -> str:
     """'bfloat16' on a GPU, and where the CPU has it in hardware; else 'float32'."""
     import torch
     return 'bfloat16' if torch.cuda.is_available() else cpu_dtype()
+
+
+@cache
+def can_compile(device: str = 'cpu') -> bool:
+    """Whether torch.compile works here: on a CPU it needs a C++ compiler, on a GPU Triton. Tried on one addition, some seconds."""
+    import torch
+    from torch._inductor import config
+    config.compile_threads = 1  # the compiler's pool of processes would take more memory than the training
+    try:
+        return bool(torch.compile(lambda x: x + 1)(torch.zeros(8, device=device)).eq(1).all())
+    except Exception:  # whatever is missing, the step runs uncompiled
+        return False

