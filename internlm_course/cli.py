@@ -25,6 +25,10 @@ class Narrator:
             self._step(stage, record)
         elif record['event'] == 'start':
             self.open.append(stage)
+        elif record['event'] == 'predicted':
+            said = record['prediction']
+            print(f'  {stage:10} {said.seconds:6.0f} s  {said.memory_bytes / 2**30:4.1f} GiB  predicted for {said.tokens / 1e6:.1f} M tokens, '
+                  f'final loss {said.loss:.3f} · 预测', flush=True)
         else:
             self._done(stage, record['artifact'])
 
@@ -41,6 +45,8 @@ class Narrator:
             self.bar = None
         how = 'fetched' if artifact.cached else f'{artifact.seconds:6.1f} s'
         print(f'  {stage:10} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {STAGES.get(stage, "")}', flush=True)
+        if errors := artifact.metrics.get('prediction'):
+            print('             against the prediction · 与预测之差: ' + ', '.join(f'{name} {-row["error"]:+.0%}' for name, row in errors.items()), flush=True)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -34,7 +34,8 @@ class Course:
     """One chain at one scale over one store. Made by `Course.open`.
 
     Args:
-        listen: called with (stage, record): {'event': 'start' | 'done', …} for every stage, and {'step', 'steps', 'loss', …} while one trains.
+        listen: called with (stage, record): {'event': 'start' | 'done', …} for every stage, {'event': 'predicted', 'prediction'} before the first
+            phase of pre-training, and {'step', 'steps', 'loss', …} while one trains.
     """
 
     def __init__(self, scale: Scale, store: Store, listen: Callable[[str, dict], None] = _quiet):
@@ -121,8 +122,12 @@ class Course:
         def make(out: Path) -> dict:
             from internlm_course.data.tokens import read_corpus
             from internlm_course.pretrain.loop import pretrain
-            return pretrain(config, phase, *read_corpus(self.tokens().path), self.tokenizer().path, out, start and start.path,
-                            on_step=lambda record: self.listen(stage, record))
+            from internlm_course.pretrain.predict import pretrain_as_predicted
+            given = (config, phase, *read_corpus(self.tokens().path), self.tokenizer().path, out)
+            if start:
+                return pretrain(*given, start.path, on_step=lambda record: self.listen(stage, record))
+            return pretrain_as_predicted(*given, on_step=lambda record: self.listen(stage, record),
+                                         on_prediction=lambda prediction: self.listen(stage, dict(event='predicted', prediction=prediction)))
         settings = dict(tokens=self.tokens().key, start=start and start.key, phase=dataclasses.asdict(phase), model=config.model,
                         optimizer=dataclasses.asdict(config.optimizer), seed=config.seed, precision=cpu_dtype())
         return self._build(stage, settings, make, ('pretrain', 'model'), resumable=True)

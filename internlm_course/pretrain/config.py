@@ -14,6 +14,7 @@ else:
     import tomli as tomllib
 
 CONFIGS = Path(__file__).parent / 'configs'
+COMPILE = ('never', 'long', 'always')
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ class PretrainConfig:
     phases: tuple[Phase, ...]
     optimizer: Optimizer = field(default_factory=Optimizer)
     seed: int = 0
-    compile: bool = False
-    """torch.compile the step where a compiler is found and the phase is long enough; the same sums in another order, so other last digits."""
+    compile: str = 'never'
+    """Whether torch.compile takes the step, where a compiler is found: 'never', 'always', or 'long': in phases long enough to earn the compiler's
+    half minute back. The same sums in another order, so other last digits."""
     checkpoint_seconds: float = 20.0
     """Wall clock between two resumable checkpoints; it changes no weight."""
 
@@ -104,7 +106,9 @@ def read_config(path: Path) -> PretrainConfig:
         optimizer = raw.pop('optimizer', {})
         if 'betas' in optimizer:
             optimizer['betas'] = tuple(optimizer['betas'])
+        if raw.get('compile', 'never') not in COMPILE:
+            raise ValueError(f'compile = "{raw["compile"]}" is none of {", ".join(COMPILE)}')
         return PretrainConfig(phases=phases, optimizer=Optimizer(**optimizer), **raw)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         known = ', '.join(f.name for f in dataclasses.fields(Phase))
         raise CourseError(f'The pre-training config {path} cannot be read: {error}.', f'Start from one in {CONFIGS}; a [[phase]] has {known}.') from error

@@ -81,11 +81,9 @@ def loss_of(model: InternLM2ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=EMPTY)
 
 
-def step_loss(config: PretrainConfig, phase: Phase, world: World) -> Callable[[InternLM2ForCausalLM, torch.Tensor], torch.Tensor]:
-    """`loss_of`, compiled where the config wants it, the phase is long enough to earn the compiler's half minute back, and there is a compiler."""
-    if config.compile and phase.tokens >= COMPILE_FROM and world.size == 1 and can_compile(world.device.type):
-        return torch.compile(loss_of)
-    return loss_of
+def compiles(config: PretrainConfig, phase: Phase) -> bool:
+    """Whether the config wants this phase's step compiled."""
+    return config.compile == 'always' or config.compile == 'long' and phase.tokens >= COMPILE_FROM
 
 
 def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int, world: World, compute: Callable = loss_of) -> torch.Tensor:
@@ -171,7 +169,9 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
                           'Start a number of processes that divides micro_batch * accumulation.')
     tokens = load_tokenizer(tokenizer)
     model = initial_model(config, phase, tokens, start, world)
-    optimizer, compute = optimizer_of(model, config.optimizer), step_loss(config, phase, world)
+    optimizer, compute = optimizer_of(model, config.optimizer), loss_of
+    if compiles(config, phase) and can_compile(world.device.type):
+        compute = torch.compile(loss_of)
     saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
     first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
     batches = steps_of(documents, phase, config.seed, first)

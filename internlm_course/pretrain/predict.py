@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,14 +99,15 @@ def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list],
     when its own terms are taken away: activations, the backward pass's temporaries and the libraries' buffers.
     """
     from internlm_course.model import load_tokenizer
-    from internlm_course.pretrain.loop import LOG_EVERY, pretrain
+    from internlm_course.pretrain.loop import LOG_EVERY, compiles, pretrain
     parameters = parameter_count(config.shape(phase, len(load_tokenizer(tokenizer))))
     trial = dataclasses.replace(phase, steps=min(phase.steps, 3 * LOG_EVERY))
+    # Checkpoints all the time: their copies belong to the peak. Compiled if the whole phase would be.
+    trying = dataclasses.replace(config, checkpoint_seconds=0.0, compile='always' if compiles(config, phase) else 'never')
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
         before = memory.lap()
-        # Checkpoints all the time: their copies belong to the peak.
         curve = []
-        pretrain(dataclasses.replace(config, checkpoint_seconds=0.0), trial, documents, {}, tokenizer, Path(folder), start, device, on_step=curve.append)
+        pretrain(trying, trial, documents, {}, tokenizer, Path(folder), start, device, on_step=curve.append)
     own, whole = memory_terms(parameters, trial), memory_terms(parameters, phase)
     left = max(0, memory.peak_bytes - before - sum(own.values()))
     elapsed = [record['tokens'] / record['tokens_per_second'] for record in curve]
@@ -129,3 +130,27 @@ def compare(prediction: Prediction, metrics: Mapping[str, object]) -> dict[str, 
         if said is not None and value is not None:
             table[name] = dict(predicted=said, measured=value, error=round(said / value - 1, 4) if value else math.inf)
     return table
+
+
+def pretrain_as_predicted(config: PretrainConfig, phase: Phase, documents: Mapping[str, list], validation: Mapping[str, tuple[list, list]],
+                          tokenizer: Path, out: Path, on_step: Callable[[dict], None] = lambda record: None,
+                          on_prediction: Callable[[Prediction], None] = lambda prediction: None) -> dict:
+    """`pretrain` from random weights with `predict` before it and `compare` after it; the prediction stands in `out` for a run that resumes.
+
+    Returns: `pretrain`'s metrics and `prediction`, the table of `compare`.
+    """
+    from internlm_course.pretrain.loop import pretrain
+    path = out / 'prediction.json'
+    if path.exists():
+        prediction = Prediction(**json.loads(path.read_text('utf-8')))
+    else:
+        prediction = predict(config, phase, documents, tokenizer, law=fit_scaling([point for point in read_points() if point['fitted']]))
+        partial = path.with_suffix('.partial')
+        partial.write_text(json.dumps(dataclasses.asdict(prediction)), 'utf-8')
+        partial.replace(path)
+    on_prediction(prediction)
+    with PeakMemory() as memory:
+        metrics = pretrain(config, phase, documents, validation, tokenizer, out, on_step=on_step)
+    metrics['prediction'] = compare(prediction, metrics | dict(peak_memory_bytes=memory.peak_bytes))
+    (out / 'metrics.json').write_text(json.dumps(metrics, indent=1) + '\n', 'utf-8')
+    return metrics

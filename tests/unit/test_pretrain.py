@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from internlm_course.errors import CourseError
+from internlm_course.machine import can_compile
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, train_tokenizer
 from internlm_course.pretrain import batches, loop
 from internlm_course.pretrain.batches import EMPTY, draw, pack, rows_of
@@ -136,6 +137,39 @@ def test_documents_of_a_row_do_not_see_each_other():
     assert packed.item() == pytest.approx((alone - sum(ends)).item(), rel=1e-5)
 
 
+def test_document_mask_is_the_one_that_the_model_finds_by_itself():
+    """Made once from the positions, it gives the very logits that transformers' own packed mask gives; and sdpa takes it too."""
+    torch.manual_seed(0)
+    rows = torch.randint(3, 64, (3, 40))
+    rows[:, 0] = rows[0, 11] = rows[1, 12] = rows[1, 30] = 1
+    positions = loop.positions_in_documents(rows, 1)
+    for attention in ('eager', 'sdpa'):
+        model = InternLM2ForCausalLM(InternLM2Config(**{**SHAPE, 'attn_implementation': attention}, vocab_size=64)).eval()
+        with torch.no_grad():
+            own = model(input_ids=rows, position_ids=positions, use_cache=False).logits
+            ours = model(input_ids=rows, position_ids=positions, attention_mask=loop.document_mask(positions, torch.float32), use_cache=False).logits
+        assert torch.equal(own, ours) if attention == 'eager' else torch.allclose(own, ours, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_compile(), reason='torch.compile needs a C++ compiler')
+def test_compiled_step_learns_the_same(tmp_path, documents, tokenizer):
+    """Compiled or not, the curve is the same to rounding; and a compiled run repeats itself to the bit."""
+    phase = dataclasses.replace(PHASE, steps=40)
+    curves = {}
+    for name, when in (('plain', 'never'), ('compiled', 'always'), ('again', 'always')):
+        config = dataclasses.replace(CONFIG, phases=(phase,), compile=when)
+        curves[name] = _train(tmp_path / name, documents, tokenizer, config)['curve']
+    assert curves['compiled'] == [[tokens, pytest.approx(loss, rel=2e-2)] for tokens, loss in curves['plain']]
+    weights = [load_file(tmp_path / name / 'model.safetensors') for name in ('compiled', 'again')]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_a_short_phase_is_not_compiled():
+    config = dataclasses.replace(CONFIG, compile='long')
+    assert not loop.compiles(config, PHASE) and loop.compiles(config, dataclasses.replace(PHASE, steps=loop.COMPILE_FROM // (4 * 32)))
+
+
 def test_rows_are_a_function_of_the_seed(documents):
     a, b, c = (rows_of(documents, PHASE, seed) for seed in (0, 0, 1))
     assert a.shape == (60 * 4, 33) and (a == b).all() and (a != c).any()
@@ -169,13 +203,14 @@ def test_a_mixture_without_documents(documents):
 def test_shipped_configs(file):
     config = read_config(file)
     InternLM2Config(**config.model)
-    assert [phase.name for phase in config.phases] in (['short', 'long'], ['short', 'long', 'enhancement'])
+    assert [phase.name for phase in config.phases] == ['short', 'long', 'enhancement']
     lengths = [phase.sequence_length for phase in config.phases[:2]]
     assert lengths == sorted(set(lengths))
     assert all(sum(phase.mixture.values()) == pytest.approx(1.0) for phase in config.phases)
 
 
-@pytest.mark.parametrize('text', ['', 'seed = ', 'seed = 0\n[model]\n[[phase]]\nname = "x"', 'seed = 0\nspeed = 1\n[model]\n'])
+@pytest.mark.parametrize('text', ['', 'seed = ', 'seed = 0\n[model]\n[[phase]]\nname = "x"', 'seed = 0\nspeed = 1\n[model]\n',
+                                  'compile = "yes"\nphase = []\n[model]\n'])
 def test_bad_config(tmp_path, text):
     (tmp_path / 'x.toml').write_text(text)
     with pytest.raises(CourseError, match='Start from one in'):
