@@ -24,9 +24,13 @@ LIMITS = (
      '各比率均在课程自造的噪声上测得；在真实网页上，这种规模的过滤器会差一些。'),
     ('The classifiers know the wordings of a small labelled sample; irony, quotation and new jargon escape them or are hurt by them.',
      '分类器只见过小规模标注样本里的说法；反讽、引用和新词可能漏网或被误伤。'),
+    ('The fluency classifier goes by neighbours that it has seen: fluent prose on an unknown subject, above all in Chinese, may be taken for disfluent.',
+     '流畅度分类器依据见过的相邻词判断：题材陌生的通顺文字，尤其是中文，可能被误判为不通顺。'),
     ('The lists of domains and words are invented stand-ins.', '域名与词语名单是虚构的替身。'),
-    ('Names and addresses of people are not masked; a version such as 10.0.0.1 looks like an IP address.', '人名与住址不打码；像 10.0.0.1 这样的版本号会被当作 IP。'),
-    ('An evaluation item in other words or in another language is not found, nor is one of fewer than five units.', '换了说法或语言的评测题找不到，少于五个单元的也找不到。'))
+    ('Names and addresses of people are not masked; a version such as 10.0.0.1 looks like an IP address.',
+     '人名与住址不打码；像 10.0.0.1 这样的版本号会被当作 IP。'),
+    ('An evaluation item in other words or in another language is not found, nor is one of fewer than five units.',
+     '换了说法或语言的评测题找不到，少于五个单元的也找不到。'))
 UNKNOWN = dict(en='Not stated: there is no source.json beside the crawl.', zh='未说明：抓取旁没有 source.json。',
                licence='not stated; find out before you train on it or pass it on · 未说明；训练或分发之前请查明')
 

@@ -30,7 +30,7 @@ MIRRORS = ('mirror', 'archive', 'cache')
 ELSEWHERE = ('shop', 'blog', 'forum', 'news', 'portal')
 # What the data card says about where the text comes from.
 SOURCE = dict(
-    en='A synthetic crawl of the course\'s micro-world (internlm_course.data.crawl); no page was taken from the web, all persons and sites are invented.',
+    en='A synthetic crawl of the micro-world of the course (internlm_course.data.crawl); no page was taken from the web, all persons and sites are invented.',
     zh='课程微型世界的合成网页抓取（internlm_course.data.crawl）；没有取自互联网的网页，人物与网站均为虚构。', licence='Apache-2.0')
 EPOCH = datetime.datetime(2024, 1, 1)
 

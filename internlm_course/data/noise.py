@@ -154,12 +154,9 @@ def disfluent(rng: random.Random, page: Page) -> Page:
     form = rng.choice(['shuffled', 'shuffled', 'stutter'])
     lines = []
     for line in page.lines:
-        units, joint = UNIT.findall(line), '' if page.lang == 'zh' else ' '
-        if form == 'stutter':
-            units = [again for unit in units for again in [unit] * (1 + (rng.random() < 0.5) * rng.randint(1, 2))]
-        else:
-            units = scattered(rng, units)
-        lines.append(joint.join(units))
+        units = UNIT.findall(line)
+        units = scattered(rng, units) if form == 'shuffled' else [again for unit in units for again in [unit] * rng.choice([1, 1, 2, 3])]
+        lines.append(''.join(f'{unit} ' if page.lang == 'en' or unit.isascii() else unit for unit in units).strip())
     return Page('disfluent', page.lang, page.title, tuple(lines))
 
 
@@ -184,13 +181,12 @@ def broken_rules(rng: random.Random, page: Page, form: str) -> Page:
         for line in page.lines:
             lines += [line, rng.choice(['=', '-', '*', '~', '|', '_-', '<>', '#']) * rng.randint(6, 40)]
     elif form == 'breaks':
-        lines = [unit for line in page.lines for unit in line.split(' ' if page.lang == 'en' else None) for unit in
-                 ([unit] if page.lang == 'en' else UNIT.findall(unit))]
+        lines = [unit for line in page.lines for unit in re.findall(r'[\u4e00-\u9fff]{1,2}|[^\s\u4e00-\u9fff]+', line)]
     elif form == 'characters':
         signs = rng.choice(['★☆', '■□▲', '◆◇', '→←', '♥♦', '\ufffd', '▓░█'])
         lines = [''.join(char + rng.choice(signs) * (rng.random() < 0.15) for char in line) + rng.choice(signs) * 3 for line in page.lines]
     else:
-        marks = ['!!!!!', '?!?!?!', ',,,,,,', ';;;;', '!?!?~~~'] if page.lang == 'en' else ['！！！！！', '？！？！', '，，，，，', '。。。。。。', '～～～～！']
+        marks = dict(en=['!!!!!', '?!?!?!', ',,,,,,', ';;;;', '!?!?~~~'], zh=['！！！！！', '？！？！', '，，，，，', '。。。。。。', '～～～～！'])[page.lang]
         lines = [re.sub(r'[.。?？]', lambda _: rng.choice(marks), line) + rng.choice(marks) for line in page.lines]
     return Page(page.kind, page.lang, page.title, tuple(lines))
 
@@ -203,7 +199,7 @@ def leak(rng: random.Random, page: Page, items: list[dict]) -> tuple[Page, list[
         text = item['prompt'] + joint * (item['prompt'][-1] != '\n') + item['answer']
         form = rng.choice(['verbatim', 'verbatim', 'spaces', 'case', 'width'])
         if form == 'spaces':
-            text = ' '.join(UNIT.findall(text)) if rng.random() < 0.5 else re.sub(r'\s+', '\n', text)
+            text = ' '.join(UNIT.findall(text)) if rng.random() < 0.5 else re.sub(r'(?<=[.?。？]) ?', '\n', text).strip()
         elif form == 'case':
             text = text.upper() if rng.random() < 0.5 else text.lower()
         elif form == 'width':
@@ -217,7 +213,8 @@ def leak(rng: random.Random, page: Page, items: list[dict]) -> tuple[Page, list[
 CONTACTS = dict(
     en=['Write to {email} for a copy.', 'The author can be reached at {phone} on weekdays.', 'Her identity number is {id}.',
         'This edit came from {ip}.', 'Please pay to card {card}.', 'Reach me at {email} or {phone}.'],
-    zh=['联系邮箱：{email}。', '作者电话{phone}，工作日可打。', '身份证号：{id}。', '本次编辑来自{ip}。', '请付款到银行卡{card}。', '邮箱{email}，手机{phone}。'])
+    zh=['联系邮箱：{email}。', '作者电话{phone}，工作日可打。', '身份证号：{id}。', '本次编辑来自{ip}。', '请付款到银行卡{card}。',
+        '邮箱{email}，手机{phone}。'])
 DECOYS = dict(en=['Order {wrong_id} was sent on 2023-{month:02d}-14.', 'Tested with release v{n}.2.{month}.', 'Serial number {wrong_card}.',
                   'The population is {n},345,678.'],
               zh=['订单{wrong_id}已于2023-{month:02d}-14发出。', '使用v{n}.2.{month}版本测试。', '序列号{wrong_card}。', '人口为{n},345,678。'])

@@ -11,6 +11,8 @@ from functools import cache, lru_cache
 
 import numpy as np
 
+from internlm_course.data.safety import normal
+
 HANZI = re.compile(r'[\u4e00-\u9fff]')
 WORD = re.compile(r'[^\W\d_]{2,}')
 # What rules, shingles, features and decontamination count: a Chinese character, a run of letters or digits, or one sign. Signs count: '47+38' is not
@@ -75,7 +77,7 @@ def letter_pairs() -> np.ndarray:
 def surprise(text: str) -> float:
     """Mean surprise of a letter of the text's Latin words, in nats; English has about 2.6, shuffled letters over 3.6. 0 where the text has fewer than
     40 letters."""
-    words = [word for word in WORD.findall(text.lower()) if not HANZI.match(word)]
+    words = [word for word in WORD.findall(normal(text)) if not HANZI.match(word)]
     if sum(map(len, words)) < 40:
         return 0.0
     codes = np.frombuffer(f' {" ".join(words)} '.encode('ascii', 'replace'), np.uint8).astype(np.int64) - 96
