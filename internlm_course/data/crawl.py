@@ -22,8 +22,8 @@ FILES = 4
 # Label -> its share of all records; the rest, 56%, are clean. Private pages are good ones with a line to mask.
 NOISE = dict(mirror=0.11, advertisement=0.07, gibberish=0.05, language=0.07, broken=0.01, rules=0.02, blocked=0.015, unsafe=0.015, toxic=0.02,
              disfluent=0.02, leak=0.015, private=0.025)
-# Items of each suite that leaked pages hold: the first of those that `write_items` writes for the same seed.
-LEAKED = 20
+# Items of each suite that leaked pages hold: the first of those that `write_items` writes for the same seed, no more than the smoke scale writes.
+LEAKED = 8
 SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', reading='people', math='school', code='code', riddle='riddles',
              story='stories', long='stories', tools='agents')
 MIRRORS = ('mirror', 'archive', 'cache')
