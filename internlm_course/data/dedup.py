@@ -85,10 +85,12 @@ class KeepNewest(PipelineStep):
         members: dict[int, list[tuple[str, str, int, int]]] = {}
         for path in sorted(self.clusters.glob('*.clusters')):
             file = int(path.name.split('.')[0])
+            cluster_of = dict(np.fromfile(path, '<u4').reshape(-1, 2).tolist())
             with open(self.documents / f'{file:05d}.jsonl', encoding='utf-8') as lines:
-                dates = [(row['metadata']['date'], row['id']) for row in map(json.loads, lines)]
-            for document, cluster in np.fromfile(path, '<u4').reshape(-1, 2).tolist():
-                members.setdefault(cluster, []).append((*dates[document], file, document))
+                for document, line in enumerate(lines):
+                    if document in cluster_of:
+                        row = json.loads(line)
+                        members.setdefault(cluster_of[document], []).append((row['metadata']['date'], row['id'], file, document))
             path.with_suffix('.remove').unlink(missing_ok=True)
         removed: dict[int, list[int]] = {}
         for cluster in members.values():
