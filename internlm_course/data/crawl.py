@@ -1,28 +1,37 @@
 """The micro-world as a web crawl: pages rendered as HTML of different sites, mixed with noise, written as WARC files by warcio.
 
-Every record's label is kept aside in `truth.jsonl`, which the pipeline never reads: it is what each filter is measured against.
+Every record's label is kept aside in `truth.jsonl`, which no step of the pipeline reads: it is what each filter is measured against. `labels.jsonl`
+is what the classifiers are trained on, `items/` holds the evaluation items that no corpus may contain.
 """
 import datetime
 import io
+import itertools
 import json
 import random
 import uuid
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from internlm_course.data import noise, world
+from internlm_course.data import labels, noise, safety, world
 from internlm_course.data.world import Page
 
 FILES = 4
-# Label -> its share of all records; the rest, 65%, are clean.
-NOISE = dict(mirror=0.12, advertisement=0.08, gibberish=0.06, language=0.08, broken=0.01)
+# Label -> its share of all records; the rest, 56%, are clean. Private pages are good ones with a line to mask.
+NOISE = dict(mirror=0.11, advertisement=0.07, gibberish=0.05, language=0.07, broken=0.01, rules=0.02, blocked=0.015, unsafe=0.015, toxic=0.02,
+             disfluent=0.02, leak=0.015, private=0.025)
+# Items of each suite that leaked pages hold: the first of those that `write_items` writes for the same seed, no more than the smoke scale writes.
+LEAKED = 8
 SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', reading='people', math='school', exam='exams', code='code', riddle='riddles',
              story='stories', long='stories', tools='agents')
 MIRRORS = ('mirror', 'archive', 'cache')
 ELSEWHERE = ('shop', 'blog', 'forum', 'news', 'portal')
+# What the data card says about where the text comes from.
+SOURCE = dict(
+    en='A synthetic crawl of the micro-world of the course (internlm_course.data.crawl); no page was taken from the web, all persons and sites are invented.',
+    zh='课程微型世界的合成网页抓取（internlm_course.data.crawl）；没有取自互联网的网页，人物与网站均为虚构。', licence='Apache-2.0')
 EPOCH = datetime.datetime(2024, 1, 1)
 
 NAVIGATION = ('<nav class="menu"><ul><li><a href="/">Home</a></li><li><a href="/all">All pages</a></li><li><a href="/about">About</a></li>'
@@ -52,6 +61,8 @@ class Record:
     label: str
     page: Page
     mirror_of: str | None = None
+    # What a page with personal data must become (spans to mask, text after), and what sort of noise a noisy one is (ids of leaked items).
+    truth: dict = field(default_factory=dict)
 
     @property
     def host(self) -> str:
@@ -81,11 +92,15 @@ def records(pages: int, seed: int) -> list[Record]:
     """All records of a crawl of `pages` clean pages, in the order in which the crawler met them."""
     rng, clean = random.Random(f'crawl/{seed}'), list(world.pages(pages, seed))
     total = pages / (1 - sum(NOISE.values()))
+    # What noise is made of where it must not resemble a clean page of this crawl.
+    fresh = (page for page in world.pages(1 << 40, f'noise/{seed}') if page.kind not in ('math', 'code', 'tools', 'long'))
+    items = [item for suite in world.SUITES for item in world.items(suite, LEAKED, seed)]
+    forms = itertools.cycle(noise.RULES)
 
-    def record(label: str, site: str, page: Page, minutes: int, mirror_of: str | None = None) -> Record:
+    def record(label: str, site: str, page: Page, minutes: int, mirror_of: str | None = None, truth: dict | None = None) -> Record:
         name = f'<urn:uuid:{uuid.UUID(int=rng.getrandbits(128), version=4)}>'
         date = (EPOCH + datetime.timedelta(minutes=minutes)).strftime('%Y-%m-%dT%H:%M:%SZ')
-        return Record(name, f'https://{site}.example/{page.kind}/{rng.getrandbits(40):010x}.html', date, label, page, mirror_of)
+        return Record(name, f'https://{site}.example/{page.kind}/{rng.getrandbits(40):010x}.html', date, label, page, mirror_of, truth or {})
 
     found = [record('clean', SITES[page.kind], page, rng.randrange(300_000)) for page in clean]
     # A page of a few words has no near-duplicates, only equals: mirrors are made of the others.
@@ -103,9 +118,34 @@ def records(pages: int, seed: int) -> list[Record]:
                 page = noise.mirror(rng, original.page, day)
                 found.append(record(label, f'{SITES[page.kind]}.{rng.choice(MIRRORS)}', page, minutes, original.id))
                 continue
-            page = (noise.advertisement(rng) if label == 'advertisement' else noise.foreign(rng) if label == 'language'
-                    else noise.gibberish(rng, rng.choice(prose)) if label == 'gibberish' else rng.choice(clean))
-            found.append(record(label, site, page, rng.randrange(300_000)))
+            page, truth = rng.choice(clean), {}
+            if label == 'advertisement':
+                page = noise.advertisement(rng)
+            elif label == 'language':
+                page = noise.foreign(rng)
+            elif label == 'gibberish':
+                page = noise.gibberish(rng, rng.choice(prose))
+            elif label != 'broken':
+                page = next(fresh)
+                site = site if label == 'toxic' else SITES[page.kind]
+            if label == 'rules':
+                truth = dict(detail=next(forms))
+                page = noise.broken_rules(rng, page, truth['detail'])
+            elif label == 'blocked':
+                site = rng.choice(['', 'm.', 'www.']) + rng.choice(sorted(safety.DOMAINS)).removesuffix('.example')
+            elif label == 'unsafe':
+                page = noise.unsafe(rng, page)
+            elif label == 'toxic':
+                page = noise.toxic(rng, page)
+            elif label == 'disfluent':
+                page = noise.disfluent(rng, page)
+            elif label == 'leak':
+                page, leaked = noise.leak(rng, page, items)
+                truth = dict(detail=leaked)
+            elif label == 'private':
+                page, spans, masked = noise.private(rng, page)
+                truth = dict(spans=spans, masked=masked)
+            found.append(record(label, site, page, rng.randrange(300_000), truth=truth))
     rng.shuffle(found)
     return found
 
@@ -141,14 +181,17 @@ def break_record(rng: random.Random, record: Record, payload: bytes) -> bytes:
 
 
 def write_crawl(out: Path, pages: int, seed: int) -> dict:
-    """Writes `pages` clean pages and their share of noise as `FILES` WARC files and `truth.jsonl` into `out`; the same bytes for the same
-    seed.
+    """Writes `pages` clean pages and their share of noise as `FILES` WARC files into `out`, with `truth.jsonl`, `labels.jsonl` and those `items` that
+    the leaked pages hold; the same bytes for the same seed.
 
     Returns:
         records and bytes of HTML, and the number of records of each label.
     """
     out.mkdir(parents=True, exist_ok=True)
     found, rng = records(pages, seed), random.Random(f'break/{seed}')
+    (out / 'source.json').write_text(json.dumps(SOURCE | dict(pages=pages, seed=seed), ensure_ascii=False, indent=1) + '\n', 'utf-8')
+    write_items(out, LEAKED, seed)
+    labels.write_labels(out / 'labels.jsonl', seed)
     counts: dict[str, int] = dict(records=len(found), bytes=0)
     with open(out / 'truth.jsonl', 'w', encoding='utf-8', newline='\n') as truth:
         for number in range(FILES):
@@ -163,14 +206,15 @@ def write_crawl(out: Path, pages: int, seed: int) -> dict:
 
 
 def truth_of(record: Record, size: int) -> dict:
-    """A line of `truth.jsonl`; `text` is the CRC-32 of the text that a perfect extraction would give."""
-    return dict(id=record.id, url=record.url, label=record.label, kind=record.page.kind, lang=record.page.lang,
-                mirror_of=record.mirror_of, bytes=size,
-                text=zlib.crc32('\n'.join(record.page.lines).encode('utf-8', 'surrogatepass')))
+    """A line of `truth.jsonl`; `text` is the CRC-32 of the text that a perfect pipeline would give."""
+    text = record.truth.get('masked', '\n'.join(record.page.lines))
+    return dict(id=record.id, url=record.url, label=record.label, kind=record.page.kind, lang=record.page.lang, mirror_of=record.mirror_of, bytes=size,
+                text=zlib.crc32(text.encode('utf-8', 'surrogatepass')), spans=record.truth.get('spans', []), detail=record.truth.get('detail'))
 
 
 def write_items(out: Path, count: int, seed: int) -> dict:
-    """Writes `count` held-out items of each suite as `out/items/<suite>.jsonl`; returns their numbers."""
+    """Writes `count` held-out items of each suite as `out/items/<suite>.jsonl`; returns their numbers. The items of a smaller count are the first of a
+    larger one, so `LEAKED` and more hold all that the crawl of the seed leaks."""
     (out / 'items').mkdir(parents=True, exist_ok=True)
     for suite in world.SUITES:
         lines = [json.dumps(item, ensure_ascii=False) + '\n' for item in world.items(suite, count, seed)]

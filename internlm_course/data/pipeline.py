@@ -1,7 +1,8 @@
-"""From a WARC crawl to a clean corpus with datatrove: extraction, language, rules, MinHash deduplication, each filter measured.
+"""The report's data pipeline (section 3.1) with datatrove: from a WARC crawl to a clean corpus, every filter measured.
 
-datatrove's executors run the steps, in a process of their own: its logs go to a file, its workers die with it, and a run that was killed
-resumes where it was when it is started again on the same folder.
+Format -> rules -> MinHash deduplication -> safety -> personal data -> quality -> decontamination. datatrove's executors run the steps, in a
+process of their own: its logs go to a file, its workers die with it, and a run that was killed resumes where it was when it is started again on the
+same folder.
 """
 import gzip
 import json
@@ -9,11 +10,10 @@ import os
 import shutil
 import sys
 import time
-import zlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from internlm_course.data.measure import STEPS, documents, measure
 from internlm_course.errors import CourseError
 from internlm_course.process import die_with_parent, run_tool
 
@@ -21,22 +21,22 @@ from internlm_course.process import die_with_parent, run_tool
 DOMAINS = dict(atlas='knowledge', words='language', people='reading', school='math', exams='exam', code='code', riddles='riddle', stories='story', agents='tools')
 # Longer documents go to the domain `long` (the report's length filter), in bytes of UTF-8, fair to both languages.
 LONG = 1200
-# Filter -> the label that it is for, and the labels that it may rightly drop. Gibberish is in no language.
-TARGETS = dict(extraction=('broken', {'broken'}), language=('language', {'language', 'gibberish'}), gibberish=('gibberish', {'gibberish'}),
-               advertisement=('advertisement', {'advertisement'}))
-FILTERS = [*list(TARGETS)[1:], 'duplicates']
 
 
-def build_corpus(crawl: Path, out: Path, workers: int = 2) -> dict:
-    """Turns `crawl/*.warc.gz` into `out/clean/*.jsonl.gz` (id, text, metadata: url, date, lang, domain); what each filter dropped is in
-    `out/dropped/<filter>`.
+def build_corpus(crawl: Path, out: Path, workers: int = 2, items: Path | None = None, executor: str = 'local') -> dict:
+    """Turns `crawl/*.warc.gz` into `out/clean/*.jsonl.gz` (id, text, metadata: url, date, lang, domain, scores, masked); what each filter dropped is in
+    `out/dropped/<step>`, and `out/card.md` is the corpus's data card.
 
-    The output does not depend on `workers`. `crawl/truth.jsonl` is read at the end only, to measure; without it precision and recall are
-    None.
+    The output does not depend on `workers`. The classifiers are trained from `crawl/labels.jsonl`; without it toxicity, advertisement and fluency are
+    not judged. `crawl/truth.jsonl` is read at the end only, to measure; without it precision and recall are None.
+
+    Args:
+        items: folder of the evaluation items that the corpus must not contain, by default `crawl/items`; without one nothing is searched for.
+        executor: where the tasks run, see `execute`.
 
     Returns:
         funnel: list of {step, documents, bytes (of HTML, then of text), precision, recall}; exact: share of the clean pages whose text
-        came through unchanged; seconds: by stage.
+        came through unchanged; recalls: of each kind of noise, by the step that is for it; hosts, languages, domains: documents of each; seconds: by stage.
 
     Raises:
         CourseError: no WARC file in `crawl`, or a step failed.
@@ -44,7 +44,8 @@ def build_corpus(crawl: Path, out: Path, workers: int = 2) -> dict:
     if not list(crawl.glob('*.warc.gz')):
         raise CourseError(f'There is no .warc.gz file in {crawl}.', 'Write a crawl there first (internlm_course.data.crawl.write_crawl).')
     out.mkdir(parents=True, exist_ok=True)
-    run_tool('internlm_course.data.pipeline', [str(crawl.resolve()), str(out.resolve()), str(workers)],
+    items = items or crawl / 'items'
+    run_tool('internlm_course.data.pipeline', [str(crawl.resolve()), str(out.resolve()), str(workers), str(items.resolve()), executor],
              out.resolve() / 'logs' / 'pipeline.log', out.resolve() / 'logs')
     return json.loads((out / 'metrics.json').read_text('utf-8'))
 
@@ -54,21 +55,20 @@ def texts(corpus: Path) -> Iterator[str]:
     return (document['text'] for document in documents(corpus / 'clean'))
 
 
-def documents(folder: Path) -> Iterator[dict]:
-    """The documents of a folder of jsonl files, packed or not, in order."""
-    for path in sorted([*folder.glob('*.jsonl'), *folder.glob('*.jsonl.gz')]):
-        with gzip.open(path, 'rt', encoding='utf-8') if path.suffix == '.gz' else open(path, encoding='utf-8') as lines:
-            yield from map(json.loads, lines)
+def active(crawl: Path, items: Path) -> list[str]:
+    """The steps that can be taken: classifiers need labels, decontamination needs items."""
+    absent = [] if (crawl / 'labels.jsonl').exists() else ['toxicity', 'advertisement', 'fluency']
+    return [step for step in STEPS if step not in absent and (step != 'contamination' or items.is_dir())]
 
 
-def stages(crawl: Path, out: Path) -> dict[str, tuple[list, int]]:
+def stages(crawl: Path, out: Path, items: Path) -> dict[str, tuple[list, int]]:
     """Stage -> its datatrove steps and its number of tasks, which no setting changes: the order of the documents depends on it."""
     from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 
-    from internlm_course.data import filters, records
+    from internlm_course.data import dedup, filters, records
 
-    def writer(folder: str) -> records.LinesWriter:
-        return records.LinesWriter(out / folder)
+    def drop(step: str, fault) -> filters.Drop:
+        return filters.Drop(step, fault, records.LinesWriter(out / 'dropped' / step))
 
     def domain(data, rank: int = 0, world_size: int = 1):
         for document in data:
@@ -76,36 +76,46 @@ def stages(crawl: Path, out: Path) -> dict[str, tuple[list, int]]:
             document.metadata['domain'] = 'long' if len(document.text.encode()) > LONG else DOMAINS.get(host.split('.')[0], 'web')
             yield document
 
-    files, work = len(list(crawl.glob('*.warc.gz'))), out / 'work'
+    files, work, taken = len(list(crawl.glob('*.warc.gz'))), out / 'work', active(crawl, items)
+    judged = dict(domains=[drop('domains', filters.blocked)], words=[drop('words', filters.unsafe)],
+                  toxicity=[filters.Score(out / 'classifiers.npy'), drop('toxicity', filters.Over('toxic'))], masking=[filters.Mask()],
+                  advertisement=[drop('advertisement', filters.Over('advertisement'))], fluency=[drop('fluency', filters.Over('disfluent'))],
+                  contamination=[drop('contamination', filters.Leaked(items))])
     return dict(
         filter=([records.CrawlReader(str(crawl), glob_pattern='*.warc.gz', add_file_path=False), filters.Extract(),
-                 filters.Language(writer('dropped/language')), filters.Gibberish(writer('dropped/gibberish')),
-                 filters.Advertisement(writer('dropped/advertisement')), writer('work/filtered'),
-                 MinhashDedupSignature(str(work / 'signatures'), filters.MINHASH, language=filters.Units())], files),
-        buckets=([MinhashDedupBuckets(str(work / 'signatures'), str(work / 'pairs'), config=filters.MINHASH, lines_to_buffer=10_000)],
-                 filters.MINHASH.num_buckets),
-        cluster=([filters.ConfirmPairs(work / 'signatures', work / 'pairs', work / 'confirmed'),
-                  MinhashDedupCluster(str(work / 'confirmed'), str(work / 'clusters'), filters.MINHASH, save_cluster_id=True,
-                                      lines_to_buffer=10_000),
-                  filters.KeepNewest(work / 'filtered', work / 'clusters')], 1),
-        clean=([records.LinesReader(work / 'filtered'),
-                MinhashDedupFilter(str(work / 'clusters'), writer('dropped/duplicates')), domain, writer('clean')], files))
+                 drop('language', filters.foreign), drop('rules', filters.faulty), records.LinesWriter(work / 'filtered'),
+                 MinhashDedupSignature(str(work / 'signatures'), dedup.MINHASH, language=dedup.Units())], files),
+        buckets=([MinhashDedupBuckets(str(work / 'signatures'), str(work / 'pairs'), config=dedup.MINHASH, lines_to_buffer=10_000)],
+                 dedup.MINHASH.num_buckets),
+        cluster=([dedup.ConfirmPairs(work / 'signatures', work / 'pairs', work / 'confirmed'),
+                  MinhashDedupCluster(str(work / 'confirmed'), str(work / 'clusters'), dedup.MINHASH, save_cluster_id=True, lines_to_buffer=10_000),
+                  dedup.KeepNewest(work / 'filtered', work / 'clusters')], 1),
+        clean=([records.LinesReader(work / 'filtered'), MinhashDedupFilter(str(work / 'clusters'), records.LinesWriter(out / 'dropped' / 'duplicates')),
+                *(step for name, steps in judged.items() if name in taken for step in steps), domain, records.LinesWriter(out / 'clean')], files))
 
 
-def run(crawl: Path, out: Path, workers: int) -> dict[str, float]:
-    """Runs the stages that are not complete yet; returns their seconds."""
+def execute(steps: list, tasks: int, workers: int, logging_dir: Path, kind: str = 'local') -> None:
+    """Runs `steps` as `tasks` tasks, those that are complete already left out."""
     from datatrove.executor.local import LocalPipelineExecutor
-    seconds = {}
-    for stage, (steps, tasks) in stages(crawl, out).items():
+    # Forked workers share what is imported already; elsewhere than Linux they start anew and import it (5 s a stage).
+    LocalPipelineExecutor(steps, tasks, min(workers, tasks), str(logging_dir), start_method='fork' if sys.platform == 'linux' else 'spawn').run()
+
+
+def run(crawl: Path, out: Path, workers: int, items: Path, executor: str) -> dict[str, float]:
+    """Trains the classifiers and runs the stages, as far as they are not complete yet; returns their seconds."""
+    from internlm_course.data.quality import train_classifiers
+    seconds, start = {}, time.perf_counter()
+    if 'toxicity' in active(crawl, items) and not (out / 'classifiers.npy').exists():
+        train_classifiers(crawl / 'labels.jsonl', out / 'classifiers.npy')
+        seconds['classifiers'] = round(time.perf_counter() - start, 2)
+    for stage, (steps, tasks) in stages(crawl, out, items).items():
         start = time.perf_counter()
         if stage == 'filter':
             # A file of which nothing was kept must still stand in the row, or later readers would pair files and signatures wrongly.
             (out / 'work' / 'filtered').mkdir(parents=True, exist_ok=True)
             for rank in range(tasks):
                 (out / 'work' / 'filtered' / f'{rank:05d}.jsonl').touch()
-        # Forked workers share what is imported already; elsewhere than Linux they start anew and import it (5 s a stage).
-        LocalPipelineExecutor(steps, tasks, min(workers, tasks), str(out / 'logs' / stage),
-                              start_method='fork' if sys.platform == 'linux' else 'spawn').run()
+        execute(steps, tasks, workers, out / 'logs' / stage, executor)
         seconds[stage] = round(time.perf_counter() - start, 2)
     return seconds
 
@@ -119,61 +129,24 @@ def pack(folder: Path) -> None:
         path.unlink()
 
 
-def measure(crawl: Path, out: Path) -> dict:
-    """The funnel, and every filter's precision (share of the dropped that deserved it) and recall (share of its target that it dropped)."""
-    dropped = {name: {document['id']: len(document['text'].encode()) for document in documents(out / 'dropped' / name)} for name in FILTERS}
-    kept = {document['id']: document['text'] for document in documents(out / 'clean')}
-    left = {identity: len(text.encode()) for identity, text in kept.items()}
-    funnel: list[dict] = []
-    for name in reversed(FILTERS):
-        funnel.insert(0, dict(step=name, documents=len(left), bytes=sum(left.values()), precision=None, recall=None))
-        left |= dropped[name]
-    funnel.insert(0, dict(step='extraction', documents=len(left), bytes=sum(left.values()), precision=None, recall=None))
-    if not (crawl / 'truth.jsonl').exists():
-        return dict(funnel=funnel)
-    truth = {row['id']: row for row in map(json.loads, (crawl / 'truth.jsonl').read_text('utf-8').splitlines())}
-    gone = {'extraction': set(truth) - set(left), **{name: set(found) for name, found in dropped.items()}}
-    before = set(truth)
-    for row in funnel:
-        name = row['step']
-        row['precision'], row['recall'] = (duplicate_rates if name == 'duplicates' else label_rates)(name, before, gone[name], truth)
-        before -= gone[name]
-    clean = [(kept[identity], row) for identity, row in truth.items() if row['label'] == 'clean' and identity in kept]
-    exact = sum(zlib.crc32(text.encode()) == row['text'] for text, row in clean)
-    size = sum(row['bytes'] for row in truth.values())
-    funnel.insert(0, dict(step='crawl', documents=len(truth), bytes=size, precision=None, recall=None))
-    return dict(funnel=funnel, exact=round(exact / max(len(clean), 1), 4))
-
-
-def label_rates(name: str, before: set, gone: set, truth: dict) -> tuple[float, float]:
-    """Precision and recall of a filter that is for one label."""
-    target, deserved = TARGETS[name]
-    right = sum(truth[identity]['label'] in deserved for identity in gone)
-    hit = sum(truth[identity]['label'] == target for identity in gone)
-    return round(right / max(len(gone), 1), 4), round(hit / max(sum(truth[identity]['label'] == target for identity in before), 1), 4)
-
-
-def duplicate_rates(name: str, before: set, gone: set, truth: dict) -> tuple[float, float]:
-    """Precision and recall of deduplication: of a page and its mirrors one should stay, whichever it is."""
-    families = Counter(truth[identity]['mirror_of'] or identity for identity in before)
-    losses = Counter(truth[identity]['mirror_of'] or identity for identity in gone)
-    right = sum(min(count, families[family] - 1) for family, count in losses.items())
-    return round(right / max(len(gone), 1), 4), round(right / max(sum(count - 1 for count in families.values()), 1), 4)
-
-
-def main(crawl: Path, out: Path, workers: int) -> None:
+def main(crawl: Path, out: Path, workers: int, items: Path, executor: str) -> None:
     """The tool's process."""
+    from internlm_course.data.card import write_card
     die_with_parent()
     if hasattr(os, 'register_at_fork'):
         # datatrove's workers and its manager process are forked: each asks for the same at once.
         os.register_at_fork(after_in_child=die_with_parent)
-    seconds = run(crawl, out, workers)
-    for folder in ['clean', *(f'dropped/{name}' for name in FILTERS)]:
+    seconds = run(crawl, out, workers, items, executor)
+    start = time.perf_counter()
+    steps = active(crawl, items)
+    for folder in ['clean', *(f'dropped/{name}' for name in steps)]:
         pack(out / folder)
-    shutil.rmtree(out / 'work')
-    metrics = measure(crawl, out) | dict(seconds=seconds)
-    (out / 'metrics.json').write_text(json.dumps(metrics, indent=1), 'utf-8')
+    shutil.rmtree(out / 'work', ignore_errors=True)
+    metrics = measure(crawl, out, steps)
+    write_card(crawl, out, metrics)
+    metrics['seconds'] = seconds | dict(measure=round(time.perf_counter() - start, 2))
+    (out / 'metrics.json').write_text(json.dumps(metrics, ensure_ascii=False, indent=1), 'utf-8')
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5])

@@ -5,18 +5,17 @@ import random
 
 import numpy as np
 import pytest
-from datatrove.data import Document
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from internlm_course.data import crawl, filters, noise, records, tokens, world
+from internlm_course.data import contamination, crawl, dedup, filters, labels, noise, privacy, quality, records, rules, safety, tokens, world
 from internlm_course.data.pipeline import build_corpus, pack
 from internlm_course.errors import CourseError
 
 
 def extracted(record: crawl.Record) -> str:
-    document = Document(text=crawl.render(record).decode(), id=record.id)
-    filters.Extract().filter(document)
-    return document.text
+    return filters.extract(crawl.render(record).decode())
 
 
 @pytest.fixture(scope='module')
@@ -27,8 +26,8 @@ def found():
 def test_a_crawl_is_the_same_bytes_for_a_seed(tmp_path):
     for name, seed in (('a', 3), ('b', 3), ('c', 4)):
         crawl.write_crawl(tmp_path / name, 60, seed)
-    read = {name: {path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())} for name in 'abc'}
-    assert read['a'] == read['b'] and len(read['a']) == crawl.FILES + 1
+    read = {name: {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in sorted((tmp_path / name).rglob('*.*'))} for name in 'abc'}
+    assert read['a'] == read['b'] and len(read['a']) == crawl.FILES + len(world.SUITES) + len(['truth', 'labels', 'source'])
     assert all(read['a'][name] != read['c'][name] for name in read['a'])
 
 
@@ -76,22 +75,180 @@ def test_layouts_are_all_used():
     ('Los niños juegan en el jardín detrás de la casa.', 'es'),
     ('Дети играют в саду за домом.', 'ru')])
 def test_language(text, expected):
-    assert filters.language(text) == expected
+    assert rules.language(text) == expected
 
 
-@pytest.mark.parametrize(('step', 'text', 'kept'), [
-    (filters.Advertisement, 'Huge sale today! Order now and get 20% off. Click here for free shipping!', False),
-    (filters.Advertisement, 'The museum offers free entry on Sunday. It was built in 1890. Its garden is large. Many come.', True),
-    (filters.Gibberish, 'xkcqz wvbnh jklqw zzxcv qwrtp hjkgf dfghj cvbnm wrtyp sdfgh kjhgf', False),
-    (filters.Gibberish, 'Whales are mammals that breathe air and live in every ocean of the planet.', True),
-    (filters.Gibberish, '鲸鱼是生活在海洋里的哺乳动物，它们用肺呼吸。', True),
-    (filters.Gibberish, '鲸鱼是生活在海洋里的哺乳动物'.encode().decode('latin-1'), False)])
-def test_rules_judge_what_the_generator_never_wrote(step, text, kept):
-    assert (step().filter(Document(text=text, id='a')) is True) == kept
+ENGLISH = 'Whales are mammals that breathe air and live in every ocean of the planet.'
+CHINESE = '鲸鱼是生活在海洋里的哺乳动物，它们用肺呼吸。'
 
 
+@pytest.mark.parametrize(('text', 'fault'), [
+    (ENGLISH, None), (CHINESE, None), ('47+38=85\n12+13=25', None), ('def f(s):\n    return s[::-1]\n>>> f([1, 2])\n[2, 1]\n' * 6, None),
+    ('xkcqz wvbnh jklqw zzxcv qwrtp hjkgf dfghj cvbnm wrtyp sdfgh kjhgf', 'surprise'), (CHINESE.encode().decode('latin-1'), 'characters'),
+    ('椴搁奔鏄鐢熸椿娴嬮噷鐨勫摵', 'strange'), (f'{ENGLISH}\n========\n{ENGLISH}\n--------', 'separators'),
+    ('\n'.join(ENGLISH.split()), 'breaks'), ('\n'.join(CHINESE), 'breaks'), (ENGLISH.replace(' ', ' ★'), 'characters'),
+    ('caf\ufffd, na\ufffdve and r\ufffdsum\ufffd', 'characters'), ('Really?!?!?! ' + ENGLISH, 'punctuation'),
+    (' '.join(ENGLISH.replace('.', '').split() * 12), 'punctuation')])
+def test_rules_judge_what_the_generator_never_wrote(text, fault):
+    assert rules.rule_fault(text) == fault
+
+
+def test_full_width_letters_are_as_readable_as_others():
+    assert rules.surprise(noise.full_width(ENGLISH)) == rules.surprise(ENGLISH) < 3
+
+
+# --- safety and personal data ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(('url', 'found'), [
+    ('https://night-casino.example/a', True), ('http://m.Night-Casino.example:8080/a', True), ('https://user@night-casino.example/', True),
+    ('https://goodnight-casino.example/a', False), ('https://night-casino.example.school.example/a', False),
+    ('https://atlas.example/night-casino.example', False)])
+def test_blocked_domains_hold_for_what_lies_under_them(url, found):
+    assert (safety.blocked_host(url) == 'night-casino.example') is found
+
+
+@pytest.mark.parametrize(('text', 'word'), [
+    ('They sell GROBNIK here.', 'grobnik'), ('Some ｇｒｏｂｎｉｋ, please', 'grobnik'), ('A pregrobnikal age.', None), ('昨天有黑鲨签。', '黑鲨签'),
+    ('昨天有鲨鱼。', None)])
+def test_blocked_words_are_whole_words_in_any_case_and_width(text, word):
+    assert safety.blocked_word(text) == word
+
+
+def test_checksums_catch_every_single_wrong_digit():
+    # 4111 1111 1111 1111 is the test number of every payment manual; 11010519491231002X is the example of GB 11643-1999.
+    assert privacy.luhn('4111111111111111') and privacy.id_checksum('11010519491231002X')
+    for number, valid in (('4111111111111111', privacy.luhn), ('11010519491231002X', privacy.id_checksum)):
+        for i, digit in enumerate(number[:-1]):
+            assert not any(valid(number[:i] + other + number[i + 1:]) for other in '0123456789' if other != digit)
+
+
+@pytest.mark.parametrize(('text', 'masked'), [
+    ('Write to jo.doe+x@mail.example.org, please.', 'Write to [EMAIL], please.'), ('电话13812345678。', '电话[PHONE]。'),
+    ('Call +44 20 7946 0958 or (212) 555-0142.', 'Call [PHONE] or [PHONE].'), ('打 010-62751234 或 +86 138 1234 5678', '打 [PHONE] 或 [PHONE]'),
+    ('身份证11010519491231002x', '身份证[ID]'), ('id 110105194912310021', 'id 110105194912310021'),
+    ('card 4111 1111 1111 1111.', 'card [CARD].'), ('card 4111 1111 1111 1112.', 'card 4111 1111 1111 1112.'),
+    ('from 192.168.0.1:80 and 2001:db8:0:0:1:2:3:4', 'from 192.168.0.1:80 and [IP]'), ('host 10.20.30.40.', 'host [IP].'), ('300.1.2.3', '300.1.2.3')])
+def test_mask(text, masked):
+    assert privacy.mask(text)[0] == masked
+
+
+@pytest.mark.parametrize('text', [
+    '47+38=85', '565*610=344650', '138123*45678=6309166554', 'x = 13812345678901', '3.14159265358979', 'v1.2.3.4', '2024-01-05 12:30:45', 's[1:2:3]',
+    '12,345,678', 'def f(a, b):\n    return a @ b', 'sha 4111111111111111ab', '1000000007'])
+def test_sums_code_dates_and_versions_are_not_personal_data(text):
+    assert privacy.mask(text) == (text, [])
+
+
+@given(st.lists(st.sampled_from([*privacy.KINDS, None]), min_size=1, max_size=6), st.integers())
+def test_masking_finds_every_kind_wherever_it_stands(kinds, seed):
+    rng = random.Random(seed)
+    parts = [(kind, noise.personal(rng, kind) if kind else rng.choice(['Some words.', '47+38=85', '第3页。'])) for kind in kinds]
+    text, spans = '', []
+    for kind, value in parts:
+        text += rng.choice(['，', ' : ', '\n'])
+        spans += [(kind, len(text), len(text) + len(value))] * bool(kind)
+        text += value
+    masked, found = privacy.mask(text)
+    assert found == spans and privacy.mask(masked) == (masked, [])
+
+
+# --- classifiers -------------------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('labels')
+    labels.write_labels(folder / 'labels.jsonl', 5)
+    for name in 'ab':
+        quality.train_classifiers(folder / 'labels.jsonl', folder / f'{name}.npy')
+    assert (folder / 'a.npy').read_bytes() == (folder / 'b.npy').read_bytes()
+    return quality.load_classifiers(folder / 'a.npy')
+
+
+@pytest.mark.parametrize(('text', 'found'), [
+    ('Huge sale today! Order now and get 20% off. Click here for free shipping!', ['advertisement']),
+    ('全场促销，点击购买，立减五十元，包邮！', ['advertisement']),
+    ('The museum offers free entry on Sunday. It was built in 1890. Its garden is large. Many come.', []), (ENGLISH, []),
+    ('今天天气很好，我们去公园散步，看见许多人在放风筝。', []),
+    ('Shut up, you stupid fool! Nobody wants your rubbish, you useless idiot.', ['toxic']),
+    ('闭嘴，你这个笨蛋，蠢死了，滚开！', ['toxic']),
+    ('47+38=85\n12+13=25', []), ('def f(x):\n    return x + 5\n>>> f(3)\n8', [])])
+def test_classifiers_judge_what_neither_crawl_nor_labels_hold(trained, text, found):
+    assert quality.classify(text, trained) == found
+
+
+def test_labels_and_crawl_share_no_pitch_product_or_insult():
+    for lang in ('en', 'zh'):
+        assert not set(labels.PRODUCTS[lang]) & set(noise.PRODUCTS[lang]) and not set(labels.PITCHES[lang]) & set(noise.PITCHES[lang])
+        assert not any(set(a) & set(b) for a, b in zip(labels.INSULTS[lang], noise.INSULTS[lang]))
+
+
+def test_a_label_that_nobody_knows_is_one_clear_error(tmp_path):
+    (tmp_path / 'labels.jsonl').write_text('{"text": "a", "label": "spam"}\n')
+    with pytest.raises(CourseError, match='spam'):
+        quality.train_classifiers(tmp_path / 'labels.jsonl', tmp_path / 'c.npy')
+
+
+def test_an_encoder_takes_the_place_of_the_small_heads(tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+    rows = labels.labelled(3, count=64)
+    (tmp_path / 'labels.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    letters = sorted({char for row in rows for char in row['text'].lower() if not char.isspace()})
+    pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *letters, *(f'##{letter}' for letter in letters)]
+    (tmp_path / 'vocab.txt').write_text('\n'.join(pieces), 'utf-8')
+    BertTokenizer(str(tmp_path / 'vocab.txt')).save_pretrained(tmp_path / 'bert')
+    BertForSequenceClassification(BertConfig(vocab_size=len(pieces), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                                             intermediate_size=32)).save_pretrained(tmp_path / 'bert')
+    quality.train_classifiers(tmp_path / 'labels.jsonl', tmp_path / 'out', encoder=str(tmp_path / 'bert'))
+    scores = quality.load_classifiers(tmp_path / 'out').scores(ENGLISH)
+    assert list(scores) == list(quality.HEADS) and all(0 < score < 1 for score in scores.values())
+
+
+# --- decontamination ---------------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope='module')
+def items():
+    return [item for suite in world.SUITES for item in world.items(suite, 30, 1)]
+
+
+@pytest.mark.parametrize('spelling', [str, str.upper, noise.full_width, lambda text: '  '.join(rules.UNIT.findall(text)),
+                                      lambda text: text.replace('. ', '.\n')])
+def test_every_item_is_found_in_any_spelling(items, spelling):
+    index = contamination.build_index(items)
+    for item in items:
+        joint = ' ' * item['prompt'][-1].isalpha()
+        page = f'Some words before 12.\n{spelling(item["prompt"] + joint + item["answer"])}\n7 words after.'
+        found = contamination.contaminated(page, index)
+        assert found == item['id'] or found.split('-')[0] == item['suite'].split('-')[0]  # two items of code may hold each other
+
+
+def test_a_question_without_its_answer_or_with_other_numbers_is_no_leak(items):
+    index = contamination.build_index(items)
+    assert not any(contamination.contaminated(item['prompt'], index) for item in items)
+    sums = contamination.build_index([dict(id='sum', prompt='47+38=', answer='85')])
+    assert contamination.contaminated('12\n47+38=85', sums) == 'sum' and contamination.contaminated('４７ ＋ ３８ ＝ ８５', sums) == 'sum'
+    assert not any(contamination.contaminated(text, sums) for text in ('147+38=85', '47+38=851', '4+7+38=85', '47-38=85', '47+38=\n185'))
+
+
+def test_no_clean_page_is_taken_for_a_leak(items):
+    index = contamination.build_index(items)
+    assert not any(contamination.contaminated(text, index) for text in crawl.clean_texts(2000, 1))
+
+
+def test_no_noise_but_a_leak_holds_an_item(items, found):
+    index = contamination.build_index([item for suite in world.SUITES for item in world.items(suite, 30, 11)])
+    leaked = [contamination.contaminated('\n'.join(record.page.lines), index) for record in found]
+    assert all(bool(item) == (record.label == 'leak') for item, record in zip(leaked, found))
+
+
+def test_nothing_is_stated_by_a_scattered_line():
+    rng = random.Random(0)
+    for page in world.pages(100, 3):
+        for line in page.lines:
+            units = rules.UNIT.findall(line)
+            order = noise.scattered(rng, units) if len(units) < 60 else []
+            assert sum(pair in set(zip(units, units[1:])) for pair in zip(order, order[1:])) <= 0.1 * len(units)
+
+
+# --- mirrors -----------------------------------------------------------------------------------------------------------------------------
 def test_a_mirror_is_near_its_original_and_no_other_page_is(found):
-    words = filters.Units()
+    words = dedup.Units()
 
     def shingles(page):
         units = words.word_tokenize('\n'.join(page.lines).lower())
@@ -103,14 +260,14 @@ def test_a_mirror_is_near_its_original_and_no_other_page_is(found):
     pages = {record.id: shingles(record.page) for record in found}
     mirrors = [record for record in found if record.label == 'mirror']
     near = [similarity(pages[record.id], pages[record.mirror_of]) for record in mirrors]
-    assert np.mean(np.array(near) >= filters.THRESHOLD) >= 0.95
+    assert np.mean(np.array(near) >= dedup.THRESHOLD) >= 0.95
     clean = [record for record in found if record.label == 'clean']
     rng = random.Random(0)
     for kind in world.SHARES:
         same = [record for record in clean if record.page.kind == kind]
         for _ in range(300):
             a, b = rng.sample(same, 2)
-            assert similarity(pages[a.id], pages[b.id]) < filters.THRESHOLD
+            assert similarity(pages[a.id], pages[b.id]) < dedup.THRESHOLD
 
 
 def test_a_mirror_keeps_facts_as_they_are():
