@@ -58,11 +58,11 @@ def run_local(steps: list, tasks: int, workers: int, logging_dir: Path):
 def run_slurm(steps: list, tasks: int, workers: int, logging_dir: Path, partition: str):
     from datatrove.executor.slurm import SlurmPipelineExecutor
     # The nodes' shells know neither this Python nor this package.
-    path = os.pathsep.join(map(shlex.quote, [str(Path(sys.executable).parent)])) + os.pathsep + '$PATH'
-    package = shlex.quote(str(Path(__file__).resolve().parents[2]))
+    path, package = shlex.quote(str(Path(sys.executable).parent)), shlex.quote(str(Path(__file__).resolve().parents[2]))
     # `wait` makes sbatch return when the whole array is done, so that the next stage finds this one's files.
-    executor = SlurmPipelineExecutor(steps, tasks, TIME, partition, workers=min(workers, tasks), job_name=f'internlm-course-{logging_dir.name}', qos='',
-                                     env_command=f'export PATH={path} PYTHONPATH={package}', sbatch_args=dict(wait=''), logging_dir=str(logging_dir.resolve()))
+    executor = SlurmPipelineExecutor(
+        steps, tasks, TIME, partition, workers=min(workers, tasks), job_name=f'internlm-course-{logging_dir.name}', qos='', sbatch_args=dict(wait=''),
+        env_command=f'export PATH={path}:$PATH PYTHONPATH={package}:$PYTHONPATH', logging_dir=str(logging_dir.resolve()))
     try:
         executor.run()
     except FileNotFoundError as error:
@@ -75,17 +75,24 @@ def run_slurm(steps: list, tasks: int, workers: int, logging_dir: Path, partitio
 
 def run_ray(steps: list, tasks: int, workers: int, logging_dir: Path):
     from datatrove.executor.ray import RayPipelineExecutor
-    with ray_cluster(min(workers, tasks)):
-        executor = RayPipelineExecutor(steps, tasks, min(workers, tasks), logging_dir=str(logging_dir.resolve()), mem_per_cpu_gb=RAY_MEMORY)
-        executor.run()
+    executor = RayPipelineExecutor(steps, tasks, min(workers, tasks), logging_dir=str(logging_dir.resolve()), mem_per_cpu_gb=RAY_MEMORY)
+    if executor.get_incomplete_ranks():
+        with ray_cluster(min(workers, tasks)):
+            executor.run()
     return executor
 
 
 @contextlib.contextmanager
 def ray_cluster(workers: int) -> Iterator[None]:
-    """The cluster of RAY_ADDRESS, or a Ray of `workers` CPUs on 127.0.0.1 that reports to nobody and ends with the block."""
+    """The cluster of RAY_ADDRESS, or a Ray of `workers` CPUs on 127.0.0.1 that reports to nobody and ends with the block.
+
+    A block around several calls of `execute` lets them share one Ray, whose start takes seconds.
+    """
     os.environ.update(RAY_USAGE_STATS_ENABLED='0', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0')
     import ray
+    if ray.is_initialized():
+        yield
+        return
     if address := os.environ.get('RAY_ADDRESS'):
         ray.init(address, log_to_driver=False)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from internlm_course.data.executors import execute
+from internlm_course.data.executors import execute, ray_cluster
 from internlm_course.errors import CourseError
 
 
@@ -64,7 +64,7 @@ def test_without_sbatch_the_job_script_is_left_for_the_cluster(tmp_path, monkeyp
 
 
 # What the three commands of Slurm that datatrove calls do, on this machine: sbatch --wait runs the array's tasks and fails if one fails.
-SBATCH = '''#!/bin/bash
+SBATCH = """#!/bin/bash
 for script; do :; done
 for argument; do case $argument in --export=ALL,*) export "${argument#--export=ALL,}";; esac; done
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
@@ -72,7 +72,7 @@ code=0
 for task in $(seq 0 ${last:-0}); do SLURM_ARRAY_TASK_ID=$task SLURM_NODELIST=localhost bash "$script" >> "$SLURM_LOG" 2>&1 || code=1; done
 echo Submitted batch job 7
 exit $code
-'''
+"""
 SRUN = '#!/bin/bash\nwhile [ "${1#launch_}" = "$1" ] && [ "${1#merge_}" = "$1" ]; do shift; done\nexec "$@"\n'
 
 
@@ -85,6 +85,7 @@ def test_slurm_on_a_stand_in_for_its_commands(tmp_path, monkeypatch):
         (commands / name).chmod(stat.S_IRWXU)
     monkeypatch.setenv('PATH', f'{commands}{os.pathsep}{os.environ["PATH"]}')
     monkeypatch.setenv('SLURM_LOG', str(tmp_path / 'slurm.log'))
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
     check(tmp_path, 'slurm:cpu')
     assert json.loads((tmp_path / 'logs' / 'stats.json').read_text('utf-8'))
 
@@ -107,5 +108,7 @@ def offspring(word: str) -> list[str]:
 def test_ray_on_this_machine_leaves_no_process(tmp_path, monkeypatch):
     monkeypatch.delenv('RAY_ADDRESS', raising=False)
     before = offspring('raylet') + offspring('gcs_server')
-    check(tmp_path, 'ray')
+    with ray_cluster(2):
+        assert offspring('raylet') != before
+        check(tmp_path, 'ray')
     assert offspring('raylet') + offspring('gcs_server') == before

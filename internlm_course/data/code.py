@@ -1,0 +1,444 @@
+"""The code track: Python files -> distinct files -> graded files -> one markdown document a repository, its files in the order of their imports.
+
+Report section 3.1: code as markdown; file-level deduplication on code-aware tokens, because layout changes while code does not; a quality
+score (105.6 GB high, 16.8%, read for several epochs; 440.1 GB moderate, 69.9%, once; 83.85 GB low, 13.3%, dropped) from a model trained on about
+50,000 labels in three rounds; files of a repository joined in topological order. Here the score is a rule whose features can be read.
+"""
+import ast
+import gzip
+import hashlib
+import io
+import json
+import re
+import sysconfig
+import time
+import tokenize
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from internlm_course.errors import CourseError
+
+T = TypeVar('T')
+SKIPPED = {'site-packages', 'dist-packages', '__pycache__', 'node_modules', 'venv', 'build', 'dist'}
+TESTS = {'test', 'tests', 'idle_test'}
+LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
+BLOCK = {tokenize.NEWLINE: '\n', tokenize.INDENT: '\t', tokenize.DEDENT: '\b'}
+STRING = re.compile(r'([A-Za-z]*)(\'\'\'|"""|\'|")(.*)\2', re.S)
+WORD = re.compile(r'\w+|[^\w\s]')
+
+# MinHash as in the report's text pipeline; a pair that it proposes is confirmed on the shingles themselves. On the standard library the 0.7 of
+# text drops 55 files, sre_parse for sre_compile (0.83) among them; 0.85 drops 30, all of them codecs made from one template.
+HASHES, BANDS, NGRAM, THRESHOLD = 128, 16, 5, 0.85
+
+# from a.b import (c, d as e) / import a.b, c as d: a line of its own, or after a semicolon. A regular expression, as in the report: it also
+# reads files that this Python cannot parse, and takes an example in a docstring for an import, which costs an edge and no more.
+IMPORT = re.compile(r'^[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n;#]+)|import[ \t]+([^\n;#]+))', re.M)
+README = re.compile(r'readme(\.\w+)?$', re.I)
+PROJECT = ('__init__.py', 'pyproject.toml', 'setup.py', 'setup.cfg', '.git')
+
+
+def stdlib() -> Path:
+    """Python's standard library on this machine: the course's own code corpus."""
+    return Path(sysconfig.get_path('stdlib'))
+
+
+# --- duplicates ----------------------------------------------------------------------------------------------------------------------
+def code_tokens(text: str) -> list[str]:
+    """The tokens of a Python file without its layout: no comments, blank lines, line breaks inside brackets or width of indentation, and
+    strings without their quotes. What Python sees stays: names, signs, numbers, docstrings, ends of statements, blocks.
+
+    Comments go because licences and dates in them are what copies of one file differ in. A file that is no Python is split into words and
+    signs.
+    """
+    found = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type in BLOCK:
+                found.append(BLOCK[token.type])
+            elif token.type == tokenize.STRING:
+                found.append(string_value(token.string))
+            elif token.type not in LAYOUT:
+                found.append(token.string.replace('"', "'") if token.string[-1:] in '\'"' else token.string)
+    except (tokenize.TokenError, SyntaxError):
+        return WORD.findall(text)
+    return found
+
+
+def string_value(literal: str) -> str:
+    """A string literal as its kind and value: 'a', "a" and '''a''' are one."""
+    try:
+        value = ast.literal_eval(literal)
+        return f'b"{value!r}' if isinstance(value, bytes) else f'"{value}'
+    except (ValueError, SyntaxError):  # an f-string, which has no value yet
+        prefix, _, body = STRING.fullmatch(literal).groups()
+        return f'{"".join(sorted(prefix.lower()))}"{body}'
+
+
+def shingles(tokens: list[str], n: int = NGRAM) -> np.ndarray:
+    """The set of `n`-grams of the tokens as sorted hashes, uint64 [count]; a file of fewer tokens is one shingle."""
+    words = np.array([word_hash(token) for token in tokens], np.uint64)
+    n = max(1, min(n, len(words)))
+    mixed = np.zeros(max(len(words) - n + 1, 0), np.uint64)
+    for i in range(n):
+        mixed = (mixed ^ words[i:len(words) - n + 1 + i]) * np.uint64(0x9E3779B97F4A7C15)
+    return np.unique(mixed ^ (mixed >> np.uint64(29)))
+
+
+@cache
+def word_hash(word: str) -> int:
+    """64 bits that are the same on every run."""
+    return int.from_bytes(hashlib.blake2b(word.encode('utf-8', 'surrogatepass'), digest_size=8).digest(), 'little')
+
+
+@cache
+def multipliers() -> tuple[np.ndarray, np.ndarray]:
+    """Odd multipliers and offsets of the hash functions, uint64 [HASHES, 1]."""
+    random = np.random.default_rng(0)
+    return tuple(random.integers(0, 1 << 63, (HASHES, 1), np.uint64) * np.uint64(2) + np.uint64(1) for _ in range(2))
+
+
+def signature(hashes: np.ndarray) -> np.ndarray:
+    """MinHash of a set of shingles, uint64 [HASHES]: two sets agree at a position with the probability of their Jaccard similarity."""
+    factor, offset = multipliers()
+    smallest = np.full(HASHES, np.iinfo(np.uint64).max, np.uint64)
+    for start in range(0, len(hashes), 4096):  # [HASHES, 4096] at a time: 4 MB
+        # The high half of a product mod 2^64 depends on all bits of the factor; the low bits would not.
+        smallest = np.minimum(smallest, ((hashes[start:start + 4096] * factor + offset) >> np.uint64(32)).min(1))
+    return smallest
+
+
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    """Similarity of two sets of shingles, each sorted and without repeats."""
+    common = len(np.intersect1d(a, b, assume_unique=True))
+    return common / max(len(a) + len(b) - common, 1)
+
+
+def duplicates(texts: Mapping[T, str], threshold: float = THRESHOLD) -> dict[T, tuple[T, str]]:
+    """Files that say what another one says: each with the file that stays and 'exact' (equal tokens) or 'near' (Jaccard similarity of 5-grams
+    of tokens >= `threshold`). Of two the one that comes first in `texts` stays, so no file is dropped for one that is dropped itself.
+    """
+    dropped: dict[T, tuple[T, str]] = {}
+    seen: dict[bytes, T] = {}
+    sets: dict[T, np.ndarray] = {}
+    bands: dict[bytes, list[T]] = {}
+    for name, text in texts.items():
+        tokens = code_tokens(text)
+        key = hashlib.blake2b('\0'.join(tokens).encode('utf-8', 'surrogatepass')).digest()
+        if key in seen:
+            dropped[name] = (seen[key], 'exact')
+            continue
+        seen[key] = name
+        mine = shingles(tokens)
+        rows = signature(mine).reshape(BANDS, -1)
+        keys = [bytes([band]) + row.tobytes() for band, row in enumerate(rows)]
+        candidates = dict.fromkeys(other for band in keys for other in bands.get(band, ()))
+        match = next((other for other in candidates if jaccard(mine, sets[other]) >= threshold), None)
+        if match is not None:
+            dropped[name] = (match, 'near')
+            continue
+        sets[name] = mine
+        for band in keys:
+            bands.setdefault(band, []).append(name)
+    return dropped
+
+
+# --- quality -------------------------------------------------------------------------------------------------------------------------
+GENERATED = re.compile(r'auto-?matically generated|auto-?generated|generated (?:from|by|with|using)\b|do not (?:edit|modify)|@generated', re.I)
+# Limits of the rule, each set on the standard library and on files made bad on purpose (tests/unit/test_code_data.py).
+HEAD = 1500  # characters in which a generator signs
+LONG_LINE, MEAN_LINE = 1000, 100  # characters: people write lines of 30 to 40 on average
+SHORT_NAME = 0.5  # share of names of one letter: a minifier's work
+DATA = 0.4  # share of tokens that are literals; a table of numbers has a half, the other half being commas
+SMALLEST = 30  # tokens: less is a stub or an empty `__init__`
+DOCUMENTED = 0.5  # share of public functions and classes with a docstring, or...
+COMMENTED = 0.1  # ...comments by line of code
+
+
+def quality(text: str) -> tuple[str, dict]:
+    """Grade of a Python file, 'high', 'moderate' or 'low', and the features it rests on.
+
+    Low: does not parse, signed by a generator, minified (long lines, names of one letter), a data table, or a stub. High: sound, defines
+    something, and explained by docstrings or comments. Moderate: what is between.
+
+    Returns:
+        grade; features: reason, tokens, definitions, longest_line, mean_line, data (share of tokens that are literals), short_names (share),
+        documented (share of public definitions), comments (per line of code).
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    features = dict(longest_line=max(map(len, lines), default=0), mean_line=round(sum(map(len, lines)) / max(len(lines), 1), 1))
+    try:
+        tree = ast.parse(text)
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
+        return 'low', features | dict(reason='does not parse')
+    kinds = Counter(token.type for token in tokens)
+    docs = {(node.body[0].lineno, node.body[0].col_offset) for node in ast.walk(tree)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node, False) is not None}
+    real = [token for token in tokens if token.type not in LAYOUT and token.type not in BLOCK and token.start not in docs]
+    literals = sum(token.type in (tokenize.STRING, tokenize.NUMBER) for token in real)
+    names = [token.string for token in real if token.type == tokenize.NAME]
+    public = [node for node in ast.walk(tree) if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name[0] != '_']
+    code_lines = len({token.start[0] for token in real})
+    features |= dict(
+        tokens=len(real), definitions=len(public), data=round(literals / max(len(real), 1), 3),
+        short_names=round(sum(len(name) == 1 for name in names) / max(len(names), 1), 3),
+        documented=round(sum(ast.get_docstring(node, False) is not None for node in public) / max(len(public), 1), 3),
+        comments=round(kinds[tokenize.COMMENT] / max(code_lines, 1), 3))
+    reason = fault(text, features)
+    if reason:
+        return 'low', features | dict(reason=reason)
+    if public and (features['documented'] >= DOCUMENTED or features['comments'] >= COMMENTED):
+        return 'high', features | dict(reason='explained')
+    return 'moderate', features | dict(reason='sound')
+
+
+def fault(text: str, features: dict) -> str:
+    """Why a file that parses is low, or ''."""
+    if signed := GENERATED.search(head_comment(text)):
+        return f'generated: {signed[0].lower()}'
+    if features['longest_line'] > LONG_LINE or features['mean_line'] > MEAN_LINE:
+        return 'long lines'
+    if features['tokens'] < SMALLEST:
+        return 'stub'
+    if features['data'] > DATA:
+        return 'data table'
+    return 'short names' if features['short_names'] > SHORT_NAME else ''
+
+
+def head_comment(text: str) -> str:
+    """The comments and the docstring with which a file begins: where a generator signs."""
+    lines = []
+    for line in text[:HEAD].splitlines():
+        if line.strip() and not lines and not line.lstrip().startswith(('#', '"', "'", 'r"', "r'")):
+            return ''
+        lines.append(line)
+    head = '\n'.join(lines)
+    # Up to the first statement; the generator's name in code further down is somebody's string.
+    statement = re.search(r'^(?:import|from|def|class|if|try|\w+\s*=)\b', head, re.M)
+    return head[:statement.start()] if statement else head
+
+
+# --- assembly ------------------------------------------------------------------------------------------------------------------------
+def imports(text: str) -> list[str]:
+    """What a file imports, in order, as dotted names: `from a.b import c` gives 'a.b.c' (c may be a module or a name in a.b), `from . import d`
+    gives '.d', `import e.f as g` gives 'e.f'."""
+    found = []
+    for source, names, modules in IMPORT.findall(text):
+        listed = re.sub(r'#[^\n]*|[()\\]', ' ', names or modules).split(',')
+        listed = [name.split()[0] for name in listed if name.split()]
+        joint = '' if not source or source.endswith('.') else '.'
+        found += [f'{source}{joint}{name}' for name in listed if re.fullmatch(r'[\w.]+|\*', name)]
+    return found
+
+
+def code_files(folder: Path) -> list[Path]:
+    """The Python files of a folder, relative to it, in alphabetical order; installed packages and build folders are left out."""
+    return walk(folder, lambda path: path.suffix == '.py')
+
+
+def doc_files(folder: Path) -> list[Path]:
+    """README files, Markdown and reStructuredText, relative to the folder."""
+    return walk(folder, lambda path: path.suffix.lower() in ('.md', '.rst') or bool(README.match(path.name)) and path.suffix != '.py')
+
+
+def walk(folder: Path, wanted) -> list[Path]:
+    found = (path.relative_to(folder) for path in folder.rglob('*') if wanted(path) and path.is_file())
+    return sorted(path for path in found if not SKIPPED & set(path.parts) and not any(part.startswith('.') for part in path.parts))
+
+
+def dependencies(folder: Path, files: Iterable[Path] | None = None) -> dict[Path, set[Path]]:
+    """Each file with the files of the same folder that it imports; paths are relative to the folder.
+
+    A name is looked for as Python does: from the folder, its `src`, the folder above where the folder is itself a package, and, for a script
+    outside any package, from its own folder. The longest part of `a.b.c` that is a file counts: a/b/c.py, a/b/c/__init__.py, a/b.py, …
+    """
+    files = code_files(folder) if files is None else sorted(files)
+    known = set(files)
+    package = (folder.name,) if (folder / '__init__.py').exists() else None
+
+    def module(parts: tuple[str, ...], shortest: int) -> Path | None:
+        for end in range(len(parts), shortest - 1, -1):
+            for path in (Path(*parts[:end]).with_suffix('.py') if end and parts[end - 1] else None, Path(*parts[:end], '__init__.py')):
+                if path in known:
+                    return path
+        return None
+
+    def resolve(name: str, file: Path) -> Path | None:
+        dots = len(name) - len(name.lstrip('.'))
+        parts = tuple(part for part in name.split('.') if part not in ('', '*'))
+        if dots:
+            above = file.parts[:-1]
+            return module(above[:len(above) - dots + 1] + parts, len(above) - dots + 1) if dots <= len(above) + 1 else None
+        starts = [(), ('src',)]
+        if not (folder / file.parent / '__init__.py').exists():
+            starts.insert(0, file.parts[:-1])
+        for start in starts:
+            if found := module(start + parts, len(start) + 1):
+                return found
+        return module(parts[1:], 0) if parts[:1] == package else None
+
+    return {file: {found for name in imports(read(folder / file) or '') if (found := resolve(name, file)) and found != file} for file in files}
+
+
+def topological(graph: Mapping[T, set[T]]) -> list[T]:
+    """The nodes of `graph` (node -> the nodes it needs), each after all that it needs; where there is a choice the smallest first.
+
+    Nodes that need each other in a circle stand together in alphabetical order, as in the report: circles are contracted one by one until
+    graphlib finds none.
+    """
+    home = {node: node for node in graph}  # node -> the smallest node of its circle
+    circles = {node: [node] for node in graph}
+    needs = {node: {other for other in found if other in graph} - {node} for node, found in graph.items()}
+    while True:
+        sorter = TopologicalSorter({node: sorted(needs[node]) for node in sorted(needs)})
+        try:
+            sorter.prepare()
+            break
+        except CycleError as error:
+            circle = set(error.args[1])
+        head = min(circle)
+        circles[head] = sorted(node for part in circle for node in circles[part])
+        home |= dict.fromkeys(circles[head], head)
+        joined = set().union(*(needs.pop(node) for node in circle))
+        needs[head] = joined
+        needs = {node: {home[other] for other in found} - {node} for node, found in needs.items()}
+    placed = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        sorter.done(*ready)
+        placed += [node for head in ready for node in circles[head]]
+    return placed
+
+
+def order(folder: Path, files: Iterable[Path] | None = None) -> list[Path]:
+    """The order in which a repository is read: what is imported before what imports it, and the documentation of a sub-folder before the
+    first code file in it; documentation of a folder without code goes with the folder above. Paths are relative to `folder`.
+
+    Args:
+        files: the code files to read, relative paths; all of the folder's by default.
+    """
+    placed: list[Path] = topological(dependencies(folder, files))
+    code = set(placed)
+    for doc in reversed(doc_files(folder)):
+        for home in doc.parents:
+            first = next((i for i, file in enumerate(placed) if file in code and home in file.parents), None)
+            if first is not None:
+                # Behind the documentation of folders around it: that of the sub-folder stands next to its code.
+                placed.insert(first, doc)
+                break
+    return placed
+
+
+def assemble(folder: Path, files: Iterable[Path] | None = None) -> str:
+    """A repository as one markdown document: its name, then each file of `order` under its path, code in fences; a single file is one too."""
+    if folder.is_file():
+        folder, files, docs = folder.parent, [Path(folder.name)], False
+    else:
+        docs = True
+    parts = [f'# {folder.name}\n'] if docs else []
+    for path in order(folder, files) if docs else files:
+        text = (read(folder / path) or '').strip('\n')
+        if path.suffix == '.py':
+            fence = '`' * max(3, 1 + max(map(len, re.findall('`+', text)), default=0))
+            text = f'{fence}python\n{text}\n{fence}'
+        parts.append(f'## {path.as_posix()}\n\n{text}\n')
+    return '\n'.join(parts)
+
+
+def repositories(folder: Path) -> list[Path]:
+    """The folder itself where it is a project or a package; else each of its sub-folders with code, and each loose module."""
+    if any((folder / name).exists() for name in PROJECT) or any(README.match(path.name) for path in folder.iterdir()):
+        return [folder]
+    return sorted({folder / path.parts[0] for path in code_files(folder)})
+
+
+# --- the corpus ----------------------------------------------------------------------------------------------------------------------
+LARGEST = 1 << 20  # bytes of a file; what is larger is data
+
+
+def read(path: Path) -> str | None:
+    """A source file's text by the encoding that it declares (PEP 263), or None where it is not in that encoding."""
+    content = path.read_bytes()
+    try:
+        encoding = tokenize.detect_encoding(io.BytesIO(content).readline)[0] if path.suffix == '.py' else 'utf-8-sig'
+        return content.decode(encoding).replace('\r\n', '\n').replace('\r', '\n')
+    except (SyntaxError, UnicodeDecodeError, LookupError):
+        return None
+
+
+def code_corpus(folder: Path, out: Path, tests: bool = False) -> dict:
+    """Turns a folder of Python code into `out/clean/code.jsonl.gz`, one markdown document a repository (id, text, metadata: domain, quality by
+    bytes, files), and `out/dropped.jsonl` (path, step, reason). The same bytes on every run.
+
+    Args:
+        folder: `stdlib()`, a project, or a folder of projects; tests: whether to read test suites too.
+
+    Returns:
+        funnel: list of {step, files, bytes}; grades: files and bytes of each before the low are dropped; documents, bytes, seconds.
+
+    Raises:
+        CourseError: there is no Python file in `folder`.
+    """
+    start = time.perf_counter()
+    files = [path for path in code_files(folder) if tests or not TESTS & set(path.parts)] if folder.is_dir() else []
+    if not files:
+        raise CourseError(f'There is no Python file in {folder}.', 'Give a folder of code, such as the standard library (code.stdlib()).')
+    sizes = {path: (folder / path).stat().st_size for path in files}
+    funnel, dropped = [], []
+
+    def step(name: str, left: Iterable[Path], gone: Mapping[Path, str]) -> None:
+        left = list(left)
+        funnel.append(dict(step=name, files=len(left), bytes=sum(sizes[path] for path in left)))
+        dropped.extend(dict(path=path.as_posix(), step=name, reason=reason) for path, reason in gone.items())
+
+    step('found', files, {})
+    texts = {path: text for path in files if sizes[path] <= LARGEST and (text := read(folder / path)) is not None}
+    step('readable', texts, {path: 'too large' if sizes[path] > LARGEST else 'undecodable' for path in files if path not in texts})
+    # Of two copies the one nearer to the root stays.
+    copies = duplicates({path: texts[path] for path in sorted(texts, key=lambda path: (len(path.parts), path))})
+    for kind in ('exact', 'near'):
+        gone = {path: f'{kind} copy of {kept.as_posix()}' for path, (kept, found) in copies.items() if found == kind}
+        texts = {path: text for path, text in texts.items() if path not in gone}
+        step(kind, texts, gone)
+    graded = {path: quality(text) for path, text in texts.items()}
+    low = {path: features['reason'] for path, (grade, features) in graded.items() if grade == 'low'}
+    step('quality', [path for path in texts if path not in low], low)
+    grades = {grade: dict(files=sum(found == grade for found, _ in graded.values()),
+                          bytes=sum(sizes[path] for path, (found, _) in graded.items() if found == grade)) for grade in ('high', 'moderate', 'low')}
+    (out / 'clean').mkdir(parents=True, exist_ok=True)
+    documents = [document(folder, repository, [path for path in texts if path not in low], graded) for repository in repositories(folder)]
+    lines = [json.dumps(found, ensure_ascii=False) + '\n' for found in documents if found]
+    write_packed(out / 'clean' / 'code.jsonl.gz', lines)
+    (out / 'dropped.jsonl').write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in dropped), 'utf-8')
+    metrics = dict(funnel=funnel, grades=grades, documents=len(lines), bytes=sum(len(found['text'].encode()) for found in documents if found))
+    (out / 'metrics.json').write_text(json.dumps(metrics, indent=1), 'utf-8')
+    return metrics | dict(seconds=round(time.perf_counter() - start, 2))
+
+
+def document(folder: Path, repository: Path, kept: Iterable[Path], graded: Mapping[Path, tuple[str, dict]]) -> dict | None:
+    """A repository's document of the files that were kept, or None where none was."""
+    place = repository.relative_to(folder)
+    mine = [path for path in kept if path == place or place in path.parents or place == Path()]
+    if not mine:
+        return None
+    inside = [path.relative_to(place) for path in mine] if repository.is_dir() else None
+    shares = Counter()
+    for path in mine:
+        shares[graded[path][0]] += (folder / path).stat().st_size
+    total = sum(shares.values())
+    name = place.as_posix() if place != Path() else folder.name
+    return dict(id=f'code/{name}', text=assemble(repository, inside),
+                metadata=dict(domain='code', lang='en', files=len(mine), high=round(shares['high'] / total, 3)))
+
+
+def write_packed(path: Path, lines: Iterable[str]) -> None:
+    """Writes a gzip file whole or not at all, the same bytes on every run (no time and no name in its header)."""
+    partial = path.with_suffix('.part')
+    partial.write_bytes(gzip.compress(''.join(lines).encode(), 6, mtime=0))
+    partial.replace(path)
