@@ -323,16 +323,20 @@ def order(folder: Path, files: Iterable[Path] | None = None) -> list[Path]:
     Args:
         files: the code files to read, relative paths; all of the folder's by default.
     """
-    placed: list[Path] = topological(dependencies(folder, files))
-    code = set(placed)
-    for doc in reversed(doc_files(folder)):
-        for home in doc.parents:
-            first = next((i for i, file in enumerate(placed) if file in code and home in file.parents), None)
-            if first is not None:
-                # Behind the documentation of folders around it: that of the sub-folder stands next to its code.
-                placed.insert(first, doc)
-                break
-    return placed
+    code = topological(dependencies(folder, files))
+    first: dict[Path, Path] = {}  # folder -> the first code file in it or below it
+    for file in code:
+        for above in file.parents:
+            first.setdefault(above, file)
+    docs: dict[Path, list[Path]] = {}  # code file -> the documentation before it, that of outer folders first
+    for doc in sorted(doc_files(folder), key=lambda doc: (len(home_of(doc, first).parts), doc)) if code else ():
+        docs.setdefault(first[home_of(doc, first)], []).append(doc)
+    return [path for file in code for path in (*docs.get(file, ()), file)]
+
+
+def home_of(doc: Path, folders: Mapping[Path, Path]) -> Path:
+    """The nearest folder around a document that is one of `folders`."""
+    return next(folder for folder in doc.parents if folder in folders)
 
 
 def assemble(folder: Path, files: Iterable[Path] | None = None) -> str:
