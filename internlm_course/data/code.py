@@ -5,6 +5,7 @@ score (105.6 GB high, 16.8%, read for several epochs; 440.1 GB moderate, 69.9%, 
 50,000 labels in three rounds; files of a repository joined in topological order. Here the score is a rule whose features can be read.
 """
 import ast
+import contextlib
 import gzip
 import hashlib
 import io
@@ -14,11 +15,11 @@ import sysconfig
 import time
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -415,12 +416,14 @@ def code_corpus(folder: Path, out: Path, tests: bool = False) -> dict:
     step('quality', [path for path in texts if path not in low], low)
     grades = {grade: dict(files=sum(found == grade for found, _ in graded.values()),
                           bytes=sum(sizes[path] for path, (found, _) in graded.items() if found == grade)) for grade in ('high', 'moderate', 'low')}
-    (out / 'clean').mkdir(parents=True, exist_ok=True)
-    documents = [document(folder, repository, [path for path in texts if path not in low], graded) for repository in repositories(folder)]
-    lines = [json.dumps(found, ensure_ascii=False) + '\n' for found in documents if found]
-    write_packed(out / 'clean' / 'code.jsonl.gz', lines)
+    kept, written = [path for path in texts if path not in low], []
+    with packed(out / 'clean' / 'code.jsonl.gz') as lines:
+        for repository in repositories(folder):
+            if found := document(folder, repository, kept, graded):
+                lines.write(line_of(found))
+                written.append(len(found['text'].encode()))
     (out / 'dropped.jsonl').write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in dropped), 'utf-8')
-    metrics = dict(funnel=funnel, grades=grades, documents=len(lines), bytes=sum(len(found['text'].encode()) for found in documents if found))
+    metrics = dict(funnel=funnel, grades=grades, documents=len(written), bytes=sum(written))
     (out / 'metrics.json').write_text(json.dumps(metrics, indent=1), 'utf-8')
     return metrics | dict(seconds=round(time.perf_counter() - start, 2))
 
@@ -441,8 +444,16 @@ def document(folder: Path, repository: Path, kept: Iterable[Path], graded: Mappi
                 metadata=dict(domain='code', lang='en', files=len(mine), high=round(shares['high'] / total, 3)))
 
 
-def write_packed(path: Path, lines: Iterable[str]) -> None:
-    """Writes a gzip file whole or not at all, the same bytes on every run (no time and no name in its header)."""
+@contextlib.contextmanager
+def packed(path: Path) -> Iterator[IO[bytes]]:
+    """A gzip file to write, there whole after the block or not at all; the same bytes on every run (no time and no name in its header)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix('.part')
-    partial.write_bytes(gzip.compress(''.join(lines).encode(), 6, mtime=0))
+    with open(partial, 'wb') as stream, gzip.GzipFile('', 'wb', 6, stream, mtime=0) as lines:
+        yield lines
     partial.replace(path)
+
+
+def line_of(document: dict) -> bytes:
+    """A document as a line of jsonl."""
+    return json.dumps(document, ensure_ascii=False).encode() + b'\n'
