@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from internlm_course.data import code
+from internlm_course.data import code, code_filters
 from internlm_course.data.pipeline import documents
 from internlm_course.errors import CourseError
 
@@ -54,14 +54,14 @@ def relaid(rng: random.Random, text: str) -> str:
 def test_injected_copies_are_found_and_nothing_else(library):
     """Forty copies in another layout and ten with small edits among the originals: recall and precision against the truth."""
     rng = random.Random(1)
-    originals = [path for path in library if len(code.code_tokens(library[path])) > 200]
+    originals = [path for path in library if len(code_filters.code_tokens(library[path])) > 200]
     chosen = rng.sample(originals, 40)
     copies, near = {Path('copies') / path: relaid(rng, library[path]) for path in chosen}, {}
-    for path in rng.sample([path for path in originals if len(code.code_tokens(library[path])) > 1000], 10):
+    for path in rng.sample([path for path in originals if len(code_filters.code_tokens(library[path])) > 1000], 10):
         text = re.sub(r'\b1\b', '2', library[path], count=2)
         near[Path('near') / path] = '# Copyright 2031\n' + text + '\ndef added(a, b):\n    return a - b\n'
     assert all(library[Path(*path.parts[1:])] != text for path, text in copies.items())
-    found = code.duplicates(library | copies | near)
+    found = code_filters.duplicates(library | copies | near)
     truth = {path: (Path(*path.parts[1:]), 'exact') for path in copies} | {path: (Path(*path.parts[1:]), 'near') for path in near}
     assert found == truth  # precision 1 and recall 1
 
@@ -70,21 +70,21 @@ def test_injected_copies_are_found_and_nothing_else(library):
 @given(st.integers(0, 1 << 30), st.sampled_from(['textwrap', 'heapq', 'bisect', 'shlex', 'colorsys', 'fnmatch', 'string', 'sched']))
 def test_layout_does_not_change_tokens(seed, name):
     text = code.read(LIBRARY / f'{name}.py')
-    assert code.code_tokens(relaid(random.Random(seed), text)) == code.code_tokens(text)
+    assert code_filters.code_tokens(relaid(random.Random(seed), text)) == code_filters.code_tokens(text)
 
 
 @pytest.mark.parametrize('a, b', [
     ('x = 1\n', 'x = 2\n'), ("x = 'a b'\n", "x = 'a  b'\n"), ('if a:\n    b\n    c\n', 'if a:\n    b\nc\n'), ("x = b'a'\n", "x = 'a'\n"), ('a\nb\n', 'a(b)\n'),
     ("x = 'a'\n", 'x = a\n'), ("x = f'{a}'\n", "x = '{a}'\n"), ('x = (1,)\n', 'x = (1)\n'), ("x = r'\\n'\n", "x = '\\n'\n")])
 def test_what_python_sees_differs_stays_different(a, b):
-    assert code.code_tokens(a) != code.code_tokens(b)
-    assert code.duplicates({'a': a, 'b': b}, threshold=1.0) == {}
+    assert code_filters.code_tokens(a) != code_filters.code_tokens(b)
+    assert code_filters.duplicates({'a': a, 'b': b}, threshold=1.0) == {}
 
 
 def test_equal_strings_in_other_quotes_are_equal():
     forms = ['x = "it"\n', "x = 'it'\n", "x = '''it'''\n", "x = ('it')\n"]
-    assert len({tuple(code.code_tokens(form)) for form in forms[:3]}) == 1
-    assert code.code_tokens('x = f"{a}"\n') == code.code_tokens("x = f'{a}'\n")
+    assert len({tuple(code_filters.code_tokens(form)) for form in forms[:3]}) == 1
+    assert code_filters.code_tokens('x = f"{a}"\n') == code_filters.code_tokens("x = f'{a}'\n")
 
 
 def test_signatures_estimate_the_similarity():
@@ -95,9 +95,9 @@ def test_signatures_estimate_the_similarity():
         common = int(len(pool) * share)
         rest = (len(pool) - common) // 2
         a, b = np.sort(np.r_[pool[:common], pool[common:common + rest]]), np.sort(np.r_[pool[:common], pool[common + rest:common + 2 * rest]])
-        exact = code.jaccard(a, b)
+        exact = code_filters.jaccard(a, b)
         assert exact == pytest.approx(share, abs=0.001)
-        assert np.mean(code.signature(a) == code.signature(b)) == pytest.approx(exact, abs=3 * (exact * (1 - exact) / 128) ** 0.5)
+        assert np.mean(code_filters.signature(a) == code_filters.signature(b)) == pytest.approx(exact, abs=3 * (exact * (1 - exact) / 128) ** 0.5)
 
 
 # --- quality -------------------------------------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ GOOD = textwrap.dedent('''
     ('def broken(:\n', 'low', 'does not parse'), ('print "old"\n', 'low', 'does not parse'), ('', 'low', 'stub'), ('from .core import *\n', 'low', 'stub'),
     ('x = ' + '(' * 300 + ')' * 300, 'low', 'does not parse')])
 def test_grades(text, grade, reason):
-    found, features = code.quality(text)
+    found, features = code_filters.quality(text)
     assert found == grade and features['reason'].startswith(reason)
 
 
@@ -141,7 +141,7 @@ def test_grades_on_the_standard_library():
     known = dict(low=['encodings/cp1250.py', 'encodings/cp437.py', 'pydoc_data/topics.py', 'token.py', 'keyword.py', 'encodings/aliases.py',
                       'html/entities.py'],
                  high=['textwrap.py', 'heapq.py', 'statistics.py', 'dataclasses.py', 'json/decoder.py', 'argparse.py', 'functools.py', 'shutil.py'])
-    assert {name: code.quality(code.read(LIBRARY / name))[0] for names in known.values() for name in names} == {
+    assert {name: code_filters.quality(code.read(LIBRARY / name))[0] for names in known.values() for name in names} == {
         name: grade for grade, names in known.items() for name in names}
 
 
@@ -191,12 +191,25 @@ def test_files_of_a_random_project_follow_their_imports(tmp_path_factory, seed):
         up = '.' * (name.count('/') + 1)
         forms = [lambda d: f'import pack.{d}', lambda d: f'import os, pack.{d} as other  # comment', lambda d: f'from pack.{d} import thing',
                  lambda d, up=up: f'from {up}{d} import (one,\n    two,  # comment\n)', lambda d: f'def f():\n    from pack.{d} import x as y, z',
-                 lambda d: 'from {} import {}'.format(*f'pack.{d}'.rsplit('.', 1)), lambda d, up=up: f'try:\n    from {up}{d} import x\nexcept ImportError: pass']
+                 lambda d: 'from {} import {}'.format(*f'pack.{d}'.rsplit('.', 1)), lambda d, up=up: f'try:\n  from {up}{d} import x\nexcept ImportError: pass']
         (folder / f'{name}.py').write_text('import json\n' + '\n'.join(rng.choice(forms)(d.replace('/', '.')) for d in chosen) + '\n', 'utf-8')
     assert {path.as_posix()[:-3]: {other.as_posix()[:-3] for other in found} for path, found in code.dependencies(folder).items() if path.stem != '__init__'} \
         == {name: set(chosen) for name, chosen in truth.items()}
     at = {path.as_posix()[:-3]: i for i, path in enumerate(code.order(folder))}
     assert all(at[other] < at[name] for name, chosen in truth.items() for other in chosen)
+
+
+def test_imports_are_read_in_every_form():
+    text = """import os, a.b as c; x = 1
+from .near import (one,  # import nothing
+    two as three,)
+    from .. import up, \\
+        over
+from d import *
+importing = 'import e'
+x = 'from f import g'
+"""
+    assert code.imports(text) == ['os', 'a.b', '.near.one', '.near.two', '..up', '..over', 'd.*']
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -212,8 +225,8 @@ def test_documentation_stands_before_the_first_code_of_its_folder(tmp_path):
         'core/__init__.py': '', 'core/engine.py': 'from . import parts', 'core/parts.py': '', 'docs/guide.md': 'Guide.', 'build/old.py': '', '.hidden/x.py': '',
         'site-packages/other.py': '', '__init__.py': ''})
     names = [path.as_posix() for path in code.order(folder)]
-    assert sorted(names) == ['README.md', '__init__.py', 'core/README.rst', 'core/__init__.py', 'core/engine.py', 'core/notes.md', 'core/parts.py', 'docs/guide.md',
-                             'helper.py', 'main.py']
+    assert sorted(names) == ['README.md', '__init__.py', 'core/README.rst', 'core/__init__.py', 'core/engine.py', 'core/notes.md', 'core/parts.py',
+                             'docs/guide.md', 'helper.py', 'main.py']
     first = min(names.index(name) for name in names if name.startswith('core/') and name.endswith('.py'))
     assert names[first - 2:first] == ['core/README.rst', 'core/notes.md']
     assert names[0] == 'README.md' and names[1] == 'docs/guide.md'

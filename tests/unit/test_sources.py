@@ -16,7 +16,8 @@ from warcio.warcwriter import WARCWriter
 from internlm_course.data import crawl, filters
 from internlm_course.data.executors import execute
 from internlm_course.data.records import LinesWriter
-from internlm_course.data.sources import PAGE, decode, read_source, source
+from internlm_course.data.sources import PAGE, read_source, source
+from internlm_course.data.warc import decode
 from internlm_course.errors import CourseError
 
 PAGE_HTML = '<html><head>{head}</head><body><p>{text}</p></body></html>'
