@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,12 +94,13 @@ def ray_cluster(workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if address := os.environ.get('RAY_ADDRESS'):
-        ray.init(address, log_to_driver=False)
-    else:
-        ray.init('local', num_cpus=workers, num_gpus=0, include_dashboard=False, log_to_driver=False, configure_logging=False,
-                 object_store_memory=OBJECT_STORE, _node_ip_address='127.0.0.1')
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with tempfile.TemporaryDirectory(prefix='ray-', ignore_cleanup_errors=True) as folder:
+        if address := os.environ.get('RAY_ADDRESS'):
+            ray.init(address, log_to_driver=False)
+        else:
+            ray.init('local', num_cpus=workers, num_gpus=0, include_dashboard=False, log_to_driver=False, configure_logging=False,
+                     object_store_memory=OBJECT_STORE, _node_ip_address='127.0.0.1', _temp_dir=folder)
+        try:
+            yield
+        finally:
+            ray.shutdown()
