@@ -1,0 +1,86 @@
+"""The long track: length in bytes, statistics of prose, and what the perplexity filter separates with our own base model."""
+import math
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from internlm_course.data import long, world
+from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_model, load_tokenizer
+
+HERE = Path(__file__).resolve().parents[2]
+CHECKPOINT = HERE / 'internlm_course' / 'staff' / 'tiny' / 'long'
+
+
+@pytest.fixture(scope='module')
+def base():
+    return load_model(CHECKPOINT, dtype=torch.float32), load_tokenizer(CHECKPOINT)
+
+
+# --- statistics ----------------------------------------------------------------------------------------------------------------------
+def prose() -> dict[str, str]:
+    """Long texts that people wrote: the course's lectures in both languages and chapters of the Python manual."""
+    from pydoc_data.topics import topics
+    found = {str(path): path.read_text('utf-8') for path in HERE.glob('lectures/*/*.md')}
+    return found | {'manual': '\n\n'.join(topics[name] for name in ('compound', 'classes', 'imports', 'execmodel', 'exprlists') if name in topics)}
+
+
+def other() -> dict[str, str]:
+    """Long texts that are no prose: tables, numbers, lists, pages of the micro-world that say one thing a line, one paragraph over and over."""
+    rng = random.Random(0)
+    lists = {kind: '\n'.join(line for _ in range(20) for line in world.page(rng, kind).lines) for kind in ('quiz', 'code', 'tools', 'math', 'language')}
+    return lists | dict(table=(HERE / 'internlm_course' / 'data' / 'facts.tsv').read_text('utf-8'), numbers=(CHECKPOINT / 'metrics.json').read_text('utf-8'),
+                        lock=(HERE / 'requirements.lock').read_text('utf-8'), again='If it rains, then we stay; but when it is dry, we go.\n\n' * 90)
+
+
+def test_statistics_keep_prose_and_drop_the_rest():
+    assert {name: long.coherent(text) for name, text in prose().items()} == dict.fromkeys(prose(), (True, ''))
+    assert {name for name, text in other().items() if long.coherent(text)[0]} == set()
+
+
+def test_statistics_by_hand():
+    """Two paragraphs; 70 words with 7 markers in one, 4 words in the other, one line twice."""
+    text = ' '.join(['we stay because it rains outside, but nobody saw it here'] * 7) + '\n\nend of it\n'
+    found = long.statistics(text)
+    assert found['markers'] == round(1000 * 14 / 80, 1) and found['prose'] == round(77 / 80, 3) and found['repeated'] == 0.0
+    assert long.statistics('因为下雨，所以我们不去。')['markers'] == round(1000 * 2 / (10 / 1.6), 1)
+    assert long.statistics('1 2 3\n1 2 3\n')['repeated'] == 0.5 and long.statistics('') == dict(markers=0.0, words=0.0, prose=0.0, repeated=0.0)
+
+
+# --- perplexity ----------------------------------------------------------------------------------------------------------------------
+def test_halves_are_cut_at_a_paragraph_near_the_middle():
+    assert long.split('ab\ncdefgh\nij\n') == ('ab\n', 'cdefgh\nij\n')
+    assert long.split('abcdef') == ('abc', 'def')
+    tokenizer = load_tokenizer(CHECKPOINT)
+    text = 'The capital of France is Paris.\n' * 20
+    first, second = (tokenizer.encode(part, add_special_tokens=False) for part in long.split(text))
+    assert long.halves(text, tokenizer, 10_000) == (first, second)
+    assert long.halves(text, tokenizer, 50) == (first[-25:], second[:25])
+
+
+@pytest.mark.parametrize('window, skip', [(None, 0), (40, 0), (40, 5)])
+def test_perplexities_are_those_of_one_text_at_a_time(window, skip):
+    """In batches of unequal lengths, against a loop over single sequences."""
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(CHECKPOINT)
+    model = InternLM2ForCausalLM(InternLM2Config(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                                                 intermediate_size=48, max_position_embeddings=256)).eval()
+    rng = random.Random(1)
+    texts = ['\n'.join(world.page(rng, kind).lines) for kind in ('code', 'story', 'quiz', 'math')]
+    for text, found in zip(texts, long.perplexities(model, tokenizer, texts, window, skip, batch=3)):
+        first, second = long.halves(text, tokenizer, (window or 256) - 1)
+        for value, before in zip(found, ([], first)):
+            tokens = torch.tensor([[1, *before, *second]])
+            assert tokens.shape[1] <= (window or 256)
+            with torch.no_grad():
+                logits = model(input_ids=tokens, use_cache=False).logits[0, len(before):-1]
+            assert value == pytest.approx(math.exp(F.cross_entropy(logits[skip:], tokens[0, 1 + len(before) + skip:]).item()), rel=1e-4)
+
+
+def test_the_criterion_is_the_reports():
+    pairs = [(2.0, 1.9), (2.0, 2.0), (2.0, 2.1), (3.0, 2.99)]
+    assert long.depends(pairs) == [alone > given for alone, given in pairs]
+    assert long.depends(pairs, margin=0.01) == [True, False, False, False]
+    assert long.gains([(math.e, 1.0)]) == [1.0]
