@@ -129,6 +129,25 @@ def test_the_comparison_shows_what_the_lecture_says(facts: dict):
         assert {f'{score}' for score in scores} <= known
 
 
+def test_figures_of_the_data_lecture_compute_what_they_say(facts: dict):
+    """The S-curve's turning points and chances follow from its bands and rows; sums and shares of Table 1 from its rows."""
+    def chance(similarity: float) -> float:
+        return 1 - (1 - similarity**ours['rows']) ** ours['bands']
+
+    curve, rows = facts['scurve'], facts['composition']['rows']
+    ours = next(cut for cut in curve['cuts'] if cut['ink'] == 'blue')
+    for cut in curve['cuts']:
+        assert cut['bands'] * cut['rows'] == curve['hashes'] and round((1 / cut['bands']) ** (1 / cut['rows']), 2) == cut['threshold']
+    assert [said for _, said in curve['table']] == [f'{chance(s):.{len(said) - 2}f}' for s, said in curve['table']]
+    total = sum(row['gb'] for row in rows)
+    documents = [float(row['documents'].split()[0].replace(',', '')) for row in rows]
+    assert [row['percent'] for row in rows] == [round(100 * row['gb'] / total, 2) for row in rows]
+    assert [float(row['each'].split()[0]) for row in rows] == [round(row['gb'] / n, 1 if row['gb'] / n < 100 else None) for row, n in zip(rows, documents)]
+    known = set(twins.numerals(' '.join(map(' '.join, (facts['composition']['total'], facts['composition']['web'])))))
+    assert known == set(twins.numerals(f'{total:.2f} {sum(documents):.2f} M {100 * sum(row["gb"] for row in rows if "web" in row["en"]) / total:.2f} '
+                                       f'{100 * sum(row["gb"] for row in rows if "Chinese" in row["en"]) / total:.1f}'))
+
+
 # --- tests of the tests ----------------------------------------------------------------------------------------------------------------
 ZH = """# 第 1 讲
 
