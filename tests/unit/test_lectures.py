@@ -141,7 +141,8 @@ def test_figures_of_the_data_lecture_compute_what_they_say(facts: dict):
     assert [said for _, said in curve['table']] == [f'{chance(s):.{len(said) - 2}f}' for s, said in curve['table']]
     total = sum(row['gb'] for row in rows)
     documents = [float(row['documents'].split()[0].replace(',', '')) for row in rows]
-    assert [row['percent'] for row in rows] == [round(100 * row['gb'] / total, 2) for row in rows]
+    shares = [(row['percent'], round(100 * row['gb'] / total, 2)) for row in rows]
+    assert [pair for pair in shares if pair[0] != pair[1]] == [(4.27, 4.26)]  # the report's own slip, told in the lecture
     assert [float(row['each'].split()[0]) for row in rows] == [round(row['gb'] / n, 1 if row['gb'] / n < 100 else None) for row, n in zip(rows, documents)]
     known = set(twins.numerals(' '.join(map(' '.join, (facts['composition']['total'], facts['composition']['web'])))))
     assert known == set(twins.numerals(f'{total:.2f} {sum(documents):.2f} M {100 * sum(row["gb"] for row in rows if "web" in row["en"]) / total:.2f} '
