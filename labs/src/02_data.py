@@ -85,12 +85,16 @@ def rates(before: set, dropped: set, bad: set) -> tuple:
 self_check(rates, own.rates, [({1, 2, 3, 4}, {1, 2}, {2, 3, 9}), ({1, 2}, set(), {1}), ({1, 2}, {1}, {7})],
            hint='查全率的分母只数还没被丢掉的坏页 · The denominator of recall counts only bad pages that had not been dropped before.')
 rates_used = attempt(rates, own.rates)
-before = set(truth)
-for step, label in (('language', 'language'), ('domains', 'blocked'), ('toxicity', 'toxic'), ('advertisement', 'advertisement'), ('fluency', 'disfluent')):
-    dropped = {document['id'] for document in documents(corpus.path / 'dropped' / step)}
-    bad = {name for name, row in truth.items() if row['label'] == label}
-    precision, recall = rates_used(before, dropped, bad)
-    print(f'{step:15} drops {len(dropped):3} of its {len(bad & before):3} targets: precision {precision:.2f}, recall {recall:.2f}')
+LABELS = dict(language='language', rules='rules', domains='blocked', words='unsafe', toxicity='toxic', advertisement='advertisement', fluency='disfluent',
+              contamination='leak')
+arrived = [document for folder in ('clean', *(f'dropped/{row["step"]}' for row in funnel[2:])) for document in documents(corpus.path / folder)]
+before = {document['id'] for document in arrived}
+for row in funnel[2:]:
+    dropped = {document['id'] for document in documents(corpus.path / 'dropped' / row['step'])}
+    if label := LABELS.get(row['step']):
+        bad = {name for name, page in truth.items() if page['label'] == label}
+        precision, recall = rates_used(before, dropped, bad)
+        print(f'{row["step"]:14} drops {len(dropped):3}, for its {len(bad & before):3} pages "{label}": precision {precision:.2f}, recall {recall:.2f}')
     before -= dropped
 
 # %% name="check-rates" check="rates" points=2
@@ -108,6 +112,13 @@ show('rates', rates, cases)
 # NBVAL_CHECK_OUTPUT
 show_values('funnel', dict(only_fewer=all(a['documents'] >= b['documents'] for a, b in zip(funnel, funnel[1:])),
                            steps=[row['step'] for row in funnel], pages=funnel[0]['documents']))
+
+# %% [markdown] name="funnel-look"
+# **看什么**：有几步的查准率比上面的漏斗低。这里只认一种标签，漏斗却把“顺手丢掉的别种坏页”也算对，比如语种一步丢掉的乱码。“该丢”由谁说了算，
+# 数字就是谁的。
+#
+# **What to look for**: some steps have a lower precision here than in the funnel above. Here one label counts; the funnel also gives credit for bad pages of another
+# kind, as for gibberish that the language step drops. A rate belongs to whoever says what deserves to be dropped.
 
 # %% [markdown] name="rule-text"
 # ## 2 规则 · A rule
@@ -134,7 +145,7 @@ def decorated(text: str) -> bool:
 self_check(decorated, own.decorated, [('一行\n二行\n三行\n四行',), ('a\n---\nb\n\n\n\nc',), ('a\nb\nc\nd\n---',), ('a\n--\n//',), ('12 + 30 = 42\n* * *\n',), ('',)],
            hint='空行不算；恰好五分之一不丢；str.isalnum 也认汉字 · Blank lines do not count; exactly a fifth stays; str.isalnum knows hanzi.')
 decorated_used = attempt(decorated, own.decorated)
-arrived = [document for folder in ('clean', *(f'dropped/{row["step"]}' for row in funnel[3:])) for document in documents(corpus.path / folder)]
+arrived = [document for document in arrived if document['metadata']['lang'] in ('en', 'zh', 'und')]
 caught = [document for document in arrived if decorated_used(document['text'])]
 good = sum(truth[document['id']]['label'] in ('clean', 'mirror') for document in caught)
 print(f'{len(caught)} of {len(arrived)} pages are decorated; {good} of them are good pages\n')
@@ -273,7 +284,8 @@ signature_used, resemblance_used = attempt(signature, own.signature), attempt(re
 hashes = own.hash_functions(random.Random(0))
 texts = {document['id']: document['text'] for document in arrived}
 pairs = [(name, row['mirror_of']) for name, row in truth.items() if row['mirror_of'] in texts and name in texts][:60]
-pairs += list(zip(random.Random(0).sample(sorted(texts), 40), random.Random(1).sample(sorted(texts), 40)))
+ordered = sorted(texts, key=texts.get)  # neighbours begin alike: pairs of middling similarity
+pairs += list(zip(ordered[::20], ordered[1::20]))
 sets = {name: own.pieces(texts[name]) for pair in pairs for name in pair}
 signatures = {name: signature_used(numbers, hashes) for name, numbers in sets.items()}
 exact = [own.jaccard(sets[a], sets[b]) for a, b in pairs]
@@ -328,7 +340,7 @@ def cut(hashes: int, similarity: float, wanted: float) -> tuple[int, int] | None
 self_check(found, own.found, [(0.8, 16, 8), (0.5, 16, 8)], hint='一段全同的概率是 s 的 r 次方 · A whole band agrees with the chance s to the power of r.')
 self_check(cut, own.cut, [(128, 0.8, 0.9), (128, 0.5, 0.9), (2, 0.1, 0.99)], hint='r 从大往小试 · Try r from large to small; b is what is left.')
 found_used, cut_used = attempt(found, own.found), attempt(cut, own.cut)
-for similarity, wanted in ((0.9, 0.95), (0.8, 0.9), (0.7, 0.6), (0.5, 0.9)):
+for similarity, wanted in ((0.9, 0.8), (0.8, 0.9), (0.6, 0.9), (0.3, 0.9)):
     b, r = cut_used(128, similarity, wanted)
     print(f'{similarity} in {wanted:.0%}: {b} bands of {r}, turning at {(1 / b) ** (1 / r):.2f}; a pair of 0.5 slips in with {found_used(0.5, b, r):.1%}')
 
@@ -382,7 +394,8 @@ def reading_order(imports: dict[str, list[str]]) -> list[str]:
     ### END SOLUTION
 
 # %% name="order-light"
-self_check(reading_order, own.reading_order, [(dict(a=['z'], b=[], z=['os']),), (dict(x=['y'], y=['x'], a=['x'], m=[]),), (dict(train=['model', 'torch'], model=['tensor'], tensor=[]),)],
+self_check(reading_order, own.reading_order,
+           [(dict(a=['z'], b=[], z=['os']),), (dict(x=['y'], y=['x'], a=['x'], m=[]),), (dict(train=['model', 'torch'], model=['tensor'], tensor=[]),)],
            hint='每放一个，就重新看一遍谁可以放了 · After each file look again at who is ready; names from outside are never waited for.')
 order_used = attempt(reading_order, own.reading_order)
 
@@ -522,7 +535,8 @@ items = read_items(crawl.path / 'items')
 held = random.Random(0).sample([name for name, row in truth.items() if row['label'] == 'clean' and name in texts], 120)
 held += [name for name, row in truth.items() if row['label'] == 'leak' and name in texts]
 best = {name: max((overlap_used(f'{item["prompt"]} {item["answer"]}', texts[name], 13), item['id']) for item in items) for name in held}
-for name, (share, item) in sorted(best.items(), key=lambda entry: -entry[1][0])[::4]:
+leaks = sum(truth[name]['label'] == 'leak' for name in held)
+for name, (share, item) in sorted(best.items(), key=lambda entry: -entry[1][0])[leaks - 6:leaks + 8]:
     print(f'{share:4.0%}  {item:17} {truth[name]["label"]:6} {texts[name][-60:]!r}')
 dropped = {document['id'] for document in documents(corpus.path / 'dropped' / 'contamination')}
 print(f'the pipeline dropped {len(dropped)} pages for contamination; leaks still in the corpus: '
