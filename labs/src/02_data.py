@@ -4,9 +4,9 @@
 # 一次小小的抓取，两千来页，真相另存一份。你来当质检员：每一步丢了什么，该不该丢，漏了多少；再亲手写出其中最要紧的八个部件。
 # **先预测，再运行，再观察，再解释**：带 🔮 的问题请先在心里写下答案。讲义：[第 2 讲](../lectures/zh/02-data.md)。
 #
-# A small crawl of some two thousand pages, with the truth kept aside. You are the inspector: what does each step drop, did it deserve it, what got through? And
-# you write the eight parts that matter most. **Predict, run, look, explain**: answer each 🔮 in your mind first. The lecture:
-# [lecture 2](../lectures/en/02-data.md).
+# A small crawl of some two thousand pages, with the truth kept aside. You are the inspector: what does each step drop, did it deserve it, what got through?
+# And you write the eight parts that matter most. **Predict, run, look, explain**: answer each 🔮 in your mind first. The lecture: [lecture
+# 2](../lectures/en/02-data.md).
 #
 # | 练习 · Exercise | 分 · points |
 # |---|---|
@@ -40,8 +40,9 @@ course = lab.course
 #
 # 🔮 一百页里，能留下几页？哪一步丢得最多？按字节算，哪一步缩水最厉害？
 #
-# The crawl holds mirrors, advertisements, other languages, gibberish, abuse, personal data, and a few pages with test items in them. datatrove cleans it step by
-# step; the truth is used at the end only, to measure. 🔮 Of a hundred pages, how many stay? Which step drops most pages, and which shrinks the bytes most?
+# The crawl holds mirrors, advertisements, other languages, gibberish, abuse, personal data, and a few pages with test items in them. datatrove cleans it
+# step by step; the truth is used at the end only, to measure. 🔮 Of a hundred pages, how many stay? Which step drops most pages, and which shrinks the bytes
+# most?
 
 # %% name="funnel"
 from internlm_course.data.crawl import write_crawl
@@ -71,8 +72,9 @@ plots.show(made, 'The funnel: ' + ', '.join(f'{row["step"]} {row["documents"]} d
 # **练习 1（2 分）** `rates(before, dropped, bad)` 返回（查准率，查全率）。三个都是编号的集合：轮到这一步时还剩的页，它丢掉的页，整个抓取里该由它丢的页。
 # 前面的步骤已经丢掉的，不该算在它头上。没有可除的，就返回 `None`。
 #
-# **Exercise 1 (2 points)** `rates(before, dropped, bad)` returns (precision, recall) from three sets of ids: the pages left when the step's turn came, those it
-# dropped, and all of the crawl's pages that are its business. What earlier steps have dropped already is not its fault. Where there is nothing to divide by: `None`.
+# **Exercise 1 (2 points)** `rates(before, dropped, bad)` returns (precision, recall) from three sets of ids: the pages left when the step's turn came,
+# those it dropped, and all of the crawl's pages that are its business. What earlier steps have dropped already is not its fault. Where there is nothing to
+# divide by: `None`.
 
 # %% name="rates" exercise=true
 def rates(before: set, dropped: set, bad: set) -> tuple:
@@ -117,8 +119,8 @@ show_values('funnel', dict(only_fewer=all(a['documents'] >= b['documents'] for a
 # **看什么**：有几步的查准率比上面的漏斗低。这里只认一种标签，漏斗却把“顺手丢掉的别种坏页”也算对，比如语种一步丢掉的乱码。“该丢”由谁说了算，
 # 数字就是谁的。
 #
-# **What to look for**: some steps have a lower precision here than in the funnel above. Here one label counts; the funnel also gives credit for bad pages of another
-# kind, as for gibberish that the language step drops. A rate belongs to whoever says what deserves to be dropped.
+# **What to look for**: some steps have a lower precision here than in the funnel above. Here one label counts; the funnel also gives credit for bad pages
+# of another kind, as for gibberish that the language step drops. A rate belongs to whoever says what deserves to be dropped.
 
 # %% [markdown] name="rule-text"
 # ## 2 规则 · A rule
@@ -129,9 +131,9 @@ show_values('funnel', dict(only_fewer=all(a['documents'] >= b['documents'] for a
 #
 # 🔮 用 `[A-Za-z0-9]` 来认“字母数字”，会误伤谁？
 #
-# One rule of the report is about separators: pages full of `-----` or `* * *`. **Exercise 2 (2 points)** `decorated(text)`: `True` where **more than** a fifth of
-# the lines that are not blank are separators. A separator, stripped, has at least three characters, and none is a letter, a hanzi or a digit.
-# 🔮 Who is hurt if you look for `[A-Za-z0-9]`?
+# One rule of the report is about separators: pages full of `-----` or `* * *`. **Exercise 2 (2 points)** `decorated(text)`: `True` where **more than** a
+# fifth of the lines that are not blank are separators. A separator, stripped, has at least three characters, and none is a letter, a hanzi or a digit. 🔮
+# Who is hurt if you look for `[A-Za-z0-9]`?
 
 # %% name="rule" exercise=true
 def decorated(text: str) -> bool:
@@ -192,9 +194,9 @@ for place, (score, is_bad, text) in enumerate(sorted(scored, reverse=True)[:200]
 # **练习 3（3 分）** `lowest_threshold(scores, bad, wanted)`：在出现过的分数里，找**最低**的一个作阈值，使丢掉的页（分数 ≥ 阈值）里坏页至少占 `wanted`；
 # 找不到就返回 `None`。最低，就是在保住查准率的前提下查全率最高。当心：查准率不是单调的，分数相同的页同进同退。
 #
-# **Exercise 3 (3 points)** `lowest_threshold(scores, bad, wanted)`: of the scores that occur, the **lowest** such that of the dropped pages (score ≥ threshold) at
-# least the share `wanted` is bad; `None` where there is none. The lowest is the one with the best recall at that precision. Mind that precision is not monotone,
-# and that pages of equal score go together.
+# **Exercise 3 (3 points)** `lowest_threshold(scores, bad, wanted)`: of the scores that occur, the **lowest** such that of the dropped pages (score ≥
+# threshold) at least the share `wanted` is bad; `None` where there is none. The lowest is the one with the best recall at that precision. Mind that
+# precision is not monotone, and that pages of equal score go together.
 
 # %% name="threshold" exercise=true
 def lowest_threshold(scores: list[float], bad: list[bool], wanted: float) -> float | None:
@@ -247,8 +249,8 @@ show('lowest_threshold', lowest_threshold, cases)
 # %% [markdown] name="threshold-look"
 # **看什么**：两条曲线用的是同一批分数。为什么灰线高出那么多？要查准率再高一点，查全率付出多少？被误丢的好页是哪一类？
 #
-# **What to look for**: both curves use the same scores. Why is the grey one so much higher? What does a little more precision cost in recall? Which good pages
-# are lost?
+# **What to look for**: both curves use the same scores. Why is the grey one so much higher? What does a little more precision cost in recall? Which good
+# pages are lost?
 
 # %% [markdown] name="signature-text"
 # ## 4 去重 · Duplicates
@@ -260,9 +262,9 @@ show('lowest_threshold', lowest_threshold, cases)
 #
 # 🔮 128 个散列，真实相似度 0.7 时，估计值的标准差多大？（$\sqrt{s(1-s)/128}$）
 #
-# A page is cut into 5-grams, each a whole number. Given hash functions as above. **Exercise 4 (3 points)** `signature(numbers, hashes)`: for each `(a, b)` the
-# smallest hash over the whole set, as a list in that order. `resemblance(one, other)`: the share of places at which two signatures agree, which estimates their
-# Jaccard similarity. 🔮 With 128 hashes and a true similarity of 0.7, how large is the standard deviation of the estimate?
+# A page is cut into 5-grams, each a whole number. Given hash functions as above. **Exercise 4 (3 points)** `signature(numbers, hashes)`: for each `(a, b)`
+# the smallest hash over the whole set, as a list in that order. `resemblance(one, other)`: the share of places at which two signatures agree, which
+# estimates their Jaccard similarity. 🔮 With 128 hashes and a true similarity of 0.7, how large is the standard deviation of the estimate?
 
 # %% name="signature" exercise=true
 def signature(numbers: set[int], hashes: list[tuple[int, int]]) -> list[int]:
@@ -316,10 +318,10 @@ show('resemblance', resemblance, cases)
 #
 # 🔮 128 个散列，想让 0.8 的一对有九成机会被找到，该切成几段？
 #
-# Comparing all signatures is still too much: cut them into $b$ bands of $r$, and compare where a whole band agrees. **Exercise 5 (3 points)** `found(s, b, r)`
-# returns the chance above. `cut(hashes, similarity, wanted)`: of all cuts with $b r$ = `hashes`, the one with the **longest bands** (largest $r$, fewest false
-# candidates) that still finds a pair of this similarity with a chance of at least `wanted`, as `(b, r)`; `None` where there is none.
-# 🔮 With 128 hashes, how many bands find a pair of 0.8 in nine cases of ten?
+# Comparing all signatures is still too much: cut them into $b$ bands of $r$, and compare where a whole band agrees. **Exercise 5 (3 points)** `found(s, b,
+# r)` returns the chance above. `cut(hashes, similarity, wanted)`: of all cuts with $b r$ = `hashes`, the one with the **longest bands** (largest $r$,
+# fewest false candidates) that still finds a pair of this similarity with a chance of at least `wanted`, as `(b, r)`; `None` where there is none. 🔮 With
+# 128 hashes, how many bands find a pair of 0.8 in nine cases of ten?
 
 # %% name="cut" exercise=true
 def found(s: float, b: int, r: int) -> float:
@@ -366,7 +368,8 @@ plots.show(made, 'S-curves of three cuts, with the measured share of pairs found
 # NBVAL_CHECK_OUTPUT
 rng = seeded('cut')
 show('found', found, [(round(rng.uniform(0.3, 0.95), 2), rng.choice([4, 8, 16, 32]), rng.choice([2, 4, 8])) for _ in range(4)])
-show('cut', cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), *((rng.choice([60, 96, 128, 144]), round(rng.uniform(0.5, 0.95), 2), rng.choice([0.8, 0.9, 0.99])) for _ in range(6))])
+drawn = [(rng.choice([60, 96, 128, 144]), round(rng.uniform(0.5, 0.95), 2), rng.choice([0.8, 0.9, 0.99])) for _ in range(6)]
+show('cut', cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), *drawn])
 
 # %% [markdown] name="order-text"
 # ## 5 代码：引用次序 · Code: the order of imports
@@ -376,9 +379,10 @@ show('cut', cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), *((rng.choice([60, 96, 128, 1
 #
 # 🔮 `a` 引用 `z`，`b` 和 `z` 谁也不引用：次序是什么？
 #
-# A repository becomes one document, with what is imported in front. **Exercise 6 (3 points)** `reading_order(imports)`: each file is mapped to the names that it
-# imports, some of them from outside the repository, which do not count. Of the files that are ready, always place the **alphabetically first**; what never gets
-# ready, circles and whatever waits for them, comes last in alphabetical order. 🔮 `a` imports `z`; `b` and `z` import nothing: what is the order?
+# A repository becomes one document, with what is imported in front. **Exercise 6 (3 points)** `reading_order(imports)`: each file is mapped to the names
+# that it imports, some of them from outside the repository, which do not count. Of the files that are ready, always place the **alphabetically first**;
+# what never gets ready, circles and whatever waits for them, comes last in alphabetical order. 🔮 `a` imports `z`; `b` and `z` import nothing: what is the
+# order?
 
 # %% name="order" exercise=true
 def reading_order(imports: dict[str, list[str]]) -> list[str]:
@@ -429,9 +433,9 @@ show('reading_order', reading_order, cases)
 # 🔮 三篇“长文”：真的一篇、两篇不相干的拼成一篇、同一篇抄两遍。哪几篇会留下？
 #
 # A long text is one where the first half helps with the second. The model gives the loss $-\log p$ of each token, in nats. **Exercise 7 (3 points)**
-# `earns_its_length(whole, alone, split)`: `whole` holds the losses of all tokens when $S_1$ and $S_2$ are read in one, the first `split` being those of $S_1$;
-# `alone` those of $S_2$ read by itself. Return `dict(given=PPL(S2|S1), alone=PPL(S2), keep=whether the first is smaller)`.
-# 🔮 Three "long texts": a true one, two unrelated ones pasted together, and one text twice. Which stay?
+# `earns_its_length(whole, alone, split)`: `whole` holds the losses of all tokens when $S_1$ and $S_2$ are read in one, the first `split` being those of
+# $S_1$; `alone` those of $S_2$ read by itself. Return `dict(given=PPL(S2|S1), alone=PPL(S2), keep=whether the first is smaller)`. 🔮 Three "long texts": a
+# true one, two unrelated ones pasted together, and one text twice. Which stay?
 
 # %% name="perplexity" exercise=true
 def earns_its_length(whole: list[float], alone: list[float], split: int) -> dict:
@@ -481,7 +485,8 @@ for kind, halves in kinds.items():
         one, two = encode(first), encode(second)
         verdicts.append(earns_used(losses(one + two), losses(two), len(one)))
     middle = sorted(verdicts, key=lambda verdict: verdict['given'])[len(verdicts) // 2]
-    print(f'{kind:10} kept {sum(verdict["keep"] for verdict in verdicts):2} of {len(verdicts)}; for one: PPL(S2|S1) {middle["given"]:.2f}, PPL(S2) {middle["alone"]:.2f}')
+    kept = sum(verdict['keep'] for verdict in verdicts)
+    print(f'{kind:10} kept {kept:2} of {len(verdicts)}; for one: PPL(S2|S1) {middle["given"]:.2f}, PPL(S2) {middle["alone"]:.2f}')
 
 # %% name="check-perplexity" check="perplexity" points=3
 # NBVAL_CHECK_OUTPUT
@@ -495,8 +500,8 @@ show('earns_its_length', earns_its_length, cases)
 # %% [markdown] name="perplexity-look"
 # **看什么**：抄两遍的为什么多半通过了？流水线里哪一步本该先拦住它？拼起来的也有一些通过：前半没有帮上内容的忙，却让模型提前知道了语言和体裁。
 #
-# **What to look for**: why does most text that is there twice pass? Which step of the pipeline should have stopped it before? Some pasted ones pass, too: their first
-# half is no help with the content, but it tells the model which language and which kind of page to expect.
+# **What to look for**: why does most text that is there twice pass? Which step of the pipeline should have stopped it before? Some pasted ones pass, too:
+# their first half is no help with the content, but it tells the model which language and which kind of page to expect.
 
 # %% [markdown] name="leak-text"
 # ## 7 漏题 · The leaked item
@@ -506,9 +511,9 @@ show('earns_its_length', earns_its_length, cases)
 #
 # 🔮 分母该用题目的片段数，还是页面的？为什么？
 #
-# A few pages of the crawl hold test items with their answers. **Exercise 8 (3 points)** `overlap(item, page, n)`: the share of the item's different $n$-grams of
-# characters that the page has, too. Before, normalise both: `unicodedata.normalize('NFKC', …)`, `casefold()`, and no white space at all. An item shorter than $n$
-# counts as one piece. 🔮 Whose n-grams belong in the denominator, the item's or the page's, and why?
+# A few pages of the crawl hold test items with their answers. **Exercise 8 (3 points)** `overlap(item, page, n)`: the share of the item's different
+# $n$-grams of characters that the page has, too. Before, normalise both: `unicodedata.normalize('NFKC', …)`, `casefold()`, and no white space at all. An
+# item shorter than $n$ counts as one piece. 🔮 Whose n-grams belong in the denominator, the item's or the page's, and why?
 
 # %% name="leak" exercise=true
 def overlap(item: str, page: str, n: int) -> float:
@@ -545,7 +550,8 @@ print(f'the pipeline dropped {len(dropped)} pages for contamination; leaks still
 # %% name="leak-plot"
 made, axes = plots.figure(6, 2.8)
 for label, colour, words in (('clean', '0.6', plots.label('好页', 'good pages')), ('leak', 'C3', plots.label('夹带考题的页', 'pages with an item'))):
-    axes.hist([share for name, (share, _) in best.items() if truth[name]['label'] == label], bins=[i / 20 for i in range(22)], color=colour, label=words, alpha=0.8)
+    shares = [share for name, (share, _) in best.items() if truth[name]['label'] == label]
+    axes.hist(shares, bins=[i / 20 for i in range(22)], color=colour, label=words, alpha=0.8)
 axes.set(xlabel=plots.label('与最像的考题的重合', 'overlap with the nearest item'), ylabel=plots.label('页数', 'pages'))
 axes.legend(frameon=False)
 plots.show(made, 'Overlap of good pages and of pages with an item with the item nearest to them')
@@ -564,8 +570,8 @@ show('overlap', overlap, cases)
 # %% [markdown] name="leak-look"
 # **看什么**：好页与考题的重合并不是零，因为题目有套路。界线划在哪里？换一种说法的漏题，这个办法看得见吗？
 #
-# **What to look for**: good pages overlap with items, too, because questions follow patterns. Where would you draw the line? And would a leaked item in other words
-# be seen?
+# **What to look for**: good pages overlap with items, too, because questions follow patterns. Where would you draw the line? And would a leaked item in
+# other words be seen?
 
 # %% [markdown] name="end-text"
 # ## 结束 · The end
