@@ -133,7 +133,7 @@ GENERATED = re.compile(r'auto-?matically generated|auto-?generated|generated (?:
 # Limits of the rule, each set on the standard library and on files made bad on purpose (tests/unit/test_code_data.py).
 HEAD = 1500  # characters in which a generator signs
 LONG_LINE, MEAN_LINE = 1000, 100  # characters: people write lines of 30 to 40 on average
-SHORT_NAME = 0.5  # share of names of one letter: a minifier's work
+SHORT_NAME = 0.5  # share of names of one letter: a minifier's work, where nothing explains them (colorsys calls red r)
 DATA = 0.4  # share of tokens that are literals; a table of numbers has a half, the other half being commas
 SMALLEST = 30  # tokens: less is a stub or an empty `__init__`
 DOCUMENTED = 0.5  # share of public functions and classes with a docstring, or...
@@ -190,7 +190,7 @@ def fault(text: str, features: dict) -> str:
         return 'stub'
     if features['data'] > DATA:
         return 'data table'
-    return 'short names' if features['short_names'] > SHORT_NAME else ''
+    return 'short names' if features['short_names'] > SHORT_NAME and not features['documented'] and not features['comments'] else ''
 
 
 def head_comment(text: str) -> str:

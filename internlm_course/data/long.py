@@ -17,7 +17,7 @@ from internlm_course.data.code import line_of, packed
 LENGTH = 32 * 1024  # bytes of UTF-8, report section 3.1
 
 
-def perplexities(model, tokenizer, texts: Sequence[str], window: int | None = None, skip: int = 0, batch: int = 16) -> list[tuple[float, float]]:
+def perplexities(model, tokenizer, texts: Sequence[str], window: int | None = None, batch: int = 16) -> list[tuple[float, float]]:
     """PPL(S2) and PPL(S2|S1) of each text, in one pass of the model for each.
 
     A text is cut at the paragraph nearest to its middle. Both halves are scored in a window of the model's context: the end of S1, then the
@@ -25,12 +25,11 @@ def perplexities(model, tokenizer, texts: Sequence[str], window: int | None = No
 
     Args:
         window: tokens of S1 and S2 together; the model's context by default.
-        skip: tokens at the beginning of S2 that are read but not counted.
     """
     window = window or model.config.max_position_embeddings
     pairs = [halves(text, tokenizer, window - 1) for text in texts]
     rows = [([], second) for _, second in pairs] + pairs
-    losses = nats(model, rows, skip, batch)
+    losses = nats(model, rows, batch)
     return [(math.exp(alone), math.exp(given)) for alone, given in zip(losses[:len(pairs)], losses[len(pairs):])]
 
 
@@ -48,7 +47,7 @@ def halves(text: str, tokenizer, window: int) -> tuple[list[int], list[int]]:
     return first[-(window - len(second)):], second
 
 
-def nats(model, rows: Sequence[tuple[list[int], list[int]]], skip: int, batch: int) -> list[float]:
+def nats(model, rows: Sequence[tuple[list[int], list[int]]], batch: int) -> list[float]:
     """Mean negative log-likelihood, in nats a token, of each row's second part after `<s>` and its first part."""
     import torch
     from torch.nn import functional as F
@@ -64,7 +63,7 @@ def nats(model, rows: Sequence[tuple[list[int], list[int]]], skip: int, batch: i
             for place, i in enumerate(chosen):
                 first, second = rows[i]
                 tokens[place, :1 + len(first) + len(second)] = torch.tensor([start, *first, *second])
-                counted[place, 1 + len(first) + min(skip, len(second) - 1):1 + len(first) + len(second)] = True
+                counted[place, 1 + len(first):1 + len(first) + len(second)] = True
             tokens, counted = tokens.to(device), counted.to(device)[:, 1:]
             logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
             losses = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction='none').view(len(chosen), -1)
@@ -128,7 +127,12 @@ def gains(pairs: Iterable[tuple[float, float]]) -> list[float]:
 
 
 def depends(pairs: Iterable[tuple[float, float]], margin: float = 0.0) -> list[bool]:
-    """The perplexity filter: which texts stay. The report's criterion PPL(S2|S1) < PPL(S2) is a margin of 0."""
+    """The perplexity filter: which texts stay. The report's criterion PPL(S2|S1) < PPL(S2) is a margin of 0.
+
+    Measured with the tiny model on long pages of the micro-world, 30 of a kind. Margin 0: all pages stay whose question at the end needs the first
+    half, and of pages glued from two of one language 83%, of two languages 33%, of another kind before 60% or behind 23%, with the words of S2
+    shuffled 20%. The margin of `margin_of`, 0.022: still all, and 10%, 0%, 27%, 7%, 13%.
+    """
     return [gain > margin for gain in gains(pairs)]
 
 
@@ -136,7 +140,7 @@ def margin_of(model, tokenizer, texts: Sequence[str], quantile: float = 0.95, **
     """The gain that a first half which has nothing to do with the second seldom gives: the quantile of the gains of texts whose first halves
     are each another text's. It needs no labels.
 
-    Any text before S2 helps a little, telling its language and its style; from this margin on it is what S1 says that helps.
+    Any text before S2 helps a little by its language and style; beyond this margin it is what S1 says that helps.
     """
     parts = [split(text) for text in texts]
     strangers = [parts[i - 1][0].rstrip('\n') + '\n' + parts[i][1] for i in range(len(parts))]
