@@ -40,8 +40,8 @@ def figures():
 
 
 @pytest.fixture(scope='module')
-def facts() -> dict:
-    return json.loads((IMAGES / 'facts.json').read_text('utf-8'))
+def facts(figures) -> dict:
+    return figures.facts()
 
 
 # --- twins -----------------------------------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def test_a_figure_can_be_read(path: Path, figures):
 
 
 def test_every_figure_and_every_fact_has_its_source(figures, facts: dict):
-    assert set(facts) == set(figures.FIGURES)
+    assert set(facts) == set(figures.drawings())
     assert all(part['source']['zh'] and part['source']['en'] for part in facts.values())
     entries = [*facts['history']['releases'], *(stage['how'] for stage in facts['family']['stages']), *facts['comparison']['dimensions']]
     assert all(entry['source'] for entry in entries)
@@ -127,6 +127,26 @@ def test_the_comparison_shows_what_the_lecture_says(facts: dict):
     for language in ('zh', 'en'):
         known = {number for section in twins.sections(lecture(language)) for number in section.numbers}
         assert {f'{score}' for score in scores} <= known
+
+
+def test_figures_of_the_data_lecture_compute_what_they_say(facts: dict):
+    """The S-curve's turning points and chances follow from its bands and rows; sums and shares of Table 1 from its rows."""
+    def chance(similarity: float) -> float:
+        return 1 - (1 - similarity**ours['rows']) ** ours['bands']
+
+    curve, rows = facts['scurve'], facts['composition']['rows']
+    ours = next(cut for cut in curve['cuts'] if cut['ink'] == 'blue')
+    for cut in curve['cuts']:
+        assert cut['bands'] * cut['rows'] == curve['hashes'] and round((1 / cut['bands']) ** (1 / cut['rows']), 2) == cut['threshold']
+    assert [said for _, said in curve['table']] == [f'{chance(s):.{len(said) - 2}f}' for s, said in curve['table']]
+    total = sum(row['gb'] for row in rows)
+    documents = [float(row['documents'].split()[0].replace(',', '')) for row in rows]
+    shares = [(row['percent'], round(100 * row['gb'] / total, 2)) for row in rows]
+    assert [pair for pair in shares if pair[0] != pair[1]] == [(4.27, 4.26)]  # the report's own slip, told in the lecture
+    assert [float(row['each'].split()[0]) for row in rows] == [round(row['gb'] / n, 1 if row['gb'] / n < 100 else None) for row, n in zip(rows, documents)]
+    known = set(twins.numerals(' '.join(map(' '.join, (facts['composition']['total'], facts['composition']['web'])))))
+    assert known == set(twins.numerals(f'{total:.2f} {sum(documents):.2f} M {100 * sum(row["gb"] for row in rows if "web" in row["en"]) / total:.2f} '
+                                       f'{100 * sum(row["gb"] for row in rows if "Chinese" in row["en"]) / total:.1f}'))
 
 
 # --- tests of the tests ----------------------------------------------------------------------------------------------------------------
