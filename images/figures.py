@@ -1,4 +1,8 @@
-"""Draws every figure of the lectures: `python images/figures.py [folder]`. What the figures say stands, with its sources, in facts.json."""
+"""Draws every figure of the lectures: `python images/figures.py [folder]`. What the figures say stands, with its sources, in facts.json.
+
+Each figures_X.py beside this script has a FIGURES of its own, with its facts in facts_X.json.
+"""
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -224,11 +228,22 @@ def comparison(facts: dict) -> str:
 FIGURES = dict(history=history, family=family, flow=flow, chain=chain, comparison=comparison)
 
 
+def facts() -> dict:
+    """What every figure says, by the figure's name."""
+    return {name: part for path in sorted(HERE.glob('facts*.json')) for name, part in json.loads(path.read_text('utf-8')).items()}
+
+
+def drawings() -> dict:
+    """Every figure's drawing function, by the figure's name: facts of the figure -> SVG."""
+    scripts = [importlib.import_module(path.stem) for path in sorted(HERE.glob('figures_*.py'))]
+    return FIGURES | {name: make for script in scripts for name, make in script.FIGURES.items()}
+
+
 def draw(folder: Path) -> None:
     """Writes every figure into `folder`; the same facts give the same bytes."""
-    facts = json.loads((HERE / 'facts.json').read_text('utf-8'))
-    for name, make in FIGURES.items():
-        (folder / f'{name}.svg').write_text(make(facts[name]), 'utf-8', newline='\n')
+    said = facts()
+    for name, make in drawings().items():
+        (folder / f'{name}.svg').write_text(make(said[name]), 'utf-8', newline='\n')
 
 
 if __name__ == '__main__':

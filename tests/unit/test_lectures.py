@@ -40,8 +40,8 @@ def figures():
 
 
 @pytest.fixture(scope='module')
-def facts() -> dict:
-    return json.loads((IMAGES / 'facts.json').read_text('utf-8'))
+def facts(figures) -> dict:
+    return figures.facts()
 
 
 # --- twins -----------------------------------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def test_a_figure_can_be_read(path: Path, figures):
 
 
 def test_every_figure_and_every_fact_has_its_source(figures, facts: dict):
-    assert set(facts) == set(figures.FIGURES)
+    assert set(facts) == set(figures.drawings())
     assert all(part['source']['zh'] and part['source']['en'] for part in facts.values())
     entries = [*facts['history']['releases'], *(stage['how'] for stage in facts['family']['stages']), *facts['comparison']['dimensions']]
     assert all(entry['source'] for entry in entries)
