@@ -51,10 +51,11 @@ def kv(facts: dict) -> str:
         figure.text(MARGIN, y, size['name'], 20, bold=True)
         figure.text(WIDTH - MARGIN, y, f'{facts["context"]} 词元 tokens', 15, 'muted', 'end')
         y += 14
-        for heads, value, gigabytes, ink in ((size['heads'], size['all'], size['all_gb'], 'orange'), (size['kv_heads'], size['grouped'], size['grouped_gb'], 'green')):
+        for heads, kind, ink in (('heads', 'all', 'orange'), ('kv_heads', 'grouped', 'green')):
+            value = size[kind]
             figure.bar(MARGIN, y, INNER * 0.8 * value / largest, 14, ink)
-            figure.text(WIDTH - MARGIN, y + 34, f'{gigabytes} GB', 18, ink, 'end', True)
-            figure.text(MARGIN, y + 34, f'{value:,} 字节 bytes · {heads} 键值头 KV heads', 16, ink)
+            figure.text(WIDTH - MARGIN, y + 34, f'{size[f"{kind}_gb"]} GB', 18, ink, 'end', True)
+            figure.text(MARGIN, y + 34, f'{value:,} 字节 bytes · {size[heads]} 键值头 KV heads', 16, ink)
             y += 50
         y += 24
     return figure.finish(y - 18, facts['source']['zh'], facts['source']['en'])
@@ -68,7 +69,7 @@ def wavelength(pair: int, theta: float, head: int) -> float:
 def rope(facts: dict) -> str:
     """Wavelength over pair, logarithmic, for both bases, against the two contexts."""
     figure = Figure('RoPE 的波长 · RoPE wavelengths',
-                    f'Wavelength in tokens of each of the {facts["pairs"]} pairs, logarithmic, for the bases 50,000 and 1,000,000, with the contexts 4,096 and 32,768. '
+                    f'Wavelength in tokens of each of the {facts["pairs"]} pairs, logarithmic, for two bases, with the contexts 4,096 and 32,768. '
                     + ' '.join(f'At base {facts["bases"][b["base"]]["text"]} {b["pairs"]} pairs are longer than {facts["contexts"][b["context"]]["text"]}.'
                                for b in facts['beyond']))
     y = figure.head('RoPE 的波长与上下文', 'RoPE wavelengths and the context')
@@ -152,7 +153,8 @@ def gigabytes(facts: dict, cut: list[str]) -> dict[str, float]:
 def sharding(facts: dict) -> str:
     """Weights, gradients and optimiser states on one of eight cards, from full copies to everything cut."""
     figure = Figure('切分与显存 · Sharding and memory',
-                    f'Memory on each of {facts["cards"]} cards for {facts["model"]}: ' + '; '.join(f'{way["en"]} {way["total"]} GB' for way in facts['ways']) + '.')
+                    f'Memory on each of {facts["cards"]} cards for {facts["model"]}: '
+                    + '; '.join(f'{way["en"]} {way["total"]} GB' for way in facts['ways']) + '.')
     y = figure.head(f'{facts["model"]} 在 {facts["cards"]} 块卡上：每块要多少', f'{facts["model"]} on {facts["cards"]} cards: memory on each')
     inks = dict(weights='blue', gradients='orange', states='violet')
     x = MARGIN

@@ -93,6 +93,12 @@ def seeded(name: str) -> random.Random:
     return random.Random(f'{name}/{os.environ.get("INTERNLM_COURSE_SEED", "0")}')
 
 
+def numbers(rng: random.Random, *shape: int):
+    """Normal random numbers from a check's source, as a float64 numpy array of this shape, rounded to three digits."""
+    import numpy as np
+    return np.array([round(rng.gauss(0, 1), 3) for _ in range(math.prod(shape))]).reshape(shape)
+
+
 def values_of(function: Callable, cases: Sequence[tuple]) -> list:
     """The function's value at each case as JSON can hold it; an error stands as {"error": its name}."""
     values = []
