@@ -94,7 +94,7 @@ def rope(facts: dict) -> str:
         figure.line(*points, ink=base['ink'], arrow=False)
     end = [down(wavelength(facts['pairs'] - 1, base['theta'], facts['head'])) for base in facts['bases']]
     figure.text(across(44), end[1] + 12, f'θ = {facts["bases"][1]["text"]}', 17, 'orange', 'end', True)
-    figure.text(right, end[0] + 80, f'θ = {facts["bases"][0]["text"]}', 17, 'blue', 'end', True)
+    figure.text(right, end[0] + 106, f'θ = {facts["bases"][0]["text"]}', 17, 'blue', 'end', True)
     figure.text(left, y + high + 24, '快的一端 fast pairs', 15, 'muted')
     figure.text(right, y + high + 24, '慢的一端 slow pairs', 15, 'muted', 'end')
     y += high + 62
