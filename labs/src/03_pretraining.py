@@ -55,7 +55,7 @@ from internlm_course.pretrain.batches import rows_of
 from internlm_course.pretrain.config import CONFIGS, read_config
 from internlm_course.pretrain.loop import positions_in_documents, pretrain
 
-PAGES, STEPS = 20_000, 1400
+PAGES, STEPS = 20_000, 1200
 config = read_config(CONFIGS / 'tiny.toml')
 phase = dataclasses.replace(config.phase('short'), steps=STEPS)
 base = course.base()
@@ -80,9 +80,9 @@ show_values('rows', dict(domains=sorted(training), tokens=sum(len(document) for 
 # %% [markdown] name="predict-text"
 # ## 2 先预测 · Predict first
 #
-# 先跑 60 步，就能说出全程要多久、占多少内存。🔮 你自己先猜：1400 步、每步 2048 个词元，要几秒？最终损失会是多少？
+# 先跑 60 步，就能说出全程要多久、占多少内存。🔮 你自己先猜：1200 步、每步 2048 个词元，要几秒？最终损失会是多少？
 #
-# Sixty steps tell how long the whole will take, and how much memory. 🔮 Guess yourself first: 1400 steps of 2048 tokens, how many seconds? What final loss?
+# Sixty steps tell how long the whole will take, and how much memory. 🔮 Guess yourself first: 1200 steps of 2048 tokens, how many seconds? What final loss?
 
 # %% name="predict"
 from internlm_course.pretrain.predict import SCALING, compare, fit_scaling, predict, read_points
