@@ -54,6 +54,11 @@ class Lab:
         path = EXPECTED / f'{self.name}.json'
         return json.loads(path.read_text('utf-8')).get(check) if path.exists() else None
 
+    def band(self) -> list[list[float]] | None:
+        """The range of this lab's loss curve over seeds, from tests/bench/expected_curve.py; None before it was measured."""
+        path = EXPECTED / f'{self.name[:2]}_curve.json'
+        return json.loads(path.read_text('utf-8'))['band'] if path.exists() else None
+
     def finish(self) -> None:
         """Prints what the lab took, beside its budget, and keeps it as <runs>/<lab>.json."""
         self.memory.__exit__()
