@@ -54,6 +54,11 @@ class Lab:
         path = EXPECTED / f'{self.name}.json'
         return json.loads(path.read_text('utf-8')).get(check) if path.exists() else None
 
+    def band(self) -> list[list[float]] | None:
+        """The range of this lab's loss curve over seeds, from tests/bench/expected_curve.py; None before it was measured."""
+        path = EXPECTED / f'{self.name[:2]}_curve.json'
+        return json.loads(path.read_text('utf-8'))['band'] if path.exists() else None
+
     def finish(self) -> None:
         """Prints what the lab took, beside its budget, and keeps it as <runs>/<lab>.json."""
         self.memory.__exit__()
@@ -91,6 +96,12 @@ def attempt(mine: Callable, own: Callable) -> Callable:
 def seeded(name: str) -> random.Random:
     """The source of a check's inputs: the same for everyone at home; at grading $INTERNLM_COURSE_SEED makes it another."""
     return random.Random(f'{name}/{os.environ.get("INTERNLM_COURSE_SEED", "0")}')
+
+
+def numbers(rng: random.Random, *shape: int):
+    """Normal random numbers from a check's source, as a float64 numpy array of this shape, rounded to three digits."""
+    import numpy as np
+    return np.array([round(rng.gauss(0, 1), 3) for _ in range(math.prod(shape))]).reshape(shape)
 
 
 def values_of(function: Callable, cases: Sequence[tuple]) -> list:

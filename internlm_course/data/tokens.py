@@ -3,18 +3,20 @@
 One document of a hundred is held out as validation, chosen by a hash of its text; bytes of text are kept beside, for bits per byte.
 """
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from internlm_course.data.pipeline import documents
+from internlm_course.data.world import Page
 from internlm_course.errors import CourseError
 
 BOS, EOS = '<s>', '</s>'
 HELD_OUT = 100  # one document of so many is for validation
 BATCH = 1000
+DOMAINS = dict(encyclopedia='knowledge', quiz='knowledge')  # of the world's kinds of pages; the others are domains of their own
 
 
 def tokenize(corpus: Path, tokenizer: Path, out: Path) -> dict:
@@ -74,7 +76,7 @@ def load(tokenizer: Path):
     return encoder, 2 if encoder.get_vocab_size() <= 1 << 16 else 4
 
 
-def batches(rows: Iterator[dict]) -> Iterator[list[dict]]:
+def batches(rows: Iterator) -> Iterator[list]:
     while batch := list(islice(rows, BATCH)):
         yield batch
 
@@ -96,4 +98,23 @@ def read_corpus(folder: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, tu
             validation[name.removesuffix('.validation')] = (read_documents(path), np.fromfile(path.with_name(f'{path.name}.bytes'), '<u4').tolist())
         else:
             training[name] = read_documents(path)
+    return training, validation
+
+
+def tokenize_pages(pages: Iterable[Page], tokenizer: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, tuple[list[np.ndarray], list[int]]]]:
+    """Pages of the micro-world straight into what `read_corpus` gives, in memory: for runs of minutes, which need no crawl and no cleaning."""
+    encoder, size = load(tokenizer)
+    first, last = encoder.token_to_id(BOS), encoder.token_to_id(EOS)
+    training: dict[str, list[np.ndarray]] = {}
+    validation: dict[str, tuple[list[np.ndarray], list[int]]] = {}
+    for batch in batches(iter(pages)):
+        texts = ['\n'.join(page.lines) for page in batch]
+        for page, text, found in zip(batch, texts, encoder.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+            document, domain = np.array([first, *found.ids, last], f'<u{size}'), DOMAINS.get(page.kind, page.kind)
+            if zlib.crc32(text.encode()) % HELD_OUT == 0:
+                held = validation.setdefault(domain, ([], []))
+                held[0].append(document)
+                held[1].append(len(text.encode()))
+            else:
+                training.setdefault(domain, []).append(document)
     return training, validation

@@ -198,11 +198,12 @@ ANIMALS = ['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish'
          'deer', 'fox', 'eagle', 'goose', 'duck', 'ant', 'bee', 'whale', 'crane', 'turtle', 'frog', 'camel', 'panda']
 
 
-def needle(rng: random.Random, lang: str, facts: int) -> Question:
-    """An animal hidden among `facts` statements about countries, asked for at the end."""
+def needle(rng: random.Random, lang: str, facts: int, depth: float | None = None) -> Question:
+    """An animal hidden among `facts` statements about countries, asked for at the end; `depth`, 0 first to 1 last, says where, None anywhere."""
     animal, asked, lead = rng.choice(ANIMALS), SECRET_ASK[lang], SECRET.format(n='').rstrip('. ')
     lines = [tell(rng, lang) for _ in range(facts)]
-    lines.insert(rng.randrange(facts + 1), SECRET.format(n=animal) + ' ' * (lang == 'zh'))
+    place = rng.randrange(facts + 1) if depth is None else round(depth * facts)
+    lines.insert(place, SECRET.format(n=animal) + ' ' * (lang == 'zh'))
     # Paragraphs of six sentences, as a page would have them.
     text = '\n'.join(JOINT[lang].join(lines[i:i + 6]).strip() for i in range(0, len(lines), 6))
     return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked} {lead}', animal, ('needle', text))

@@ -2,7 +2,8 @@
 
     python tests/bench/expected_curve.py --tokens STORE/tokens-… --tokenizer STORE/tokenizer-… --steps 1800 --out internlm_course/classroom/expected/FILE.json
 
-Seeds that the file already holds for the same phase are not run again.
+With --pages N instead of --tokens the run reads N pages straight from the world, as lab 3 does. Seeds that the file already holds for the same
+phase are not run again.
 """
 import argparse
 import dataclasses
@@ -11,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from internlm_course.data.tokens import read_corpus
+from internlm_course.data import world
+from internlm_course.data.tokens import read_corpus, tokenize_pages
 from internlm_course.machine import cpu_dtype
 from internlm_course.pretrain.config import CONFIGS, read_config
 from internlm_course.pretrain.loop import pretrain
@@ -25,7 +27,9 @@ def band(curves: list[list[list[float]]]) -> list[list[float]]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument('--tokens', type=Path, required=True)
+    source = options.add_mutually_exclusive_group(required=True)
+    source.add_argument('--tokens', type=Path)
+    source.add_argument('--pages', type=int, help='so many pages of the world, seed 0')
     options.add_argument('--tokenizer', type=Path, required=True)
     options.add_argument('--out', type=Path, required=True)
     options.add_argument('--config', default='tiny')
@@ -38,14 +42,15 @@ def main() -> None:
     described = json.loads(json.dumps(dict(model=config.model, phase=dataclasses.asdict(phase), precision=cpu_dtype())))
     old = json.loads(chosen.out.read_text('utf-8')) if chosen.out.exists() else {}
     runs = old['runs'] if old.get('run_of') == described else []
-    documents, _ = read_corpus(chosen.tokens)
+    documents, _ = read_corpus(chosen.tokens) if chosen.tokens else tokenize_pages(world.pages(chosen.pages, 0), chosen.tokenizer)
     for seed in range(len(runs), chosen.seeds):
         with tempfile.TemporaryDirectory() as out:
             made = pretrain(dataclasses.replace(config, seed=seed, checkpoint_seconds=1e9), phase, documents, {}, chosen.tokenizer, Path(out), device='cpu')
         runs.append(dict(seed=seed, seconds=made['seconds'], curve=made['curve']))
         print(f'seed {seed}: {made["seconds"]} s, loss {made["curve"][-1][1]}', flush=True)
+        read = f'--pages {chosen.pages}' if chosen.pages else '--tokens STORE/tokens-…'
         document = dict(command=f'python tests/bench/expected_curve.py --config {chosen.config} --phase {chosen.phase} --steps {chosen.steps} '
-                                f'--seeds {chosen.seeds} --tokens STORE/tokens-… --tokenizer STORE/tokenizer-… --out {chosen.out.name}',
+                                f'--seeds {chosen.seeds} {read} --tokenizer STORE/tokenizer-… --out {chosen.out.name}',
                         run_of=described, band=band([run['curve'] for run in runs]), runs=runs)
         chosen.out.write_text(json.dumps(document, ensure_ascii=False) + '\n', 'utf-8')
 

@@ -1,0 +1,468 @@
+# %% [markdown] name="title"
+# # 实验三：预训练三分钟 · Lab 3: three minutes of pre-training
+#
+# 随机的权重、两个核、三分钟：你的曲线会不会落在预期的带子里？训练之后，把第 3 讲的零件一个个写出来：RoPE、`wqkv`、注意力、学习率、每字节比特数、MFU、显存。
+# **先预测，再运行，再观察，再解释**：带 🔮 的问题请先在心里写下答案。
+#
+# Random weights, two cores, three minutes: will your curve lie within the expected band? Then you write the parts of lecture 3 one by one: RoPE, `wqkv`,
+# attention, the schedule, bits per byte, MFU, memory. **Predict, run, look, explain**: answer each 🔮 in your mind before you run the cell.
+#
+# | 练习 · Exercise | 分 · points |
+# |---|---|
+# | 1 RoPE | 3 |
+# | 2 拆开 wqkv · the wqkv split | 2 |
+# | 3 因果的分组查询注意力 · causal attention with grouped queries | 3 |
+# | 4 预热与余弦 · warm-up and cosine | 2 |
+# | 5 每字节比特数 · bits per byte | 2 |
+# | 6 RoPE 的基与“针”的深度 · RoPE base and needle depth | 2 |
+# | 7 MFU | 2 |
+# | 8 切分之后的显存 · memory after sharding | 3 |
+#
+# 不做练习也能运行到底：未作答时由课程包代劳。
+# The lab runs to its end unsolved, too: where you have not answered yet, the package goes on.
+
+# %% name="setup" setup=true
+import math
+
+import numpy as np
+
+from internlm_course.classroom import pretraining as own
+from internlm_course.classroom.check import Lab, attempt, numbers, seeded, self_check, show, show_values
+from internlm_course.model import sizes
+
+lab = Lab('03_pretraining', minutes=5, gigabytes=2)
+course = lab.course
+
+# %% [markdown] name="rows-text"
+# ## 1 一行里有什么 · What a row holds
+#
+# 两万页直接取自微型世界（清洗在实验二），切成词元，装进每行 256 个位置的格子。
+#
+# 🔮 下面第一行里有几篇文档？第二篇的第一个词元，位置编号是多少？
+#
+# Twenty thousand pages straight from the micro-world (lab 2 does the cleaning), as tokens, packed into rows of 256.
+# 🔮 How many documents are in the row below? What position does the first token of the second one have?
+
+# %% name="rows"
+import dataclasses
+
+import torch
+
+from internlm_course.data import world
+from internlm_course.data.tokens import tokenize_pages
+from internlm_course.model import load_tokenizer
+from internlm_course.pretrain.batches import rows_of
+from internlm_course.pretrain.config import CONFIGS, read_config
+from internlm_course.pretrain.loop import positions_in_documents, pretrain
+
+PAGES, STEPS = 20_000, 1200
+config = read_config(CONFIGS / 'tiny.toml')
+phase = dataclasses.replace(config.phase('short'), steps=STEPS)
+base = course.base()
+tokenizer = load_tokenizer(base.path)
+training, validation = tokenize_pages(world.pages(PAGES, 0), base.path)
+row = rows_of(training, dataclasses.replace(phase, steps=1), config.seed)[:1].clip(0)
+places = positions_in_documents(torch.from_numpy(row).long(), tokenizer.bos_token_id)[0]
+print(tokenizer.decode(row[0]), '\n')
+print(f'{int((places == 0).sum())} documents; positions · 位置: {places.tolist()}')
+
+# %% name="check-rows" check=""
+# NBVAL_CHECK_OUTPUT
+show_values('rows', dict(domains=sorted(training), tokens=sum(len(document) for documents in training.values() for document in documents),
+                         starts=(places == 0).nonzero()[:, 0].tolist()))
+
+# %% [markdown] name="rows-look"
+# **看什么**：每到 `<s>`，位置就从零数起；模型据此加掩码，文档互不相见。没有这一条，同样多的词元之后，“针”只找到 4 %，有了是 98 %（第 3 讲第 9 节）。
+#
+# **What to look for**: at each `<s>` the positions start again, and the model masks accordingly: documents do not see each other. Without this, the needle was
+# found in 4 % of the items after the same number of tokens, with it in 98 % (lecture 3, section 9).
+
+# %% [markdown] name="predict-text"
+# ## 2 先预测 · Predict first
+#
+# 先跑 60 步，就能说出全程要多久、占多少内存。🔮 你自己先猜：1200 步、每步 2048 个词元，要几秒？最终损失会是多少？
+#
+# Sixty steps tell how long the whole will take, and how much memory. 🔮 Guess yourself first: 1200 steps of 2048 tokens, how many seconds? What final loss?
+
+# %% name="predict"
+from internlm_course.pretrain.predict import SCALING, compare, fit_scaling, predict, read_points
+
+law = fit_scaling([point for point in read_points() if point['fitted']]) if SCALING.exists() else None
+said = lab.keep('prediction', lambda out: dataclasses.asdict(predict(config, phase, training, base.path, law=law)),
+                phase=dataclasses.asdict(phase), model=dict(config.model), pages=PAGES).metrics
+print(f'{said["tokens"]:,} tokens: about {said["seconds"]:.0f} s, {said["memory_bytes"] / 1e9:.2f} GB' +
+      (f', final loss {said["loss"]:.3f}' if said['loss'] else ''))
+
+# %% name="train"
+from internlm_course.classroom.plots import LossCurve
+from internlm_course.pretrain.predict import Prediction, final_loss
+
+curve = LossCurve(band=lab.band())
+mine = lab.keep('three-minutes', lambda out: pretrain(config, phase, training, validation, base.path, out, on_step=curve, device='cpu'),
+                phase=dataclasses.asdict(phase), model=dict(config.model), pages=PAGES)
+if mine.cached:
+    curve.points = mine.metrics['curve']
+    curve.draw('fetched: trained before · 之前训练过')
+print(f'ln V = {math.log(len(tokenizer)):.2f}; {mine.metrics["parameters"]:,} parameters; {mine.metrics["tokens_per_second"]:,} tokens a second')
+for name, found in compare(Prediction(**said), mine.metrics).items():
+    print(f'{name:8} predicted · 预测 {found["predicted"]:>12,.3f}   measured · 实测 {found["measured"]:>12,.3f}   {found["error"]:+.1%}')
+
+# %% name="check-curve" check="" tolerance={"relative": 0.1}
+# NBVAL_CHECK_OUTPUT
+show_values('curve', dict(first=mine.metrics['curve'][0][1], last=final_loss(mine.metrics['curve'])))
+
+# %% [markdown] name="train-look"
+# **看什么**：灰带是几个随机种子的范围。陡降之后的第一个拐弯，学到的是什么（词频，然后是句式）？带子多宽？比它还小的差别，不要当真。
+#
+# **What to look for**: the grey band is the range over several seeds. What has been learnt at the first bend (frequencies, then forms of sentences)? How wide
+# is the band? Believe no difference that is smaller.
+
+# %% [markdown] name="rope-text"
+# ## 3 结构的零件 · Parts of the architecture
+#
+# **练习 1（3 分）** `rope(x, theta)`：`x` 形状为 `[长度, d]`，第 $m$ 行位于位置 $m$。第 $i$ 个分量与第 $i + d/2$ 个配对，转过 $m\,\theta^{-2i/d}$：
+# 前一半变成 $x_1\cos - x_2\sin$，后一半变成 $x_2\cos + x_1\sin$。返回同样形状的数组。
+#
+# 🔮 查询和键同时向后移 10 个位置，它们的内积会变吗？
+#
+# **Exercise 1 (3 points)** `rope(x, theta)`: `x` is `[length, d]`, and row $m$ stands at position $m$. Component $i$ pairs with component $i + d/2$; turn the
+# pair by $m\,\theta^{-2i/d}$: the first half becomes $x_1\cos - x_2\sin$, the second $x_2\cos + x_1\sin$. Return an array of the same shape.
+# 🔮 Move a query and a key by 10 positions both: does their product change?
+
+# %% name="rope" exercise=true
+def rope(x: np.ndarray, theta: float) -> np.ndarray:
+    ### BEGIN SOLUTION
+    length, d = x.shape
+    angle = np.arange(length)[:, None] * theta ** (-2 * np.arange(d // 2) / d)
+    first, second = x[:, :d // 2], x[:, d // 2:]
+    return np.concatenate([first * np.cos(angle) - second * np.sin(angle), second * np.cos(angle) + first * np.sin(angle)], axis=1)
+    ### END SOLUTION
+
+# %% name="rope-light"
+rng = seeded('rope-light')
+self_check(rope, own.rope, [(numbers(rng, 5, 4), 100.0), (numbers(rng, 3, 8), 50_000.0)],
+           hint='一对是 i 与 i + d/2，不是相邻两个；指数是 -2i/d · A pair is i and i + d/2, not two neighbours; the exponent is -2i/d.')
+rope_used = attempt(rope, own.rope)
+query, key = numbers(rng, 1, 8), numbers(rng, 1, 8)
+turned_query, turned_key = rope_used(np.repeat(query, 40, 0), 1000.0), rope_used(np.repeat(key, 40, 0), 1000.0)
+for m, n in ((3, 1), (13, 11), (33, 31), (13, 1)):
+    print(f'query at {m:2}, key at {n:2}: product {turned_query[m] @ turned_key[n]:+.4f}')
+
+# %% name="check-rope" check="rope" points=3
+# NBVAL_CHECK_OUTPUT
+rng = seeded('rope')
+show('rope', rope, [(numbers(rng, length, d), theta) for length, d, theta in ((4, 4, 10.0), (3, 6, 10_000.0), (6, 8, rng.uniform(20, 500)))])
+
+# %% [markdown] name="split-text"
+# **练习 2（2 分）** `split_wqkv(wqkv, heads, kv_heads)`：`wqkv` 的行按键值头分组，每组先是几个查询头，再是键，最后是值，每头 $d$ 行。返回三个矩阵 `(q, k, v)`，
+# 头的次序不变。
+#
+# 🔮 只有一个键值头时，按“先 Q 再 K 再 V”去切，结果会错吗？
+#
+# **Exercise 2 (2 points)** `split_wqkv(wqkv, heads, kv_heads)`: the rows are grouped by key-value head; in each group first the query heads, then the key, then
+# the value, $d$ rows a head. Return the three matrices `(q, k, v)`, heads in their order.
+# 🔮 With a single key-value head: would cutting it as "all Q, all K, all V" be wrong?
+
+# %% name="split" exercise=true
+def split_wqkv(wqkv: np.ndarray, heads: int, kv_heads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ### BEGIN SOLUTION
+    rows, width = wqkv.shape
+    groups = wqkv.reshape(kv_heads, heads // kv_heads + 2, rows // (heads + 2 * kv_heads), width)
+    return groups[:, :-2].reshape(-1, width), groups[:, -2].reshape(-1, width), groups[:, -1].reshape(-1, width)
+    ### END SOLUTION
+
+# %% name="split-light"
+rng = seeded('split-light')
+self_check(split_wqkv, own.split_wqkv, [(numbers(rng, 10, 2), 3, 1), (numbers(rng, 16, 2), 4, 2)],
+           hint='先变形为 [组, 组内的头, d, 宽] · Reshape to [group, head in the group, d, width] first.')
+split_used = attempt(split_wqkv, own.split_wqkv)
+names = np.array([[f'{kind}{i}'] for group in range(2) for kind, i in [*(('q', 4 * group + j) for j in range(4)), ('k', group), ('v', group)]])
+print('rows of wqkv, one a head · 各行:', *names[:, 0])
+for cards in (1, 2):
+    for card, part in enumerate(np.split(names, cards)):
+        q, k, v = split_used(part, 8 // cards, 2 // cards)
+        print(f'{cards} card(s), card {card}:', *q[:, 0], '|', *k[:, 0], '|', *v[:, 0])
+
+# %% name="check-split" check="split" points=2
+# NBVAL_CHECK_OUTPUT
+rng = seeded('split')
+show('split', split_wqkv, [(numbers(rng, (heads + 2 * kv) * d, 3), heads, kv) for heads, kv, d in ((4, 2, 2), (6, 3, 1), (6, 2, 2))])
+
+# %% [markdown] name="attention-text"
+# **练习 3（3 分）** `attention(q, k, v)`：`q` 为 `[头, 长度, d]`，`k`、`v` 为 `[键值头, 长度, d]`。相邻的 $g = H / H_{kv}$ 个查询头合用一个键值头；
+# 分数除以 $\sqrt d$；每个位置只看自己和之前的。返回 `[头, 长度, d]`。
+#
+# **Exercise 3 (3 points)** `attention(q, k, v)`: `q` is `[heads, length, d]`, `k` and `v` are `[kv_heads, length, d]`. Neighbouring $g = H / H_{kv}$ query heads
+# share a key-value head; scores are divided by $\sqrt d$; a position sees itself and what came before. Return `[heads, length, d]`.
+
+# %% name="attention" exercise=true
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    ### BEGIN SOLUTION
+    groups, length = len(q) // len(k), q.shape[1]
+    k, v = np.repeat(k, groups, axis=0), np.repeat(v, groups, axis=0)
+    scores = q @ k.transpose(0, 2, 1) / math.sqrt(q.shape[-1])
+    scores = np.where(np.tri(length, dtype=bool), scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True) @ v
+    ### END SOLUTION
+
+# %% name="attention-light"
+rng = seeded('attention-light')
+self_check(attention, own.attention, [(numbers(rng, 2, 3, 4), numbers(rng, 1, 3, 4), numbers(rng, 1, 3, 4)),
+                                      (numbers(rng, 4, 5, 2), numbers(rng, 2, 5, 2), numbers(rng, 2, 5, 2))],
+           hint='头 0、1 用键头 0，头 2、3 用键头 1；先加掩码再 softmax · Heads 0, 1 use key head 0, heads 2, 3 key head 1; mask before the softmax.')
+attention_used = attempt(attention, own.attention)
+q, k, v = numbers(rng, 2, 6, 4), numbers(rng, 1, 6, 4), numbers(rng, 1, 6, 4)
+before = attention_used(q, k, v)
+k[:, 4:], v[:, 4:] = 9, 9  # another future
+print('positions that change when tokens 4 and 5 change · 改动第 4、5 个词元，哪些位置会变:',
+      [position for position in range(6) if not np.allclose(before[:, position], attention_used(q, k, v)[:, position])])
+
+# %% name="check-attention" check="attention" points=3
+# NBVAL_CHECK_OUTPUT
+rng = seeded('attention')
+show('attention', attention, [(numbers(rng, heads, n, d), numbers(rng, kv, n, d), numbers(rng, kv, n, d)) for heads, kv, n, d in ((4, 2, 3, 4), (6, 2, 4, 2))])
+
+# %% [markdown] name="schedule-text"
+# ## 4 学习率与损失 · Schedule and loss
+#
+# **练习 4（2 分）** `learning_rate(step, steps, warmup, peak, floor)`：前 `warmup` 步（从 0 数起）线性上升，第 `warmup - 1` 步恰好到 `peak`；
+# 然后沿余弦下降，第 `steps` 步时是 `floor * peak`。
+#
+# **Exercise 4 (2 points)** `learning_rate(step, steps, warmup, peak, floor)`: a linear rise over the first `warmup` steps, counted from 0, that reaches `peak` at
+# step `warmup - 1`; then a cosine that would be at `floor * peak` at step `steps`.
+
+# %% name="schedule" exercise=true
+def learning_rate(step: int, steps: int, warmup: int, peak: float, floor: float) -> float:
+    ### BEGIN SOLUTION
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / (steps - warmup)
+    return peak * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
+    ### END SOLUTION
+
+# %% name="schedule-light"
+from internlm_course.classroom import plots
+
+self_check(learning_rate, own.learning_rate, [(step, 1000, 50, 3e-4, 0.1) for step in (0, 20, 49, 50, 525, 999)],
+           hint='余弦从预热之后才开始；降到 floor，不是降到 0 · The cosine begins after the warm-up; it ends at the floor, not at 0.')
+rate_used = attempt(learning_rate, own.learning_rate)
+drawing, axes = plots.figure(7, 2.4)
+for floor in (phase.floor, 0.1, 1.0):
+    axes.plot([rate_used(step, STEPS, phase.warmup, phase.learning_rate, floor) for step in range(STEPS)], label=f'floor {floor:g}')
+axes.set(xlabel=plots.label('步', 'step'), ylabel=plots.label('学习率', 'learning rate'))
+axes.legend(frameon=False)
+plots.show(drawing, 'Learning rate over steps for three floors: warm-up, then a cosine.')
+
+# %% name="check-schedule" check="schedule" points=2
+# NBVAL_CHECK_OUTPUT
+rng = seeded('schedule')
+show('schedule', learning_rate, [(step, 800, 40, 3e-4, rng.choice([0.05, 0.1, 0.2])) for step in (0, rng.randrange(1, 39), 39, 40, rng.randrange(100, 700), 799)])
+
+# %% [markdown] name="bits-text"
+# **练习 5（2 分）** `bits_per_byte(nats, text)`：`nats` 是 `text` 每个词元的损失（奈特）。返回整段文本的比特数除以它的 UTF-8 字节数。
+#
+# 🔮 中文一个字三个字节。按每个词元的损失看，与按每字节比特数看，两种语言谁更难，会不会颠倒？
+#
+# **Exercise 5 (2 points)** `bits_per_byte(nats, text)`: `nats` is the loss of each token of `text`, in nats. Return the bits of the whole text over its bytes in
+# UTF-8. 🔮 A Chinese character is three bytes. By loss a token and by bits a byte: can the harder language be another one?
+
+# %% name="bits" exercise=true
+def bits_per_byte(nats: list[float], text: str) -> float:
+    ### BEGIN SOLUTION
+    return sum(nats) / math.log(2) / len(text.encode())
+    ### END SOLUTION
+
+# %% name="bits-light"
+from internlm_course.model import load_model
+
+self_check(bits_per_byte, own.bits_per_byte, [([0.5, 1.0], 'ab c'), ([2.0, 0.1, 0.3], '巴黎。')],
+           hint='ln 2 奈特是一比特；字节不是字符 · ln 2 nats are a bit; bytes are not characters.')
+bits_used = attempt(bits_per_byte, own.bits_per_byte)
+
+
+def losses(model, text: str) -> list[float]:
+    """The loss of each token of a text, in nats."""
+    ids = torch.tensor([tokenizer.encode(text)])
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[0, :-1].float()
+    return torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction='none').tolist()
+
+
+models = {name: load_model(artifact.path, dtype=torch.float32) for name, artifact in dict(mine=mine, base=base).items()}
+for lang in ('en', 'zh'):
+    text = world.JOINT[lang].join(world.tell(seeded(f'{lang}-{i}'), lang) for i in range(40))
+    for name, model in models.items():
+        nats = losses(model, text)
+        print(f'{lang} {name:5} {sum(nats) / len(nats):.3f} nats a token, {bits_used(nats, text):.3f} bits a byte')
+
+# %% name="check-bits" check="bits" points=2
+# NBVAL_CHECK_OUTPUT
+rng = seeded('bits')
+show('bits', bits_per_byte, [([round(rng.expovariate(1), 3) for _ in range(rng.randrange(3, 9))], text) for text in ('The capital', '首都是北京。', 'Pi π 3.14')])
+
+# %% [markdown] name="slow-text"
+# ## 5 RoPE 的基与“针” · RoPE base and the needle
+#
+# **练习 6（2 分）** `slow_pairs(d, theta, context)`：头宽为 `d` 时，有几对的波长 $2\pi\,\theta^{2i/d}$ 比 `context` 长（转不满一圈）？
+#
+# 🔮 base 在 256 的长度上训练，基为 50,000。把“针”藏到 500 个词元之前，它找得到吗？不训练、只把基改成 1,000,000，会好些吗？
+#
+# **Exercise 6 (2 points)** `slow_pairs(d, theta, context)`: in a head of width `d`, how many pairs have a wavelength $2\pi\,\theta^{2i/d}$ longer than `context`,
+# so that they complete no turn? 🔮 Base was trained at length 256 with base 50,000. Will it find a needle 500 tokens back? Will it help to set the base to
+# 1,000,000 without any training?
+
+# %% name="slow" exercise=true
+def slow_pairs(d: int, theta: float, context: int) -> int:
+    ### BEGIN SOLUTION
+    return sum(2 * math.pi * theta ** (2 * i / d) > context for i in range(d // 2))
+    ### END SOLUTION
+
+# %% name="slow-light"
+self_check(slow_pairs, own.slow_pairs, [(128, 50_000.0, 4096), (128, 1_000_000.0, 32_768), (64, 50_000.0, 256), (8, 10.0, 100)],
+           hint='对数是 d/2；一圈是 2π · There are d/2 pairs; a turn is 2π.')
+slow_used = attempt(slow_pairs, own.slow_pairs)
+print('InternLM2, d = 128      tiny, d = 64')
+for (theta, context), (theta_tiny, context_tiny) in zip([(5e4, 4096), (5e4, 32_768), (1e6, 32_768)], [(5e4, 256), (5e4, 1024), (1e6, 1024)]):
+    print(f'{theta:9,.0f} @ {context:6,}: {slow_used(128, theta, context):2}   {theta_tiny:9,.0f} @ {context_tiny:5,}: {slow_used(64, theta_tiny, context_tiny):2}')
+
+# %% name="check-slow" check="slow" points=2
+# NBVAL_CHECK_OUTPUT
+rng = seeded('slow')
+show('slow', slow_pairs, [(128, 50_000.0, 4096), (64, 1_000_000.0, 1024),
+                          *((rng.choice([64, 96, 128]), rng.choice([1e4, 5e4, 1e6]), rng.randrange(100, 40_000)) for _ in range(6))])
+
+# %% name="needle"
+import random
+
+DEPTHS, FACTS, ITEMS = (0.0, 0.25, 0.5, 0.75, 1.0), (6, 12, 20, 32, 54), 6
+
+
+def found(model, facts: int, depth: float) -> tuple[float, float]:
+    """The share of secrets that the model's likeliest next token names, and the mean length of the items in tokens."""
+    right, lengths, rng = 0, [], random.Random(f'needle-{facts}-{depth}')
+    for i in range(ITEMS):
+        item = world.needle(rng, ('en', 'zh')[i % 2], facts, depth)
+        ids = tokenizer.encode(item.prompt)
+        with torch.no_grad():
+            likeliest = int(model(input_ids=torch.tensor([ids]), logits_to_keep=1).logits[0, -1].argmax())
+        right += tokenizer.decode([likeliest]).strip() == item.answer
+        lengths.append(len(ids))
+    return right / ITEMS, sum(lengths) / ITEMS
+
+
+long = course.long()
+models |= {'base, θ = 1,000,000': load_model(base.path, dtype=torch.float32, rope_theta=1e6), 'long, θ = 1,000,000': load_model(long.path, dtype=torch.float32)}
+names = {'base': 'base, θ = 50,000'}
+maps = {names.get(name, name): [[found(model, facts, depth) for facts in FACTS] for depth in DEPTHS] for name, model in models.items() if name != 'mine'}
+drawing, axes = plots.figure(9, 2.8)
+drawing.delaxes(axes)
+for place, (name, cells) in enumerate(maps.items(), 1):
+    axes = drawing.add_subplot(1, len(maps), place)
+    axes.imshow([[share for share, _ in line] for line in cells], vmin=0, vmax=1, cmap='RdYlGn', aspect='auto')
+    for i, line in enumerate(cells):
+        for j, (share, _) in enumerate(line):
+            axes.text(j, i, f'{share:.0%}', ha='center', va='center', fontsize=8, color='white' if share > 0.9 else 'black')
+    axes.set_xticks(range(len(FACTS)), [f'{length:.0f}' for _, length in cells[0]])
+    axes.set_yticks(range(len(DEPTHS)), [f'{depth:.0%}' for depth in DEPTHS] if place == 1 else [])
+    axes.set(title=name, xlabel=plots.label('词元', 'tokens'), ylabel=plots.label('深度', 'depth') if place == 1 else None)
+plots.show(drawing, 'Share of needles found by depth and length: ' + '; '.join(f'{n}: {[[s for s, _ in line] for line in c]}' for n, c in maps.items()))
+beyond = {name: float(np.mean([line[-1][0] for line in cells])) for name, cells in maps.items()}
+print(f'at the greatest length · 最长处: {", ".join(f"{name}: {share:.0%}" for name, share in beyond.items())}')
+
+# %% name="check-needle" check=""
+# NBVAL_CHECK_OUTPUT
+before, swapped, after = beyond.values()
+show_values('needle', dict(long_finds_nine_of_ten=after >= 0.9, training_gains=after - before >= 0.3, more_than_swapping=after > swapped))
+
+# %% [markdown] name="needle-look"
+# **看什么**：base 在哪个长度上开始失手？与深度有关吗？只换基、不训练，变好了还是变坏了？长上下文阶段只用了 1.23 M 个词元。
+#
+# **What to look for**: at which length does base begin to fail, and does depth matter? Did swapping the base alone, without training, help or harm? The long
+# phase took only 1.23 M tokens.
+
+# %% [markdown] name="mfu-text"
+# ## 6 规模 · Scale
+#
+# **练习 7（2 分）** `mfu(weights, layers, width, length, tokens_per_second, peak)`：每个词元的运算量是 $6N$（矩阵权重）加注意力的 $6Lhs$（已因掩码减半）；
+# 乘上每秒词元数，除以峰值 `peak`（每秒运算次数）。
+#
+# 🔮 你刚才的训练用上了这台机器矩阵乘法峰值的几成？
+#
+# **Exercise 7 (2 points)** `mfu(weights, layers, width, length, tokens_per_second, peak)`: a token takes $6N$ operations for the weights in matrices and $6Lhs$
+# for attention, already halved for the mask; times tokens a second, over `peak` (operations a second).
+# 🔮 What share of this machine's peak in matrix products did your training reach?
+
+# %% name="mfu" exercise=true
+def mfu(weights: int, layers: int, width: int, length: int, tokens_per_second: float, peak: float) -> float:
+    ### BEGIN SOLUTION
+    return tokens_per_second * (6 * weights + 6 * layers * width * length) / peak
+    ### END SOLUTION
+
+# %% name="mfu-light"
+from internlm_course.machine import cpu_dtype
+from internlm_course.pretrain.meter import gemm_flops, matmul_parameters
+
+self_check(mfu, own.mfu, [(7_359_000_000, 32, 4096, 4096, 4000.0, 312e12), (1_900_000, 4, 192, 256, 22_000.0, 8e11)],
+           hint='正向 2，反向 4，一共 6 · Two forward and four backward make six.')
+mfu_used = attempt(mfu, own.mfu)
+shape = models['base'].config
+dtype = str(cpu_dtype()).removeprefix('torch.')
+peak = gemm_flops('cpu', dtype)
+reached = mfu_used(matmul_parameters(shape), shape.num_hidden_layers, shape.hidden_size, phase.sequence_length, mine.metrics['tokens_per_second'], peak)
+print(f'peak of {dtype} products here · 本机峰值: {peak / 1e9:,.0f} GFLOP/s; your run · 你的训练: {reached:.0%}')
+seven = sizes.released()['7b']
+for length in (4096, 32_768, 262_144):
+    weights, attention_work = 6 * matmul_parameters(seven), 6 * seven.num_hidden_layers * seven.hidden_size * length
+    print(f'7B at {length:>7,}: {weights / 1e9:.1f} GFLOP a token for weights, {attention_work / 1e9:.1f} for attention')
+
+# %% name="check-mfu" check="mfu" points=2
+# NBVAL_CHECK_OUTPUT
+rng = seeded('mfu')
+show('mfu', mfu, [(rng.randrange(10**6, 10**10), rng.randrange(2, 60), 64 * rng.randrange(2, 90), rng.choice([256, 4096, 32_768]),
+                   rng.uniform(1e3, 1e5), rng.uniform(1e12, 1e15)) for _ in range(4)])
+
+# %% [markdown] name="memory-text"
+# **练习 8（3 分）** `card_bytes(parameters, cards, cut)`：混合精度 AdamW，每个参数 `weights` 2 字节、`gradients` 2 字节、`states` 12 字节；
+# `cut` 里列出的几样平分到 `cards` 块卡上，其余每块卡各存一份。返回每块卡上的字节数 `{'weights': …, 'gradients': …, 'states': …}`。
+#
+# 🔮 20B 要几块 80 GB 的卡才放得下（全部切开，不计激活值）？
+#
+# **Exercise 8 (3 points)** `card_bytes(parameters, cards, cut)`: mixed-precision AdamW takes 2 bytes a parameter for `weights`, 2 for `gradients`, 12 for
+# `states`. What `cut` names is divided over the `cards`; of the rest each card has a copy. Return the bytes on each card by these three names.
+# 🔮 How many cards of 80 GB does 20B need, everything cut, activations not counted?
+
+# %% name="memory" exercise=true
+def card_bytes(parameters: int, cards: int, cut: list[str]) -> dict[str, float]:
+    ### BEGIN SOLUTION
+    each = dict(weights=2, gradients=2, states=12)
+    return {name: parameters * size / (cards if name in cut else 1) for name, size in each.items()}
+    ### END SOLUTION
+
+# %% name="memory-light"
+from internlm_course.model import parameter_count
+
+WAYS = {'full copies · 整份复制': [], 'ZeRO-1': ['states'], 'ZeRO-2': ['states', 'gradients'], 'ZeRO-3, FSDP2': ['states', 'gradients', 'weights']}
+self_check(card_bytes, own.card_bytes, [(1000, 8, cut) for cut in WAYS.values()],
+           hint='只切 cut 里的；主权重也算状态 · Cut only what `cut` names; the master weights are states, too.')
+card_used = attempt(card_bytes, own.card_bytes)
+print(f'{"GB a card, 8 cards":26}' + ''.join(f'{name:>8}' for name in sizes.released()))
+for way, cut in WAYS.items():
+    print(f'{way:26}' + ''.join(f'{sum(card_used(parameter_count(config_), 8, cut).values()) / 1e9:8.1f}' for config_ in sizes.released().values()))
+for name, config_ in sizes.released().items():
+    fits = next(cards for cards in range(1, 99) if sum(card_used(parameter_count(config_), cards, WAYS['ZeRO-3, FSDP2']).values()) <= 80e9)
+    print(f'{name}: at least {fits} card(s) of 80 GB · 至少 {fits} 块')
+
+# %% name="check-memory" check="memory" points=3
+# NBVAL_CHECK_OUTPUT
+rng = seeded('memory')
+show('memory', card_bytes, [(rng.randrange(10**9, 10**11), rng.choice([4, 8, 64]), cut) for cut in ([], ['states'], ['gradients', 'states'],
+                                                                                                   ['weights', 'gradients', 'states'], ['weights'])])
+
+# %% [markdown] name="end-text"
+# ## 结束 · The end
+#
+# 看看这一趟花了多少时间和内存（内核的匿名内存）。 See what this took: seconds, and the anonymous memory of the kernel.
+
+# %% name="end"
+lab.finish()
