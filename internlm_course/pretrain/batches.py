@@ -3,6 +3,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from internlm_course.errors import CourseError
+
 OPEN_ROWS = 64  # rows kept open for packing: at 64 under 3% of the positions stay empty; more rows mix no better and pack no tighter
 EMPTY = -1  # a position of a row that holds no token
 
@@ -61,7 +63,14 @@ def pack(documents, count: int, length: int) -> np.ndarray:
 
 
 def rows_of(documents: Mapping[str, list[np.ndarray]], phase, seed: int) -> np.ndarray:
-    """All rows of a phase in training order, int32 [steps * accumulation * micro_batch, sequence_length + 1]."""
+    """All rows of a phase in training order, int32 [steps * accumulation * micro_batch, sequence_length + 1].
+
+    Raises:
+        CourseError: there are no documents of any domain of the mixture.
+    """
+    if not any(share > 0 and documents.get(name) for name, share in phase.mixture.items()):
+        raise CourseError(f'There are no documents of {", ".join(phase.mixture)}, which phase "{phase.name}" mixes.',
+                          f'Name domains of the token files in its mixture: {", ".join(sorted(documents)) or "there are none"}.')
     count = phase.steps * phase.accumulation * phase.micro_batch
     stream = draw(documents, phase.mixture, int(phase.tokens * 1.05) + OPEN_ROWS * phase.sequence_length, seed)
     rows = pack(stream, count, phase.sequence_length)
