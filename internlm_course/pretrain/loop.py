@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from internlm_course.errors import CourseError
 from internlm_course.machine import has_fast_bf16
 from internlm_course.model import InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
-from internlm_course.pretrain.batches import EMPTY, rows_of
+from internlm_course.pretrain.batches import EMPTY, steps_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
 from internlm_course.pretrain.parallel import World
 
@@ -147,13 +147,13 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
     optimizer = optimizer_of(model, config.optimizer)
     saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
     first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
-    rows = torch.from_numpy(rows_of(documents, phase, config.seed))
+    batches = steps_of(documents, phase, config.seed, first)
     began, saved_at, losses = time.monotonic(), time.monotonic(), []
     try:
-        for step in range(first, phase.steps):
+        for step, rows in enumerate(batches, first):
             for group in optimizer.param_groups:
                 group['lr'] = learning_rate(step, phase)
-            losses.append(gradients(model, rows[step * per_step:(step + 1) * per_step], phase.micro_batch, world))
+            losses.append(gradients(model, torch.from_numpy(rows), phase.micro_batch, world))
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()

@@ -14,6 +14,7 @@ from pathlib import Path
 from internlm_course.errors import CourseError
 from internlm_course.memory import PeakMemory
 from internlm_course.model import parameter_count
+from internlm_course.pretrain.batches import BLOCK
 from internlm_course.pretrain.config import Phase, PretrainConfig
 
 SCALING = Path(__file__).parent / 'scaling.json'
@@ -82,11 +83,11 @@ def read_points(path: Path = SCALING) -> list[dict]:
 def memory_terms(parameters: int, phase: Phase) -> dict[str, int]:
     """The memory of a phase that arithmetic gives, in bytes, for one process in fp32 with AdamW.
 
-    weights 4 N; gradients 4 N; moments 2 * 4 N; checkpoint: weights and moments copied aside while they are written, 12 N; rows: the phase's tokens
-    as int32. Among W processes all but the rows are divided by W. What is missing are the activations, and the code.
+    weights 4 N; gradients 4 N; moments 2 * 4 N; checkpoint: weights and moments copied aside while they are written, 12 N; rows: a block of the
+    phase's tokens as int32. Among W processes all but the rows are divided by W. What is missing are the activations, and the code.
     """
     rows = phase.steps * phase.micro_batch * phase.accumulation * (phase.sequence_length + 1)
-    return dict(weights=4 * parameters, gradients=4 * parameters, moments=8 * parameters, checkpoint=12 * parameters, rows=4 * rows)
+    return dict(weights=4 * parameters, gradients=4 * parameters, moments=8 * parameters, checkpoint=12 * parameters, rows=4 * min(rows, BLOCK))
 
 
 def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list], tokenizer: Path, start: Path | None = None,

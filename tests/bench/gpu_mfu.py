@@ -43,8 +43,8 @@ def measure(compile: bool, attention: str, activation_checkpointing: bool, micro
     """Every step's seconds, and from their median the tokens per second and MFU (attention halved as causal), with the peak of GPU memory."""
     import torch
 
-    from internlm_course.memory import VOCABULARY
     from internlm_course.model import CONFIGS, InternLM2Config, InternLM2ForCausalLM
+    from internlm_course.model.sizes import VOCABULARY
     from internlm_course.pretrain.config import Optimizer
     from internlm_course.pretrain.loop import gradients, optimizer_of
     from internlm_course.pretrain.meter import mfu, peak_flops

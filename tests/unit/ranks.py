@@ -12,7 +12,7 @@ from internlm_course.pretrain.config import Phase, PretrainConfig
 
 STOP = 25  # step before which a cut run dies
 EVERY = 10  # steps between its checkpoints: the last is of step 20
-PHASE = Phase('short', steps=60, sequence_length=32, micro_batch=4, accumulation=2, learning_rate=1e-2, rope_theta=1e4, warmup=5,
+PHASE = Phase('short', steps=50, sequence_length=32, micro_batch=4, accumulation=2, learning_rate=1e-2, rope_theta=1e4, warmup=5,
               mixture=dict(a=0.5, b=0.5))
 SHAPE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, attn_implementation='eager')
 CONFIG = PretrainConfig(model=SHAPE, phases=(PHASE,), checkpoint_seconds=0.0)
@@ -59,6 +59,7 @@ def main(folder: Path) -> None:
     with contextlib.suppress(Cut):
         train(folder, 'two_then_one', cut=True, every=EVERY)
     train(folder, 'one_then_two', every=EVERY)
+    loop.LOG_EVERY = 1
     options = ['--tokens', folder / 'tokens', '--tokenizer', folder / 'tokenizer', '--out', folder / 'command', '--device', 'cpu']
     assert __main__.main([str(option) for option in (folder / 'config.toml', *options)]) == 0
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from internlm_course.errors import CourseError
-from internlm_course.memory import VOCABULARY
 from internlm_course.model import CONFIGS as RELEASED
 from internlm_course.model import InternLM2ForCausalLM, parameter_count
+from internlm_course.model.sizes import VOCABULARY
 from internlm_course.pretrain.config import CONFIGS, read_config
 
 REPORT = {'1_8b': (1.889e9, 4e6, 2.0e12), '7b': (7.738e9, 4e6, 2.6e12), '20b': (19.861e9, 5e6, 2.6e12)}  # parameters, batch, tokens

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from internlm_course.memory import released
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, parameter_count
+from internlm_course.model.sizes import released
 from internlm_course.pretrain import meter
 from internlm_course.pretrain.config import CONFIGS, read_config
 

@@ -31,6 +31,7 @@ steps = 3
 sequence_length = 32
 micro_batch = 2
 accumulation = 2
+activation_checkpointing = true
 learning_rate = 1e-3
 rope_theta = 1e4
 mixture = { a = 1.0 }
@@ -71,10 +72,10 @@ def runs(tmp_path_factory):
 
 
 def test_two_processes_train_as_one(runs):
-    """Each step's loss over 60 steps, in fp32; the parts of a step's rows hold unequal numbers of tokens, so a mean of the ranks' means would differ."""
+    """Each step's loss over 50 steps, in fp32; the parts of a step's rows hold unequal numbers of tokens, so a mean of the ranks' means would differ."""
     one, two = _losses(runs, 'one'), _losses(runs, 'two')
     assert list(one) == list(two) == list(range(1, PHASE.steps + 1))
-    assert one[60] < one[1] - 2
+    assert one[50] < one[1] - 2
     assert max(abs(one[step] - two[step]) for step in one) <= 1e-3
 
 
@@ -119,7 +120,7 @@ def test_processes_that_cannot_divide_the_rows(runs, tmp_path, monkeypatch):
 def test_gradients_do_not_depend_on_the_micro_batch():
     torch.manual_seed(0)
     model = InternLM2ForCausalLM(InternLM2Config(**CONFIG.model, vocab_size=300))
-    rows = torch.from_numpy(loop.rows_of(documents(), PHASE, 0)[:8])
+    rows = torch.from_numpy(next(loop.steps_of(documents(), PHASE, 0)))
     rows[0, 3:] = loop.EMPTY  # one nearly empty row
     found = []
     for micro_batch in (8, 4, 1):
