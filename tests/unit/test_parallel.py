@@ -52,7 +52,8 @@ def _losses(folder: Path, name: str) -> dict[int, float]:
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
     """A folder with every run that the tests compare: one process, two, one then two, two then one."""
-    folder, before = tmp_path_factory.mktemp('runs'), (loop.LOG_EVERY, loop.has_fast_bf16)
+    folder, before, threads = tmp_path_factory.mktemp('runs'), (loop.LOG_EVERY, loop.has_fast_bf16), torch.get_num_threads()
+    torch.set_num_threads(1)  # matrices this small only wait for a second thread
     train_tokenizer(['one two three four five 一二三四五'] * 10, 300, folder / 'tokenizer')
     (folder / 'config.toml').write_text(TOML)
     (folder / 'tokens').mkdir()
@@ -68,6 +69,7 @@ def runs(tmp_path_factory):
     assert run.returncode == 0, run.stderr[-3000:]
     train(folder, 'two_then_one', every=EVERY)
     loop.LOG_EVERY, loop.has_fast_bf16 = before
+    torch.set_num_threads(threads)
     return folder
 
 
