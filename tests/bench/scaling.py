@@ -19,7 +19,7 @@ from internlm_course.pretrain.predict import SCALING, final_loss, fit_scaling
 
 # Width, feed-forward width, layers; heads 32 wide over one key head. tiny.toml has its own shape.
 SIZES = {'w64': (64, 176, 2), 'w96': (96, 256, 3), 'w128': (128, 344, 4), 'tiny': None}
-STEPS = (300, 600)
+STEPS = (300, 600, 1200)
 KEPT = 'tiny'  # the law is not fitted to it
 
 
