@@ -26,8 +26,11 @@ def training_dtype() -> str:
 @cache
 def can_compile(device: str = 'cpu') -> bool:
     """Whether torch.compile works here: on a CPU it needs a C++ compiler, on a GPU Triton. Tried on one addition, some seconds."""
+    import logging
+
     import torch
     from torch._inductor import config
+    logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)  # it warns of a CUDA compiler without a GPU
     config.compile_threads = 1  # the compiler's pool of processes would take more memory than the training
     try:
         return bool(torch.compile(lambda x: x + 1)(torch.zeros(8, device=device)).eq(1).all())

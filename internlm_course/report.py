@@ -107,6 +107,10 @@ def _tiles(card: dict) -> str:
     if before and after:
         tiles.append((f'{percent(before["score"])} → {percent(after["score"])}', '长文本，长文本阶段前后',
                       'long context, before and after its phase'))
+    before, after = ((models.get(name, {}).get('scores') or {}).get('reasoning') for name in ('long', 'enhanced'))
+    if before and after:
+        tiles.append((f'{percent(before["score"])} → {percent(after["score"])}', '推理与数学，能力增强阶段前后',
+                      'reasoning and mathematics, before and after the enhancement phase'))
     if sft.get('bytes') and int4.get('bytes'):
         means = _mean(sft), _mean(int4)
         change = f'{100 * (means[1] - means[0]):+.1f}' if None not in means else ''

@@ -198,8 +198,16 @@ ANIMALS = ['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish'
          'deer', 'fox', 'eagle', 'goose', 'duck', 'ant', 'bee', 'whale', 'crane', 'turtle', 'frog', 'camel', 'panda']
 
 
-def needle(rng: random.Random, lang: str, facts: int, depth: float | None = None) -> Question:
-    """An animal hidden among `facts` statements about countries, asked for at the end; `depth`, 0 first to 1 last, says where, None anywhere."""
+# Statements that fill nearly 1,000 tokens, four of the first contexts; a Chinese one has more tokens.
+FAR = dict(en=96, zh=66)
+
+
+def needle(rng: random.Random, lang: str, facts: int | dict[str, int], depth: float | None = None) -> Question:
+    """An animal hidden among `facts` statements (a number, or one for each language) about countries, asked for at the end.
+
+    `depth`, 0 first to 1 last, says where it stands; None anywhere.
+    """
+    facts = facts[lang] if isinstance(facts, dict) else facts
     animal, asked, lead = rng.choice(ANIMALS), SECRET_ASK[lang], SECRET.format(n='').rstrip('. ')
     lines = [tell(rng, lang) for _ in range(facts)]
     place = rng.randrange(facts + 1) if depth is None else round(depth * facts)
@@ -302,7 +310,7 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind in ('riddle', 'story'):  # one secret a page: two would contradict each other
         lines = ask(needle, rng, lang, facts=rng.randint(*((1, 4) if kind == 'riddle' else (2, 14)))).line.split('\n')
     else:
-        lines = ask(needle, rng, lang, facts=rng.randint(25, 58)).line.split('\n')
+        lines = ask(needle, rng, lang, facts=rng.randint(25, FAR[lang] + 4)).line.split('\n')
     return Page(kind, lang, f'{TITLES[kind][lang == "zh"]} {rng.randrange(100_000)}', tuple(lines))
 
 
@@ -318,7 +326,7 @@ def pages(count: int, seed: int) -> Iterator[Page]:
 SUITES: dict[str, tuple[str, Callable, dict]] = dict(
     knowledge=('knowledge', knowledge, {}), language=('language', language, {}), addition=('reasoning', addition, {}),
     word_problem=('reasoning', word_problem, {}), code=('code', code, {}), needle_short=('long', needle, dict(facts=13)),
-    needle_long=('long', needle, dict(facts=54)), tools=('tools', tools, {}))
+    needle_long=('long', needle, dict(facts=FAR)), tools=('tools', tools, {}))
 
 
 def items(suite: str, count: int, seed: int) -> list[dict]:

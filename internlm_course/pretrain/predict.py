@@ -23,7 +23,10 @@ LAST = 5  # logged points that make the final loss: one holds 20 steps, whose me
 
 @dataclass(frozen=True)
 class Law:
-    """Loss in nats of a model of N parameters after D tokens: E + A / N^a + B / D^b (arXiv 2203.15556, equation 2)."""
+    """Loss in nats of a model of N parameters after D tokens: E + A / N^a + B / D^b (arXiv 2203.15556, equation 2).
+
+    It holds near the sizes and lengths that it was fitted to; far beyond them it is a guess.
+    """
     E: float
     A: float
     a: float
