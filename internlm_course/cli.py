@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     from internlm_course import report
     from internlm_course.course import Course
     root, began = Path(arguments.root), time.monotonic()
-    course = Course.open(arguments.scale, root, Narrator())
+    course = Course.open(arguments.scale, root, Narrator(), arguments.executor)
     out = root / arguments.scale
     print(f'InternLM chain at scale {arguments.scale}; artifacts in {root / "store"}', flush=True)
     card = course.card()
@@ -142,11 +142,11 @@ def parser() -> argparse.ArgumentParser:
     scaled = argparse.ArgumentParser(add_help=False)
     scaled.add_argument('--scale', default='tiny', help='tiny (two CPU cores), smoke (checks the tools), 1_8b, 7b, 20b (GPU)')
     scaled.add_argument('--root', default='runs', help='folder for artifacts and reports (default: runs)')
-    command(run, parents=[scaled])
+    command(run, parents=[scaled]).add_argument('--executor', default='local', help='where the data pipeline runs: local, slurm:PARTITION or ray')
     command(doctor).add_argument('--imports', action='store_true', help='also import every tool, about a minute')
     for function in (serve, chat):
         added = command(function, parents=[scaled])
-        added.add_argument('--model', default='sft', help='base, long, sft or int4 (default: sft)')
+        added.add_argument('--model', default='sft', help='base, long, enhanced, sft or int4 (default: sft)')
         added.add_argument('--mine', action='store_true', help="your own model instead of the staff's")
         if function is serve:
             added.add_argument('--port', type=int, default=None, help='port on 127.0.0.1 (default: a free one)')

@@ -38,18 +38,18 @@ class Course:
             phase of pre-training, and {'step', 'steps', 'loss', …} while one trains.
     """
 
-    def __init__(self, scale: Scale, store: Store, listen: Callable[[str, dict], None] = _quiet):
-        self.scale, self.store, self.listen = scale, store, listen
+    def __init__(self, scale: Scale, store: Store, listen: Callable[[str, dict], None] = _quiet, executor: str = 'local'):
+        self.scale, self.store, self.listen, self.executor = scale, store, listen, executor
         self.made: dict[str, Artifact] = {}
 
     @classmethod
-    def open(cls, scale: str = 'tiny', root: str | Path = 'runs', listen: Callable[[str, dict], None] = _quiet) -> 'Course':
-        """Opens the chain at a scale; artifacts live in `root`/store.
+    def open(cls, scale: str = 'tiny', root: str | Path = 'runs', listen: Callable[[str, dict], None] = _quiet, executor: str = 'local') -> 'Course':
+        """Opens the chain at a scale; artifacts live in `root`/store. `executor`: where the data pipeline runs, see data.executors.
 
         Raises:
             CourseError: unknown scale, no GPU for a GPU scale, or a folder that cannot be written.
         """
-        return cls(open_scale(scale), Store(Path(root) / 'store'), listen)
+        return cls(open_scale(scale), Store(Path(root) / 'store'), listen, executor)
 
     def _build(self, stage: str, settings: dict, make: Callable[[Path], dict | None], code: tuple[str, ...], resumable: bool = False) -> Artifact:
         if stage not in self.made:
@@ -76,7 +76,7 @@ class Course:
         """The crawl after extraction, language identification, rules and deduplication: clean text, with the funnel measured."""
         def make(out: Path) -> dict:
             from internlm_course.data.pipeline import build_corpus
-            return build_corpus(self.crawl().path, out)
+            return build_corpus(self.crawl().path, out, executor=self.executor)
         return self._build('corpus', dict(crawl=self.crawl().key), make, ('data',), resumable=True)
 
     def tokenizer(self) -> Artifact:

@@ -11,10 +11,11 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
+from internlm_course.data.executors import execute, ray_cluster
 from internlm_course.data.measure import STEPS, documents, measure
-from internlm_course.errors import CourseError
 from internlm_course.process import die_with_parent, run_tool
 
 # Host's first label -> the domain that later links weigh and validate by.
@@ -25,25 +26,27 @@ LONG = 1200
 
 
 def build_corpus(crawl: Path, out: Path, workers: int = 2, items: Path | None = None, executor: str = 'local') -> dict:
-    """Turns `crawl/*.warc.gz` into `out/clean/*.jsonl.gz` (id, text, metadata: url, date, lang, domain, scores, masked); what each filter dropped is in
-    `out/dropped/<step>`, and `out/card.md` is the corpus's data card.
+    """Turns `crawl/*.warc.gz`, or a folder of any other kind that `sources.source` reads (WanJuan's jsonl, parquet, plain text), into
+    `out/clean/*.jsonl.gz` (id, text, metadata: url, date, lang, domain, scores, masked); what each filter dropped is in `out/dropped/<step>`, and
+    `out/card.md` is the corpus's data card.
 
     The output does not depend on `workers`. The classifiers are trained from `crawl/labels.jsonl`; without it toxicity, advertisement and fluency are
     not judged. `crawl/truth.jsonl` is read at the end only, to measure; without it precision and recall are None.
 
     Args:
         items: folder of the evaluation items that the corpus must not contain, by default `crawl/items`; without one nothing is searched for.
-        executor: where the tasks run, see `execute`.
+        executor: where the tasks run: 'local', 'slurm:PARTITION' or 'ray', see `executors.execute`.
 
     Returns:
         funnel: list of {step, documents, bytes (of HTML, then of text), precision, recall}; exact: share of the clean pages whose text
         came through unchanged; recalls: of each kind of noise, by the step that is for it; hosts, languages, domains: documents of each; seconds: by stage.
 
     Raises:
-        CourseError: no WARC file in `crawl`, or a step failed.
+        CourseError: nothing to read in `crawl`, or a step failed.
     """
     if not list(crawl.glob('*.warc.gz')):
-        raise CourseError(f'There is no .warc.gz file in {crawl}.', 'Write a crawl there first (internlm_course.data.crawl.write_crawl).')
+        from internlm_course.data.sources import source
+        source(crawl)  # says what is wrong with it, if anything is
     out.mkdir(parents=True, exist_ok=True)
     items = items or crawl / 'items'
     run_tool('internlm_course.data.pipeline', [str(crawl.resolve()), str(out.resolve()), str(workers), str(items.resolve()), executor],
@@ -66,7 +69,7 @@ def stages(crawl: Path, out: Path, items: Path) -> dict[str, tuple[list, int]]:
     """Stage -> its datatrove steps and its number of tasks, which no setting changes: the order of the documents depends on it."""
     from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 
-    from internlm_course.data import dedup, filters, records
+    from internlm_course.data import dedup, filters, records, sources
 
     def drop(step: str, fault) -> filters.Drop:
         return filters.Drop(step, fault, records.LinesWriter(out / 'dropped' / step))
@@ -78,13 +81,17 @@ def stages(crawl: Path, out: Path, items: Path) -> dict[str, tuple[list, int]]:
             yield document
 
     files, work, taken = len(list(crawl.glob('*.warc.gz'))), out / 'work', active(crawl, items)
+    if files:
+        read = [records.CrawlReader(str(crawl), glob_pattern='*.warc.gz', add_file_path=False), filters.Extract()]
+    else:
+        reader = sources.source(crawl)
+        read, files = [reader, *([filters.Extract()] if reader.html else [])], len(reader.files)
     judged = dict(domains=[drop('domains', filters.blocked)], words=[drop('words', filters.unsafe)],
                   toxicity=[filters.Score(out / 'classifiers.npy'), drop('toxicity', filters.Over('toxic'))], masking=[filters.Mask()],
                   advertisement=[drop('advertisement', filters.Over('advertisement'))], fluency=[drop('fluency', filters.Over('disfluent'))],
                   contamination=[drop('contamination', filters.Leaked(items))])
     return dict(
-        filter=([records.CrawlReader(str(crawl), glob_pattern='*.warc.gz', add_file_path=False), filters.Extract(),
-                 drop('language', filters.foreign), drop('rules', filters.faulty), records.LinesWriter(work / 'filtered'),
+        filter=([*read, drop('language', filters.foreign), drop('rules', filters.faulty), records.LinesWriter(work / 'filtered'),
                  MinhashDedupSignature(str(work / 'signatures'), dedup.MINHASH, language=dedup.Units())], files),
         buckets=([MinhashDedupBuckets(str(work / 'signatures'), str(work / 'pairs'), config=dedup.MINHASH, lines_to_buffer=10_000)],
                  dedup.MINHASH.num_buckets),
@@ -95,19 +102,6 @@ def stages(crawl: Path, out: Path, items: Path) -> dict[str, tuple[list, int]]:
                 *(step for name, steps in judged.items() if name in taken for step in steps), domain, records.LinesWriter(out / 'clean')], files))
 
 
-def execute(steps: list, tasks: int, workers: int, logging_dir: Path, kind: str = 'local') -> None:
-    """Runs `steps` as `tasks` tasks on this machine, those that are complete already left out.
-
-    Raises:
-        CourseError: `kind` is not 'local'.
-    """
-    if kind != 'local':
-        raise CourseError(f'There is no executor {kind}.', "Use executor='local'.")
-    from datatrove.executor.local import LocalPipelineExecutor
-    # Forked workers share what is imported already; elsewhere than Linux they start anew and import it (5 s a stage).
-    LocalPipelineExecutor(steps, tasks, min(workers, tasks), str(logging_dir), start_method='fork' if sys.platform == 'linux' else 'spawn').run()
-
-
 def run(crawl: Path, out: Path, workers: int, items: Path, executor: str) -> dict[str, float]:
     """Trains the classifiers and runs the stages, as far as they are not complete yet; returns their seconds."""
     from internlm_course.data.quality import train_classifiers
@@ -115,15 +109,17 @@ def run(crawl: Path, out: Path, workers: int, items: Path, executor: str) -> dic
     if 'toxicity' in active(crawl, items) and not (out / 'classifiers.npy').exists():
         train_classifiers(crawl / 'labels.jsonl', out / 'classifiers.npy')
         seconds['classifiers'] = round(time.perf_counter() - start, 2)
-    for stage, (steps, tasks) in stages(crawl, out, items).items():
-        start = time.perf_counter()
-        if stage == 'filter':
-            # A file of which nothing was kept must still stand in the row, or later readers would pair files and signatures wrongly.
-            (out / 'work' / 'filtered').mkdir(parents=True, exist_ok=True)
-            for rank in range(tasks):
-                (out / 'work' / 'filtered' / f'{rank:05d}.jsonl').touch()
-        execute(steps, tasks, workers, out / 'logs' / stage, executor)
-        seconds[stage] = round(time.perf_counter() - start, 2)
+    # One Ray for all stages, where Ray runs them.
+    with ray_cluster(workers) if executor == 'ray' else nullcontext():
+        for stage, (steps, tasks) in stages(crawl, out, items).items():
+            start = time.perf_counter()
+            if stage == 'filter':
+                # A file of which nothing was kept must still stand in the row, or later readers would pair files and signatures wrongly.
+                (out / 'work' / 'filtered').mkdir(parents=True, exist_ok=True)
+                for rank in range(tasks):
+                    (out / 'work' / 'filtered' / f'{rank:05d}.jsonl').touch()
+            execute(steps, tasks, workers, out / 'logs' / stage, executor)
+            seconds[stage] = round(time.perf_counter() - start, 2)
     return seconds
 
 

@@ -301,7 +301,7 @@ def test_a_crawl_s_readable_records_are_all_read(tmp_path):
 
 
 def test_a_crawl_without_files_is_one_clear_error(tmp_path):
-    with pytest.raises(CourseError, match='no .warc.gz'):
+    with pytest.raises(CourseError, match='which to read: kind is one of'):
         build_corpus(tmp_path, tmp_path / 'out')
 
 
