@@ -95,7 +95,13 @@ def stages(crawl: Path, out: Path, items: Path) -> dict[str, tuple[list, int]]:
 
 
 def execute(steps: list, tasks: int, workers: int, logging_dir: Path, kind: str = 'local') -> None:
-    """Runs `steps` as `tasks` tasks, those that are complete already left out."""
+    """Runs `steps` as `tasks` tasks on this machine, those that are complete already left out.
+
+    Raises:
+        CourseError: `kind` is not 'local'.
+    """
+    if kind != 'local':
+        raise CourseError(f'There is no executor {kind}.', "Use executor='local'.")
     from datatrove.executor.local import LocalPipelineExecutor
     # Forked workers share what is imported already; elsewhere than Linux they start anew and import it (5 s a stage).
     LocalPipelineExecutor(steps, tasks, min(workers, tasks), str(logging_dir), start_method='fork' if sys.platform == 'linux' else 'spawn').run()
