@@ -149,6 +149,18 @@ def test_figures_of_the_data_lecture_compute_what_they_say(facts: dict):
                                        f'{100 * sum(row["gb"] for row in rows if "Chinese" in row["en"]) / total:.1f}'))
 
 
+def test_the_data_lecture_quotes_the_executed_lab():
+    """Pages and bytes at the crawl, after extraction and at the end, as the committed reference of lab 2 printed them."""
+    cells = json.loads((ROOT / 'labs/solutions/02_data.ipynb').read_text('utf-8'))['cells']
+    printed = ''.join(''.join(output['text']) for cell in cells if cell['id'] == 'funnel' for output in cell['outputs'])
+    rows = [line.split()[1:3] for line in printed.splitlines() if line and not line.startswith('step')]
+    pages, size = ([int(row[column].replace(',', '')) for row in rows] for column in (0, 1))
+    told = f'{pages[0]} {size[0]} {size[1]} {pages[-1]} {size[-1]} {100 * pages[-1] / pages[0]:.0f} {100 * size[-1] / size[0]:.0f}'
+    for language in ('zh', 'en'):
+        section = next(section for section in twins.sections(lecture(language, '02-data.md')) if section.title.startswith('3. '))
+        assert set(twins.numerals(told)) <= set(section.numbers)
+
+
 # --- tests of the tests ----------------------------------------------------------------------------------------------------------------
 ZH = """# 第 1 讲
 
