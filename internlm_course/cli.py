@@ -27,8 +27,7 @@ class Narrator:
             self.open.append(stage)
         elif record['event'] == 'predicted':
             said = record['prediction']
-            print(f'  {stage:10} {said.seconds:6.0f} s  {said.memory_bytes / 2**30:4.1f} GiB  predicted for {said.tokens / 1e6:.1f} M tokens, '
-                  f'final loss {said.loss:.3f} · 预测', flush=True)
+            print(f'  {stage:10} {said.seconds:6.0f} s  {said.memory_bytes / 2**30:4.1f} GiB  predicted · 预测: {said.tokens / 1e6:.1f} M tokens', flush=True)
         else:
             self._done(stage, record['artifact'])
 

@@ -140,7 +140,7 @@ def addition(rng: random.Random, lang: str) -> Question:
 
 
 def word_problem(rng: random.Random, lang: str) -> Question:
-    a, b, name, thing = rng.randint(10, 90), rng.randint(1, 30), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
+    a, b, name, thing = rng.randint(10, 90), rng.randint(1, 9), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
     less = rng.random() < 0.4
     total = a - b if less and a > b else a + b
     key = ('word', a, b) if total < a else ('sum', min(a, b), max(a, b))  # what one buys is a sum: held out as sums are

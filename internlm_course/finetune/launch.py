@@ -6,11 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+from internlm_course.machine import keep_memory
 from internlm_course.process import die_with_parent
 
 
 def main() -> None:
     die_with_parent()
+    keep_memory()
     config, work, checkpoint, out, method = sys.argv[1:]
     import torch
 

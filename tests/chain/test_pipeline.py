@@ -93,7 +93,7 @@ def test_a_crawl_without_truth_labels_and_items_is_cleaned_as_far_as_it_goes(web
 
 def test_wanjuan_s_lines_go_through_the_same_steps(built, tmp_path):
     """The texts of clean pages as WanJuan writes them, one of them twice, a last line cut short: the pages stay, the copy goes."""
-    pages = [page for page in documents(built[0] / 'clean')][:300]
+    pages = list(documents(built[0] / 'clean'))[:300]
     rows = [dict(id=page['id'], content=page['text']) for page in pages] + [dict(id='again', content=max((p['text'] for p in pages), key=len))]
     (tmp_path / 'source').mkdir()
     (tmp_path / 'source' / 'part-000001.jsonl').write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows) + '{"id": "brok', 'utf-8')
