@@ -23,6 +23,7 @@ labs: ready ## the notebooks again from labs/src, the references executed
 bench: ready ## what the foundation costs, beside peers, as JSON under tests/bench/results
 	.venv/bin/python tests/bench/foundation.py
 	.venv/bin/python tests/bench/data.py
+	.venv/bin/python tests/bench/pretraining.py $(ARGS)
 
 staff: ready ## make the checkpoints that ship: a full run, then its models copied into the package
 	$(COURSE) run --scale tiny --root runs

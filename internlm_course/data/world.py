@@ -34,8 +34,8 @@ class Question:
 
     @property
     def completion(self) -> str:
-        """The answer as it follows the prompt on a page, and as a reply begins: with a blank where words do, since ' Paris' is one token and
-        'Paris' several. SentencePiece's dummy prefix does the same in InternLM2's released tokenizers."""
+        """The answer as it follows the prompt on a page, and as a reply begins: with a blank where words do, since ' tiger' is one token and
+        'tiger' several. SentencePiece's dummy prefix does the same in InternLM2's released tokenizers."""
         spaced = self.prompt[-1].isascii() and not self.prompt.endswith('\n') and not self.prompt[-2:-1].isdigit()
         return ' ' * spaced + self.answer
 

@@ -1,8 +1,8 @@
 """The pre-training loop beside transformers' Trainer and nanoGPT's: tokens a second, share of the GEMM peak, bits per byte after equal minutes.
 
-    python tests/bench/pretraining.py TOKENS TOKENIZER [--nanogpt CLONE] [--rounds 3] [--seconds 40] [--minutes 1 3 5]
+    python tests/bench/pretraining.py [--root runs] [--nanogpt CLONE] [--rounds 3] [--seconds 30] [--minutes 1 3 5]
 
-TOKENS and TOKENIZER are the artifacts of those names in a run's store. Every contestant trains the tiny size on the same token files in a process of
+Token files and tokenizer are those of the chain in `--root`, made if need be. Every contestant trains the tiny size on the same token files in a process of
 its own, one after the other, round by round, so that a noisy machine disturbs all alike. A peer runs in its best setting here: bf16 autocast,
 torch.compile, fused AdamW, explicit attention products where it has them (on a CPU faster than sdpa), our learning rate; its cosine follows the clock,
 so that it uses its minutes to the last second. Ours is `pretrain` as the course calls it, with as many steps as its own rounds say will fit. Compile
@@ -198,8 +198,11 @@ def play(name: str, call: dict) -> dict:
 
 
 def main(options) -> dict:
+    from internlm_course.course import Course
     from internlm_course.pretrain.config import CONFIGS
     from internlm_course.pretrain.meter import mfu
+    course = Course.open('tiny', options.root)
+    options.tokens, options.tokenizer = course.tokens().path, course.tokenizer().path
     names = [name for name in PEERS if options.nanogpt or not name.startswith('nanogpt')]
     extra = {name: dict(clone=str(options.nanogpt)) if name.startswith('nanogpt') else {} for name in names}
     rates: dict[str, list[dict]] = {'ours': [], **{name: [] for name in names}}
@@ -234,11 +237,10 @@ def main(options) -> dict:
 
 if __name__ == '__main__':
     chosen = argparse.ArgumentParser(description=__doc__)
-    chosen.add_argument('tokens', type=Path)
-    chosen.add_argument('tokenizer', type=Path)
+    chosen.add_argument('--root', type=Path, default=Path('runs'))
     chosen.add_argument('--nanogpt', type=Path)
     chosen.add_argument('--rounds', type=int, default=3)
-    chosen.add_argument('--seconds', type=float, default=40.0)
+    chosen.add_argument('--seconds', type=float, default=30.0)
     chosen.add_argument('--minutes', type=float, nargs='*', default=[1, 3, 5])
     result = main(chosen.parse_args())
     RESULTS.mkdir(exist_ok=True)
