@@ -54,10 +54,11 @@ class LossCurve:
 
     Args:
         expected: [[tokens, loss], …] of the reference, drawn behind; None or empty draws nothing.
+        band: [[tokens, lowest, mean, highest], …] over several seeds (tests/bench/expected_curve.py), drawn behind as an area and its middle.
     """
 
-    def __init__(self, expected: Sequence[Sequence[float]] | None = None):
-        self.expected, self.points, self.handle = expected or [], [], None
+    def __init__(self, expected: Sequence[Sequence[float]] | None = None, band: Sequence[Sequence[float]] | None = None):
+        self.expected, self.band, self.points, self.handle = expected or [], band or [], [], None
 
     def __call__(self, record: dict) -> None:
         self.points.append((record['tokens'], record['loss']))
@@ -67,6 +68,10 @@ class LossCurve:
         """Draws what there is, over the plot before."""
         from IPython.display import display
         made, axes = figure()
+        if self.band:
+            tokens, lowest, mean, highest = zip(*self.band)
+            axes.fill_between(tokens, lowest, highest, color='0.6', alpha=0.4, linewidth=0, label=label('各随机种子', 'range over seeds'))
+            axes.plot(tokens, mean, color='0.5', linewidth=1)
         if self.expected:
             axes.plot(*zip(*self.expected), color='0.6', linewidth=4, alpha=0.6, label=label('预期', 'expected'))
         if self.points:

@@ -1,5 +1,6 @@
 """The pre-training run as a TOML file, InternLM-Train's property in small: to train another model on other data, change only the file."""
 import dataclasses
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,9 +34,9 @@ class Phase:
     sequence_length: int
     """Tokens in a row of a batch."""
     micro_batch: int
-    """Rows in one forward pass."""
+    """Rows in one forward pass of one process."""
     accumulation: int
-    """Micro-batches in one optimiser step."""
+    """Micro-batches in one optimiser step, over all processes: `micro_batch * accumulation` rows, which they divide."""
     learning_rate: float
     """Peak; cosine down to `floor` of it."""
     rope_theta: float
@@ -44,6 +45,8 @@ class Phase:
     warmup: int = 50
     """Steps of linear warm-up."""
     floor: float = 0.1
+    activation_checkpointing: bool = False
+    """Keep each layer's input alone and compute the rest again in the backward pass: a third more work, a fraction of the memory, same loss."""
 
     @property
     def tokens(self) -> int:
@@ -60,6 +63,20 @@ class PretrainConfig:
     seed: int = 0
     checkpoint_seconds: float = 20.0
     """Wall clock between two resumable checkpoints; it changes no weight."""
+
+    def shape(self, phase: Phase, vocabulary: int):
+        """The InternLM2Config of a phase for a tokenizer of `vocabulary` entries.
+
+        Raises:
+            CourseError: a model field that InternLM2Config does not have, or that the tokenizer or the phase gives.
+        """
+        from internlm_course.model import InternLM2Config
+        given = dict(vocab_size=vocabulary, rope_theta=phase.rope_theta, max_position_embeddings=phase.sequence_length)
+        fields = sorted(inspect.signature(InternLM2Config).parameters.keys() - given.keys() - {'kwargs'})
+        for name in self.model:
+            if name not in fields:
+                raise CourseError(f'A pre-training config cannot set the model field "{name}".', f'It may set {", ".join(fields)}.')
+        return InternLM2Config(**self.model, **given)
 
     def phase(self, name: str) -> Phase:
         """The phase of that name.

@@ -1,11 +1,11 @@
-"""The pre-training loop: one phase of next-token prediction on packed rows, in plain PyTorch, resumable to the bit.
+"""The pre-training loop: one phase of next-token prediction on packed rows, in plain PyTorch, resumable to the bit, alone or under torchrun.
 
 Every batch is a function of the seed and the step, so a run killed at any moment goes on from its last checkpoint exactly as if nothing had happened.
 """
 import contextlib
+import itertools
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from internlm_course.errors import CourseError
 from internlm_course.machine import has_fast_bf16
-from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
-from internlm_course.pretrain.batches import EMPTY, rows_of
+from internlm_course.model import InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
+from internlm_course.pretrain.batches import EMPTY, steps_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
+from internlm_course.pretrain.parallel import World
 
 LOG_EVERY = 20  # steps
 
@@ -63,6 +64,23 @@ def loss_of(model: InternLM2ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=EMPTY)
 
 
+def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int, world: World) -> torch.Tensor:
+    """Adds one step's gradients up over the micro-batches of this rank; returns this rank's part of the loss times the number of ranks.
+
+    A part weighs as much as it has real tokens: the step's loss is the mean over all tokens of `rows`, int32 [rows, length + 1], however
+    many processes and micro-batches divide them.
+    """
+    def real(part: torch.Tensor) -> int:
+        return int((part[:, 1:] != EMPTY).sum())
+    total, loss = real(rows) / world.size, 0.0
+    for micro in world.share(rows).split(micro_batch):
+        with autocast(world.device):
+            part = loss_of(model, micro.long().to(world.device)) * (real(micro) / total)
+        part.backward()
+        loss += part.detach()
+    return loss
+
+
 def bits_per_byte(model: InternLM2ForCausalLM, documents: list[np.ndarray], n_bytes: list[int], length: int) -> float:
     """Validation loss that no tokenizer can flatter: total bits of the documents over their bytes as text.
 
@@ -83,28 +101,31 @@ def bits_per_byte(model: InternLM2ForCausalLM, documents: list[np.ndarray], n_by
     return nats / math.log(2) / max(1, sum(n_bytes))
 
 
-def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path | None) -> InternLM2ForCausalLM:
-    """The model at the first step: random from the seed, or `start` with this phase's context and RoPE base."""
-    if start is None:
+def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path | None, world: World) -> InternLM2ForCausalLM:
+    """The model at the first step, spread over the world: random from the seed, or `start` with this phase's context and RoPE base.
+
+    Rank 0 alone holds it whole, the others its shape.
+    """
+    shape = config.shape(phase, len(tokenizer))
+    if start is not None and world.rank == 0:
+        model = load_model(start, dtype=torch.float32, attn=config.model.get('attn_implementation'), rope_theta=shape.rope_theta,
+                           max_position_embeddings=shape.max_position_embeddings)
+    else:
         torch.manual_seed(config.seed)
-        shape = InternLM2Config(**config.model, vocab_size=len(tokenizer), rope_theta=phase.rope_theta,
-                                max_position_embeddings=phase.sequence_length)
-        return InternLM2ForCausalLM(shape)
-    return load_model(start, dtype=torch.float32, attn=config.model.get('attn_implementation'), rope_theta=phase.rope_theta,
-                      max_position_embeddings=phase.sequence_length)
-
-
-def save_state(path: Path, **state) -> None:
-    """Writes a resumable state whole: to a neighbour first, then renamed over the old one."""
-    partial = path.with_suffix('.partial')
-    torch.save(state, partial)
-    os.replace(partial, path)
+        with torch.device('cpu' if world.rank == 0 else 'meta'):
+            model = InternLM2ForCausalLM(shape)
+    model = world.shard(model)
+    if phase.activation_checkpointing:
+        model.gradient_checkpointing_enable(dict(use_reentrant=False))
+    return model.train()
 
 
 def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.ndarray]], validation: dict[str, tuple[list, list]],
              tokenizer: Path, out: Path, start: Path | None = None, device: str | None = None,
              on_step: Callable[[dict], None] = lambda record: None) -> dict:
-    """Trains one phase and writes the checkpoint into `out`; resumes from `out/state.pt` if an earlier run left one there.
+    """Trains one phase and writes the checkpoint into `out`; resumes from the state in `out` that an earlier run, of any world, left there.
+
+    Under torchrun every process calls it alike: they divide each step's rows, and the first writes and reports.
 
     Args:
         documents: token arrays of each domain; validation: for each domain the token arrays and their bytes as text.
@@ -115,52 +136,53 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
         metrics: `curve` [[tokens, loss], …], `bits_per_byte` of each domain, tokens, seconds, tokens_per_second.
 
     Raises:
-        CourseError: the loss is not a number any more.
+        CourseError: the loss is not a number any more, or the processes cannot divide a step's rows.
     """
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    world = World.open(device)
+    per_step = phase.micro_batch * phase.accumulation
+    if per_step % world.size:
+        raise CourseError(f'{world.size} processes cannot divide the {per_step} rows of a step of phase "{phase.name}".',
+                          'Start a number of processes that divides micro_batch * accumulation.')
     tokens = load_tokenizer(tokenizer)
-    model = initial_model(config, phase, tokens, start).to(device).train()
+    model = initial_model(config, phase, tokens, start, world)
     optimizer = optimizer_of(model, config.optimizer)
-    first, curve, seconds, state = 0, [], 0.0, out / 'state.pt'
-    if state.exists():
-        saved = torch.load(state, map_location=device, weights_only=True)
-        model.load_state_dict(saved['model'])
-        optimizer.load_state_dict(saved['optimizer'])
-        first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
-    rows = torch.from_numpy(rows_of(documents, phase, config.seed))
-    per_step, began, saved_at, losses = phase.micro_batch * phase.accumulation, time.monotonic(), time.monotonic(), []
-    for step in range(first, phase.steps):
-        for group in optimizer.param_groups:
-            group['lr'] = learning_rate(step, phase)
-        loss = 0.0
-        for micro in rows[step * per_step:(step + 1) * per_step].split(phase.micro_batch):
-            with autocast(device):
-                part = loss_of(model, micro.long().to(device)) / phase.accumulation
-            part.backward()
-            loss += part.detach()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss)
-        if (step + 1) % LOG_EVERY == 0 or step + 1 == phase.steps:
-            mean, losses = torch.stack(losses).mean().item(), []
-            if not math.isfinite(mean):
-                raise CourseError(f'The loss of phase "{phase.name}" is {mean} at step {step + 1}.', 'Lower its learning_rate or lengthen its warmup.')
-            now = (step + 1) * per_step * phase.sequence_length
-            curve.append([now, round(mean, 4)])
-            rate = (step + 1 - first) * per_step * phase.sequence_length / (time.monotonic() - began)
-            on_step(dict(step=step + 1, steps=phase.steps, tokens=now, loss=mean, learning_rate=learning_rate(step, phase), tokens_per_second=rate))
-            # Checkpoints stand only at logged steps: the mean of an interval is never cut in two by a kill.
-            if time.monotonic() - saved_at > config.checkpoint_seconds and step + 1 < phase.steps:
-                saved_at = time.monotonic()
-                save_state(state, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step + 1, curve=curve,
-                           seconds=seconds + saved_at - began)
+    saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
+    first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
+    batches = steps_of(documents, phase, config.seed, first)
+    batches = itertools.chain([next(batches)], batches)  # the first block is packed before the clock starts
+    began, saved_at, losses = time.monotonic(), time.monotonic(), []
+    try:
+        for step, rows in enumerate(batches, first):
+            for group in optimizer.param_groups:
+                group['lr'] = learning_rate(step, phase)
+            losses.append(gradients(model, torch.from_numpy(rows), phase.micro_batch, world))
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            if (step + 1) % LOG_EVERY == 0 or step + 1 == phase.steps:
+                mean, losses = world.mean(torch.stack(losses).mean()), []
+                if not math.isfinite(mean):
+                    raise CourseError(f'The loss of phase "{phase.name}" is {mean} at step {step + 1}.', 'Lower its learning_rate or lengthen its warmup.')
+                now = (step + 1) * per_step * phase.sequence_length
+                curve.append([now, round(mean, 4)])
+                rate = (step + 1 - first) * per_step * phase.sequence_length / (time.monotonic() - began)
+                if world.rank == 0:
+                    on_step(dict(step=step + 1, steps=phase.steps, tokens=now, loss=mean, learning_rate=learning_rate(step, phase),
+                                 tokens_per_second=rate))
+                # Checkpoints stand only at logged steps: the mean of an interval is never cut in two by a kill.
+                if world.mean(time.monotonic() - saved_at) > config.checkpoint_seconds and step + 1 < phase.steps:
+                    saved_at = time.monotonic()
+                    world.save(out, step + 1, model, optimizer, dict(step=step + 1, curve=curve, seconds=seconds + saved_at - began))
+    finally:
+        world.wait()
     seconds += time.monotonic() - began
-    save_checkpoint(model, tokens, out)
     scores = {name: round(bits_per_byte(model, *held, phase.sequence_length), 4) for name, held in validation.items()}
     metrics = dict(phase=phase.name, tokens=phase.tokens, steps=phase.steps, seconds=round(seconds, 1), tokens_per_second=round(phase.tokens / seconds),
-                   parameters=sum(p.numel() for p in model.parameters()), precision='bfloat16' if device.type == 'cuda' or has_fast_bf16() else 'float32',
-                   bits_per_byte=scores, curve=curve)
-    (out / 'metrics.json').write_text(json.dumps(metrics, indent=1) + '\n', 'utf-8')
-    state.unlink(missing_ok=True)
+                   parameters=sum(p.numel() for p in model.parameters()), processes=world.size,
+                   precision='bfloat16' if world.device.type == 'cuda' or has_fast_bf16() else 'float32', bits_per_byte=scores, curve=curve)
+    whole = world.gather(model)
+    if world.rank == 0:
+        save_checkpoint(whole, tokens, out)
+        (out / 'metrics.json').write_text(json.dumps(metrics, indent=1) + '\n', 'utf-8')
+    world.clear(out)
     return metrics

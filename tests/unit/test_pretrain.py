@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from internlm_course.errors import CourseError
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, train_tokenizer
-from internlm_course.pretrain import loop
+from internlm_course.pretrain import batches, loop
 from internlm_course.pretrain.batches import EMPTY, draw, pack, rows_of
 from internlm_course.pretrain.config import CONFIGS, Optimizer, Phase, PretrainConfig, read_config
 
@@ -85,12 +85,12 @@ def test_resume_is_exact_and_same_seed_gives_same_weights(tmp_path, documents, t
     whole = _train(tmp_path / 'whole', documents, tokenizer)
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path / 'cut', documents, tokenizer, stop_at=40)
-    assert torch.load(tmp_path / 'cut' / 'state.pt', weights_only=True)['step'] == 20
+    assert [state.name for state in (tmp_path / 'cut').glob('state-*')] == ['state-000000020']
     resumed = _train(tmp_path / 'cut', documents, tokenizer)
     assert resumed['curve'] == whole['curve'] and resumed['bits_per_byte'] == whole['bits_per_byte']
     a, b = (load_file(tmp_path / name / 'model.safetensors') for name in ('whole', 'cut'))
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-    assert not (tmp_path / 'cut' / 'state.pt').exists()
+    assert not list((tmp_path / 'cut').glob('state-*'))
     other = _train(tmp_path / 'other', documents, tokenizer, dataclasses.replace(CONFIG, seed=1))
     assert other['curve'] != whole['curve']
     longer = dataclasses.replace(CONFIG, phases=(dataclasses.replace(PHASE, steps=1, sequence_length=64, rope_theta=1e6, warmup=0),))
@@ -142,12 +142,35 @@ def test_rows_are_a_function_of_the_seed(documents):
     assert (a == EMPTY).mean() < 0.1
 
 
+def test_long_phases_are_made_in_blocks(monkeypatch):
+    """One block: the rows are `rows_of`'s. Many: any step can be the first, and of a domain as large as the phase nearly all is seen, once."""
+    rng = np.random.default_rng(0)
+    documents = {'a': [np.full(8, i, np.int32) for i in rng.permutation(2000)], 'b': [np.full(8, 5000, np.int32)] * 3}
+    phase = dataclasses.replace(PHASE, mixture=dict(a=0.5, b=0.5), steps=50, sequence_length=31, micro_batch=10, accumulation=2)
+    whole = np.stack(list(batches.steps_of(documents, phase, 3)))
+    assert (whole.reshape(-1, 32) == rows_of(documents, phase, 3)).all()
+    monkeypatch.setattr(batches, 'BLOCK', 8 * 20 * 31)
+    monkeypatch.setattr(batches, 'OPEN_ROWS', 4)  # a block's surplus, as small beside this block as 64 rows are beside a real one
+    blocks = np.stack(list(batches.steps_of(documents, phase, 3)))
+    assert blocks.shape == whole.shape == (50, 20, 32)
+    for first in (0, 7, 8, 49):
+        assert (np.stack(list(batches.steps_of(documents, phase, 3, first))) == blocks[first:]).all()
+    counts = np.bincount(blocks[(blocks >= 0) & (blocks < 5000)], minlength=2000) / 8
+    assert (counts > 0).mean() > 0.9 and counts.max() <= 2
+    assert (blocks == 5000).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_mixture_without_documents(documents):
+    with pytest.raises(CourseError, match='no documents of web.*a, b'):
+        rows_of(documents, dataclasses.replace(PHASE, mixture=dict(web=1.0)), 0)
+
+
 @pytest.mark.parametrize('file', sorted(CONFIGS.glob('*.toml')), ids=lambda file: file.stem)
 def test_shipped_configs(file):
     config = read_config(file)
     InternLM2Config(**config.model)
-    assert [phase.name for phase in config.phases] == ['short', 'long']
-    lengths = [phase.sequence_length for phase in config.phases]
+    assert [phase.name for phase in config.phases] in (['short', 'long'], ['short', 'long', 'enhancement'])
+    lengths = [phase.sequence_length for phase in config.phases[:2]]
     assert lengths == sorted(set(lengths))
     assert all(sum(phase.mixture.values()) == pytest.approx(1.0) for phase in config.phases)
 
