@@ -94,7 +94,7 @@ def stages(crawl: Path, out: Path) -> dict[str, tuple[list, int]]:
 
 def run(crawl: Path, out: Path, workers: int) -> dict[str, float]:
     """Runs the stages that are not complete yet; returns their seconds."""
-    from datatrove.executor.local import LocalPipelineExecutor
+    from internlm_course.data.executors import execute
     seconds = {}
     for stage, (steps, tasks) in stages(crawl, out).items():
         start = time.perf_counter()
@@ -103,9 +103,7 @@ def run(crawl: Path, out: Path, workers: int) -> dict[str, float]:
             (out / 'work' / 'filtered').mkdir(parents=True, exist_ok=True)
             for rank in range(tasks):
                 (out / 'work' / 'filtered' / f'{rank:05d}.jsonl').touch()
-        # Forked workers share what is imported already; elsewhere than Linux they start anew and import it (5 s a stage).
-        LocalPipelineExecutor(steps, tasks, min(workers, tasks), str(out / 'logs' / stage),
-                              start_method='fork' if sys.platform == 'linux' else 'spawn').run()
+        execute(steps, tasks, workers, out / 'logs' / stage)
         seconds[stage] = round(time.perf_counter() - start, 2)
     return seconds
 
