@@ -6,13 +6,12 @@ import sys
 import time
 from pathlib import Path
 
-from internlm_course.machine import keep_memory
+from internlm_course.machine import kept_memory
 from internlm_course.process import die_with_parent
 
 
 def main() -> None:
     die_with_parent()
-    keep_memory()
     config, work, checkpoint, out, method = sys.argv[1:]
     import torch
 
@@ -24,7 +23,8 @@ def main() -> None:
     from xtuner.tools.model_converters import pth_to_hf
 
     start = time.perf_counter()
-    _run(train.main, config, '--work-dir', work)
+    with kept_memory():
+        _run(train.main, config, '--work-dir', work)
     seconds = time.perf_counter() - start
     trained = (Path(work) / 'last_checkpoint').read_text('utf-8').strip()
     adapter = Path(work) / 'hf'

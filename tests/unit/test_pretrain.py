@@ -1,7 +1,9 @@
 """Pre-training: packing loses nothing, the loop resumes to the bit, and bits per byte is what the definition says."""
 import dataclasses
 import math
+import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from internlm_course.errors import CourseError
-from internlm_course.machine import can_compile
+from internlm_course.machine import can_compile, kept_memory
+from internlm_course.memory import anonymous_bytes
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, train_tokenizer
 from internlm_course.pretrain import batches, loop
 from internlm_course.pretrain.batches import EMPTY, draw, pack, rows_of
@@ -149,6 +152,19 @@ def test_document_mask_is_the_one_that_the_model_finds_by_itself():
             own = model(input_ids=rows, position_ids=positions, use_cache=False).logits
             ours = model(input_ids=rows, position_ids=positions, attention_mask=loop.document_mask(positions, torch.float32), use_cache=False).logits
         assert torch.equal(own, ours) if attention == 'eager' else torch.allclose(own, ours, atol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='glibc, and memory as Linux tells it')
+def test_memory_is_kept_while_training_and_given_back_after_it():
+    """Blocks of 4 MB, 200 MB in all, freed: they stay with the process inside, and are gone behind."""
+    before = anonymous_bytes(os.getpid())
+    with kept_memory() as obeyed:
+        blocks = [np.ones(1 << 19) for _ in range(50)]
+        blocks.clear()
+        inside = anonymous_bytes(os.getpid())
+    if not obeyed:
+        pytest.skip('this C library has no mallopt')
+    assert inside > before + 150e6 and anonymous_bytes(os.getpid()) < before + 20e6
 
 
 @pytest.mark.slow
