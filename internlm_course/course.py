@@ -110,7 +110,7 @@ class Course:
         return self._pretrained('long', 'long', self.base(mine=True)) if mine else self._staff('long')
 
     def enhanced(self, mine: bool = False) -> Artifact:
-        """The model after the capability enhancement phase: selected data, a lower learning rate. Not yet part of the report card's chain."""
+        """The model after the capability enhancement phase: selected data, a lower learning rate."""
         return self._pretrained('enhanced', 'enhancement', self.long(mine=True)) if mine else self._staff('enhanced')
 
     def _pretrained(self, stage: str, phase_name: str, start: Artifact | None) -> Artifact:
@@ -152,7 +152,7 @@ class Course:
         if not mine:
             return self._staff('sft')
         from internlm_course.machine import training_dtype
-        parent, settings = self.long(mine=True), dict(self.scale.sft, dtype=training_dtype())
+        parent, settings = self.enhanced(mine=True), dict(self.scale.sft, dtype=training_dtype())
 
         def make(out: Path) -> dict:
             from internlm_course.finetune import SFTSettings, sft
@@ -185,13 +185,13 @@ class Course:
         return serve(model.path, model_name=f'internlm2-{self.scale.name}', home=self.store.home, log=log, port=port)
 
     def scores(self, mine: bool = False) -> Artifact:
-        """OpenCompass over the held-out suites: base and long by continuation, sft and int4 through the served chat API, in one call."""
-        models = dict(base=self.base(mine), long=self.long(mine), sft=self.sft(mine), int4=self.int4(mine))
+        """OpenCompass over the held-out suites: base, long and enhanced by continuation, sft and int4 through the served chat API, in one call."""
+        models = dict(base=self.base(mine), long=self.long(mine), enhanced=self.enhanced(mine), sft=self.sft(mine), int4=self.int4(mine))
 
         def make(out: Path) -> dict:
             from internlm_course.evaluate import EvalModel, score
             with ExitStack() as servers:
-                judged = [EvalModel(name, checkpoint=models[name].path) for name in ('base', 'long')]
+                judged = [EvalModel(name, checkpoint=models[name].path) for name in ('base', 'long', 'enhanced')]
                 speeds = {}
                 for name in ('sft', 'int4'):
                     server = servers.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log'))
@@ -224,7 +224,7 @@ class Course:
             scale=self.scale.name, seconds=round(sum(a.seconds for a in made), 1), seconds_now=round(time.monotonic() - began, 1),
             peak_memory_bytes=max(a.peak_memory_bytes for a in made), machine=_machine(), versions={t: metadata.version(t) for t in TOOLS},
             stages=[dict(name=a.stage, seconds=a.seconds, peak_memory_bytes=a.peak_memory_bytes, cached=a.cached, metrics=a.metrics) for a in made],
-            models={name: self._model_card(name, scores, mine) for name in ('base', 'long', 'sft', 'int4')},
+            models={name: self._model_card(name, scores, mine) for name in ('base', 'long', 'enhanced', 'sft', 'int4')},
             agent=dict(multiplication=dict(with_tools=agent.metrics['multiplication']['with_tools'],
                                            without_tools=agent.metrics['multiplication']['without_tools'],
                                            n=agent.metrics['multiplication']['with_tools']['n'])),

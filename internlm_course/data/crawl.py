@@ -24,7 +24,7 @@ NOISE = dict(mirror=0.11, advertisement=0.07, gibberish=0.05, language=0.07, bro
              disfluent=0.02, leak=0.015, private=0.025)
 # Items of each suite that leaked pages hold: the first of those that `write_items` writes for the same seed, no more than the smoke scale writes.
 LEAKED = 8
-SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', reading='people', math='school', code='code', riddle='riddles',
+SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', reading='people', math='school', exam='exams', code='code', riddle='riddles',
              story='stories', long='stories', tools='agents')
 MIRRORS = ('mirror', 'archive', 'cache')
 ELSEWHERE = ('shop', 'blog', 'forum', 'news', 'portal')

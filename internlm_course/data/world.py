@@ -34,8 +34,8 @@ class Question:
 
     @property
     def completion(self) -> str:
-        """The answer as it follows the prompt on a page, and as a reply begins: with a blank where words do, since ' Paris' is one token and
-        'Paris' several. SentencePiece's dummy prefix does the same in InternLM2's released tokenizers."""
+        """The answer as it follows the prompt on a page, and as a reply begins: with a blank where words do, since ' tiger' is one token and
+        'tiger' several. SentencePiece's dummy prefix does the same in InternLM2's released tokenizers."""
         spaced = self.prompt[-1].isascii() and not self.prompt.endswith('\n') and not self.prompt[-2:-1].isdigit()
         return ' ' * spaced + self.answer
 
@@ -198,8 +198,16 @@ ANIMALS = ['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish'
          'deer', 'fox', 'eagle', 'goose', 'duck', 'ant', 'bee', 'whale', 'crane', 'turtle', 'frog', 'camel', 'panda']
 
 
-def needle(rng: random.Random, lang: str, facts: int, depth: float | None = None) -> Question:
-    """An animal hidden among `facts` statements about countries, asked for at the end; `depth`, 0 first to 1 last, says where, None anywhere."""
+# Statements that fill nearly 1,000 tokens, four of the first contexts; a Chinese one has more tokens.
+FAR = dict(en=96, zh=66)
+
+
+def needle(rng: random.Random, lang: str, facts: int | dict[str, int], depth: float | None = None) -> Question:
+    """An animal hidden among `facts` statements (a number, or one for each language) about countries, asked for at the end.
+
+    `depth`, 0 first to 1 last, says where it stands; None anywhere.
+    """
+    facts = facts[lang] if isinstance(facts, dict) else facts
     animal, asked, lead = rng.choice(ANIMALS), SECRET_ASK[lang], SECRET.format(n='').rstrip('. ')
     lines = [tell(rng, lang) for _ in range(facts)]
     place = rng.randrange(facts + 1) if depth is None else round(depth * facts)
@@ -266,11 +274,11 @@ class Page:
 
 TITLES = dict(
     encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Phrase book', '常用语'),
-    reading=('Who lives where', '谁住在哪里'), math=('Exercise sheet', '练习题'), code=('Small functions', '小函数'),
+    reading=('Who lives where', '谁住在哪里'), math=('Exercise sheet', '练习题'), exam=('Word problems', '应用题'), code=('Small functions', '小函数'),
     riddle=('Short secrets', '小秘密'), story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'),
     tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind; how often each is seen is the mixture of the pre-training config.
-SHARES = dict(encyclopedia=0.09, quiz=0.12, language=0.07, reading=0.12, math=0.17, code=0.12, riddle=0.14, story=0.10, long=0.03, tools=0.10)
+SHARES = dict(encyclopedia=0.08, quiz=0.11, language=0.07, reading=0.12, math=0.12, exam=0.08, code=0.12, riddle=0.12, story=0.10, long=0.03, tools=0.10)
 
 
 def page(rng: random.Random, kind: str) -> Page:
@@ -292,7 +300,9 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'reading':
         lines = reading_page(rng, lang)
     elif kind == 'math':
-        lines = lines_of(lambda: ask(word_problem, rng, lang).line if rng.random() < 0.3 else sums(rng, lang), 14)
+        lines = lines_of(lambda: sums(rng, lang), 18)
+    elif kind == 'exam':
+        lines = lines_of(lambda: ask(word_problem, rng, lang).line, 9)
     elif kind == 'code':
         lines = lines_of(lambda: ask(code, rng, lang).line, 9)
     elif kind == 'tools':
@@ -300,7 +310,7 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind in ('riddle', 'story'):  # one secret a page: two would contradict each other
         lines = ask(needle, rng, lang, facts=rng.randint(*((1, 4) if kind == 'riddle' else (2, 14)))).line.split('\n')
     else:
-        lines = ask(needle, rng, lang, facts=rng.randint(25, 58)).line.split('\n')
+        lines = ask(needle, rng, lang, facts=rng.randint(25, FAR[lang] + 4)).line.split('\n')
     return Page(kind, lang, f'{TITLES[kind][lang == "zh"]} {rng.randrange(100_000)}', tuple(lines))
 
 
@@ -316,7 +326,7 @@ def pages(count: int, seed: int) -> Iterator[Page]:
 SUITES: dict[str, tuple[str, Callable, dict]] = dict(
     knowledge=('knowledge', knowledge, {}), language=('language', language, {}), addition=('reasoning', addition, {}),
     word_problem=('reasoning', word_problem, {}), code=('code', code, {}), needle_short=('long', needle, dict(facts=13)),
-    needle_long=('long', needle, dict(facts=54)), tools=('tools', tools, {}))
+    needle_long=('long', needle, dict(facts=FAR)), tools=('tools', tools, {}))
 
 
 def items(suite: str, count: int, seed: int) -> list[dict]:

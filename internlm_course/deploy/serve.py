@@ -15,6 +15,7 @@ from internlm_course.errors import CourseError
 from internlm_course.process import start_tool, stop_tool, telling_lines
 
 HOST = '127.0.0.1'
+CHAT_ROOM = 64     # tokens
 BATCH = 16         # sequences decoded together; more wait
 BLOCK_SIZE = 64    # tokens of one block of the paged KV cache, LMDeploy's default
 KV_BYTES = 4 << 30  # the KV cache of a CPU server is cut to this
@@ -62,11 +63,16 @@ def read_config(checkpoint: Path) -> dict:
                           'Give the folder of a model in Hugging Face format.') from error
 
 
+def session_length(config: dict) -> int:
+    """Tokens of one conversation: the context that the model was trained at, and room for the chat template and an answer to a prompt that fills it."""
+    return config['max_position_embeddings'] + CHAT_ROOM
+
+
 def kv_blocks(config: dict) -> int:
     """Blocks for BATCH sequences of full length, within KV_BYTES but for one sequence at least, and one that the engine keeps."""
     head = config['hidden_size'] // config['num_attention_heads']
     block_bytes = 2 * 2 * config['num_hidden_layers'] * config['num_key_value_heads'] * head * BLOCK_SIZE  # K and V, 2 bytes each
-    sequence = -(-config['max_position_embeddings'] // BLOCK_SIZE) + 1
+    sequence = -(-session_length(config) // BLOCK_SIZE) + 1
     return max(sequence, min(BATCH * sequence, KV_BYTES // block_bytes)) + 1
 
 
@@ -80,7 +86,7 @@ def arguments(checkpoint: Path, config: dict, model_name: str, port: int) -> lis
     return ['--kv-blocks', str(kv_blocks(config)), 'serve', 'api_server', str(checkpoint), '--model-name', model_name,
             '--server-name', HOST, '--server-port', str(port),
             '--chat-template', 'internlm2', '--tool-call-parser', 'internlm', '--trust-remote-code', '--disable-metrics',
-            '--session-len', str(config['max_position_embeddings']), '--max-batch-size', str(BATCH)]
+            '--session-len', str(session_length(config)), '--max-batch-size', str(BATCH)]
 
 
 def wait_until_ready(process: subprocess.Popen, url: str, log: Path, timeout: float) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from internlm_course.course import STAFF, Course
 from internlm_course.model.checkpoint import CODE
 
-NAMES = ('base', 'long', 'sft')
+NAMES = ('base', 'long', 'enhanced', 'sft')
 
 
 def ship(root: Path, scale: str = 'tiny') -> None:
-    """Lays base, long and sft of the run in `root` under staff/<scale>; the modelling code stays in `internlm_course.model` alone."""
+    """Lays base, long, enhanced and sft of the run in `root` under staff/<scale>; the modelling code stays in `internlm_course.model` alone."""
     course = Course.open(scale, root)
     course.card()
     for name in NAMES:

@@ -146,8 +146,8 @@ def test_max_tokens_ends_with_length(client):
 
 @pytest.mark.parametrize(('options', 'status', 'message'), [
     ({'model': 'gpt-5'}, 404, "'gpt-5' does not exist"),
-    ({'prompt': WORDS * 40}, 400, 'the context length of model .* is 384 tokens'),
-    ({'prompt': ['short', WORDS * 40]}, 400, 'is 384 tokens'),
+    ({'prompt': WORDS * 40}, 400, 'the context length of model .* is 448 tokens'),
+    ({'prompt': ['short', WORDS * 40]}, 400, 'is 448 tokens'),
     ({'prompt': ''}, 400, 'prompt is empty'),
 ])
 def test_a_wrong_completion_gets_a_clear_error(client, options, status, message):
@@ -158,7 +158,7 @@ def test_a_wrong_completion_gets_a_clear_error(client, options, status, message)
 
 @pytest.mark.parametrize(('options', 'status', 'message'), [
     ({'model': 'gpt-5'}, 404, "'gpt-5' does not exist"),
-    ({'messages': [{'role': 'user', 'content': WORDS * 40}]}, 400, 'is 384 tokens'),
+    ({'messages': [{'role': 'user', 'content': WORDS * 40}]}, 400, 'is 448 tokens'),
     ({'messages': [{'role': 'wizard', 'content': 'x'}]}, 400, "the role 'wizard'"),
     ({'messages': []}, 400, 'prompt is empty'),
 ])
@@ -172,9 +172,9 @@ def test_a_wrong_chat_gets_a_clear_error(client, options, status, message, strea
 
 def test_a_prompt_of_the_longest_length_is_answered(checkpoint, client):
     tokens = load_tokenizer(checkpoint)(WORDS * 40).input_ids
-    prompt = load_tokenizer(checkpoint).decode(tokens[1:383])
+    prompt = load_tokenizer(checkpoint).decode(tokens[1:447])
     answer = complete(client, prompt, 5)
-    assert answer.usage.total_tokens <= 384 and answer.usage.completion_tokens >= 1
+    assert answer.usage.total_tokens <= 448 and answer.usage.completion_tokens >= 1
 
 
 def test_a_tool_call_can_be_read_from_the_text(client):

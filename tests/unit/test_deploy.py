@@ -7,7 +7,7 @@ import pytest
 
 from internlm_course.deploy import launch
 from internlm_course.deploy.quantize import quantize, read_texts, windows
-from internlm_course.deploy.serve import check_port, free_port, kv_blocks, serve
+from internlm_course.deploy.serve import CHAT_ROOM, check_port, free_port, kv_blocks, serve
 from internlm_course.errors import CourseError
 
 CONFIG = {'model_type': 'internlm2', 'hidden_size': 256, 'intermediate_size': 768, 'num_hidden_layers': 4, 'num_attention_heads': 4,
@@ -88,7 +88,7 @@ def test_a_server_that_fails_shows_its_log(checkpoint, tmp_path, monkeypatch):
 
 
 def test_the_kv_cache_holds_a_full_batch_or_at_least_one_sequence():
-    assert kv_blocks(CONFIG) == 16 * (512 // 64 + 1) + 1
+    assert kv_blocks(CONFIG) == 16 * ((512 + CHAT_ROOM) // 64 + 1) + 1
     large = {'hidden_size': 6144, 'num_attention_heads': 48, 'num_key_value_heads': 8, 'num_hidden_layers': 48,
              'max_position_embeddings': 200_000}
     assert kv_blocks(large) >= 200_000 // 64
