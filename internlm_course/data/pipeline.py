@@ -44,9 +44,7 @@ def build_corpus(crawl: Path, out: Path, workers: int = 2, items: Path | None = 
     Raises:
         CourseError: nothing to read in `crawl`, or a step failed.
     """
-    if not list(crawl.glob('*.warc.gz')):
-        from internlm_course.data.sources import source
-        source(crawl)  # says what is wrong with it, if anything is
+    reader_of(crawl)  # says what is wrong with it, if anything is
     out.mkdir(parents=True, exist_ok=True)
     items = items or crawl / 'items'
     run_tool('internlm_course.data.pipeline', [str(crawl.resolve()), str(out.resolve()), str(workers), str(items.resolve()), executor],
@@ -65,11 +63,17 @@ def active(crawl: Path, items: Path) -> list[str]:
     return [step for step in STEPS if step not in absent and (step != 'contamination' or items.is_dir())]
 
 
+def reader_of(crawl: Path):
+    """The reader of `crawl`: of its WARC files if there are any, since a crawl's truth, labels and items stand beside them."""
+    from internlm_course.data.sources import source
+    return source(crawl, 'warc' if any(crawl.glob('*.warc.gz')) else None)
+
+
 def stages(crawl: Path, out: Path, items: Path) -> dict[str, tuple[list, int]]:
     """Stage -> its datatrove steps and its number of tasks, which no setting changes: the order of the documents depends on it."""
     from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 
-    from internlm_course.data import dedup, filters, records, sources
+    from internlm_course.data import dedup, filters, records
 
     def drop(step: str, fault) -> filters.Drop:
         return filters.Drop(step, fault, records.LinesWriter(out / 'dropped' / step))
@@ -80,12 +84,8 @@ def stages(crawl: Path, out: Path, items: Path) -> dict[str, tuple[list, int]]:
             document.metadata['domain'] = 'long' if len(document.text.encode()) > LONG else DOMAINS.get(host.split('.')[0], 'web')
             yield document
 
-    files, work, taken = len(list(crawl.glob('*.warc.gz'))), out / 'work', active(crawl, items)
-    if files:
-        read = [records.CrawlReader(str(crawl), glob_pattern='*.warc.gz', add_file_path=False), filters.Extract()]
-    else:
-        reader = sources.source(crawl)
-        read, files = [reader, *([filters.Extract()] if reader.html else [])], len(reader.files)
+    reader, work, taken = reader_of(crawl), out / 'work', active(crawl, items)
+    files, read = len(reader.files), [reader, *([filters.Extract()] if reader.html else [])]
     judged = dict(domains=[drop('domains', filters.blocked)], words=[drop('words', filters.unsafe)],
                   toxicity=[filters.Score(out / 'classifiers.npy'), drop('toxicity', filters.Over('toxic'))], masking=[filters.Mask()],
                   advertisement=[drop('advertisement', filters.Over('advertisement'))], fluency=[drop('fluency', filters.Over('disfluent'))],

@@ -181,8 +181,12 @@ def charset_in(content: bytes) -> str | None:
 def decode(content: bytes, declared: str | None = None) -> str | None:
     """Bytes as text by their mark, as UTF-8, as they declare, or as looks best; None where none of these gives text.
 
-    UTF-8 goes before the declaration, because other text is hardly ever valid UTF-8 by chance, and servers declare what they like.
+    UTF-8 goes before the declaration, because other text is hardly ever valid UTF-8 by chance, and servers declare what they like. What is UTF-8
+    and says so is taken at its word, however odd its characters: they are for the rules to judge.
     """
+    if declared in ('utf-8', 'utf8'):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode('utf-8-sig')
     for mark, name in MARKS:
         if content.startswith(mark):
             return attempt(content[len(mark):], name)

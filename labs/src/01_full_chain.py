@@ -38,18 +38,12 @@ course = lab.course
 # precision and recall can be measured. datatrove does the cleaning. 🔮 How much of the HTML below is text that a reader came for?
 
 # %% name="crawl"
-import io
-
-from warcio.archiveiterator import ArchiveIterator
-
 from internlm_course.data.crawl import write_crawl
-from internlm_course.data.records import html_response, members
+from internlm_course.data.sources import read_source
 
 crawl = lab.keep('crawl', lambda out: write_crawl(out, pages=800, seed=1), pages=800, seed=1)
-with open(sorted(crawl.path.glob('*.warc.gz'))[0], 'rb') as stream:
-    responses = (html_response(record) for member in members(stream) for record in ArchiveIterator(io.BytesIO(member)))
-    raw = next(page for page in responses if page and 'atlas.example' in page['url'])
-print(raw['url'], len(raw['text'].encode()), 'bytes')
+raw = next(page for page in read_source(crawl.path, 'warc') if 'atlas.example' in page['metadata']['url'])
+print(raw['metadata']['url'], len(raw['text'].encode()), 'bytes')
 print(raw['text'][:1500], '…')
 
 # %% name="corpus"

@@ -5,7 +5,6 @@ a case and its peers alike; compare by ratio. Stock steps want spaCy, which the 
 """
 import argparse
 import gzip
-import io
 import json
 import os
 import platform
@@ -32,25 +31,20 @@ def bare(crawl: Path, out: Path) -> None:
     """The same steps in one loop over the records, with no framework: no restart, no logs, no record of what was dropped, all documents in memory."""
     import numpy as np
     from datatrove.pipeline.dedup.minhash import MinhashDedupSignature
-    from warcio.archiveiterator import ArchiveIterator
 
     from internlm_course.data import contamination, dedup, privacy, quality, rules, safety
     from internlm_course.data.filters import extract
-    from internlm_course.data.records import html_response, members
+    from internlm_course.data.sources import PAGE
+    from internlm_course.data.warc import read_warc
     quality.train_classifiers(crawl / 'labels.jsonl', out / 'classifiers.npy')
     classifiers, index = quality.load_classifiers(out / 'classifiers.npy'), contamination.build_index(contamination.read_items(crawl / 'items'))
     hasher = MinhashDedupSignature(str(out / 'unused'), dedup.MINHASH, language=dedup.Units())
     kept, bands = [], [{} for _ in range(dedup.MINHASH.num_buckets)]
-
-    def responses(stream):
-        for member in members(stream):
-            try:
-                yield from filter(None, map(html_response, ArchiveIterator(io.BytesIO(member))))
-            except Exception:  # noqa: S112  warcio raises many kinds at a malformed record
-                continue
     for path in sorted(crawl.glob('*.warc.gz')):
         with open(path, 'rb') as stream:
-            for page in responses(stream):
+            for page in read_warc(stream, PAGE):
+                if isinstance(page, str):  # the reason why there is none
+                    continue
                 page['text'] = text = extract(page['text'])
                 if not text or rules.language(text) not in ('en', 'zh', 'und') or rules.rule_fault(text):
                     continue
@@ -82,13 +76,13 @@ def stock(crawl: Path, out: Path) -> None:
     from datatrove.pipeline.extractors import Trafilatura
     from datatrove.pipeline.filters import C4QualityFilter, GopherQualityFilter
 
-    from internlm_course.data import dedup, records
+    from internlm_course.data import dedup, records, sources
     files = len(list(crawl.glob('*.warc.gz')))
     (out / 'filtered').mkdir()
     for rank in range(files):
         (out / 'filtered' / f'{rank:05d}.jsonl').touch()
     for n, (steps, tasks) in enumerate([
-            ([records.CrawlReader(str(crawl), glob_pattern='*.warc.gz', add_file_path=False), Trafilatura(), GopherQualityFilter(min_doc_words=5),
+            ([sources.source(crawl, 'warc'), Trafilatura(), GopherQualityFilter(min_doc_words=5),
               C4QualityFilter(min_num_sentences=1, filter_no_terminal_punct=False), records.LinesWriter(out / 'filtered'),
               MinhashDedupSignature(str(out / 'signatures'), dedup.MINHASH)], files),
             ([MinhashDedupBuckets(str(out / 'signatures'), str(out / 'pairs'), config=dedup.MINHASH)], dedup.MINHASH.num_buckets),

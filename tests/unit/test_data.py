@@ -1,5 +1,4 @@
 """The data link's parts: the crawl's bytes, extraction, filters, MinHash words, token files."""
-import io
 import json
 import random
 
@@ -9,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from internlm_course.data import contamination, crawl, dedup, filters, labels, noise, privacy, quality, records, rules, safety, tokens, world
+from internlm_course.data import contamination, crawl, dedup, filters, labels, noise, privacy, quality, rules, safety, tokens, world
 from internlm_course.data.pipeline import build_corpus, pack
+from internlm_course.data.sources import read_source
 from internlm_course.errors import CourseError
 
 
@@ -289,15 +289,7 @@ def test_a_damaged_record_costs_itself_only(tmp_path):
     damaged = bytearray(members[1])
     damaged[len(damaged) // 2:len(damaged) // 2 + 40] = bytes(40)
     (tmp_path / 'a.warc.gz').write_bytes(members[0] + bytes(damaged) + members[2] + members[3][:200] + members[4] + members[5][:-30])
-    read = [document.id for document in records.CrawlReader(str(tmp_path), glob_pattern='*.warc.gz').run()]
-    assert read == ['<urn:uuid:0>', '<urn:uuid:2>', '<urn:uuid:4>']
-
-
-def test_a_crawl_s_readable_records_are_all_read(tmp_path):
-    crawl.write_crawl(tmp_path, 1500, seed=6)  # some 23 broken records of five kinds, in the midst of others
-    truth = [json.loads(line) for line in (tmp_path / 'truth.jsonl').read_text('utf-8').splitlines()]
-    read = {document.id for document in records.CrawlReader(str(tmp_path), glob_pattern='*.warc.gz').run()}
-    assert {row['id'] for row in truth if row['label'] != 'broken'} == read
+    assert [document['id'] for document in read_source(tmp_path)] == ['<urn:uuid:0>', '<urn:uuid:2>', '<urn:uuid:4>']
 
 
 def test_a_crawl_without_files_is_one_clear_error(tmp_path):
@@ -365,8 +357,3 @@ def test_a_missing_or_poor_tokenizer_is_one_clear_error(tmp_path, tokenizer):
     Tokenizer(models.BPE()).save(str(tmp_path / 'poor.json'))
     with pytest.raises(CourseError, match='no token <s>'):
         tokens.tokenize(tmp_path, tmp_path / 'poor.json', tmp_path / 'tokens')
-
-
-def test_next_member_finds_a_gzip_header():
-    stream = io.BytesIO(b'abc\x1f\x8b\x08\x00def')
-    assert records.next_member(stream, 0) == 3 and records.next_member(stream, 4) == -1
