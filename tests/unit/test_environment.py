@@ -1,4 +1,5 @@
 """The environment's files agree with each other: one lock, no address in it, every override in one place, thin make targets."""
+import fcntl
 import os
 import re
 import shutil
@@ -123,6 +124,22 @@ def test_a_set_up_environment_is_left_alone(tmp_path):
     with open(tmp_path / 'requirements.lock', 'a') as lock:
         lock.write('more==1\n')
     assert setup().returncode == 1
+
+
+@pytest.mark.skipif(not shutil.which('flock'), reason='util-linux')
+def test_of_two_calls_at_once_one_waits(tmp_path):
+    for name in ('pyproject.toml', 'requirements.lock', '.ci'):
+        source = HOME / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / '.venv').mkdir()
+    with open(tmp_path / '.setup.lock', 'w') as held:  # another call is building
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = subprocess.Popen(['sh', '.ci/setup', 'venv'], cwd=tmp_path, env={k: v for k, v in os.environ.items() if k != 'TORCH'})
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(1)
+        content = (tmp_path / 'requirements.lock').read_bytes() + (tmp_path / 'pyproject.toml').read_bytes()
+        (tmp_path / '.venv/.ready').write_text('auto ' + subprocess.run(['cksum'], input=content, capture_output=True, check=True).stdout.decode())
+    assert second.wait(20) == 0 and not (tmp_path / '.venv/bin').exists()
 
 
 def test_make_targets_are_thin_and_set_themselves_up():
