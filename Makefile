@@ -1,8 +1,10 @@
 # Thin: each target is one line over the command line tool. The first call of any of them makes .venv (see .ci/setup).
+# BENCH  one of the benches alone, e.g. make bench BENCH=pretraining ARGS='--nanogpt CLONE'
 # SCALE  tiny (default), smoke, 1_8b, 7b, 20b        TORCH  auto (the build on PyPI, with CUDA) or cpu (a third of the disk, no GPU)
 SCALE ?= tiny
 TORCH ?=
 ARGS ?=
+BENCH ?= foundation data pretraining
 COURSE := .venv/bin/internlm-course
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
@@ -20,10 +22,8 @@ lab: ready ## JupyterLab, on this computer only
 labs: ready ## the notebooks again from labs/src, the references executed
 	$(OFFLINE) $(COURSE) labs $(ARGS)
 
-bench: ready ## what the foundation costs, beside peers, as JSON under tests/bench/results
-	.venv/bin/python tests/bench/foundation.py
-	.venv/bin/python tests/bench/data.py
-	.venv/bin/python tests/bench/pretraining.py $(ARGS)
+bench: ready ## what each link costs, beside peers, as JSON under tests/bench/results
+	set -e; for bench in $(BENCH); do .venv/bin/python tests/bench/$$bench.py $(ARGS); done
 
 staff: ready ## make the checkpoints that ship: a full run, then its models copied into the package
 	$(COURSE) run --scale tiny --root runs
