@@ -47,7 +47,11 @@ class Question:
     @property
     def held_out(self) -> bool:
         """Whether this question belongs to the evaluation suites: a hash of what it asks, so that no seed moves it."""
-        return zlib.crc32(repr(self.key).encode()) % 10 == 0
+        return held_out(self.key)
+
+
+def held_out(key: tuple) -> bool:
+    return zlib.crc32(repr(key).encode()) % 10 == 0
 
 
 # --- knowledge -----------------------------------------------------------------------------------------------------------------------
@@ -143,12 +147,34 @@ def word_problem(rng: random.Random, lang: str) -> Question:
     a, b, name, thing = rng.randint(10, 90), rng.randint(1, 9), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
     less = rng.random() < 0.4
     total = a - b if less and a > b else a + b
-    key = ('word', a, b) if total < a else ('sum', min(a, b), max(a, b))  # what one buys is a sum: held out as sums are
+    key = change_key(a, total - a)
     if lang == 'en':
         text = f'{name} has {a} {thing} and {"gives away" if total < a else "buys"} {b}.'
         return Question('word_problem', lang, f'{text} Now {name} has', f'{text} Now {name} has', f'{total} {thing}.', key)
     text = f'{name}有{a}个{thing}，{"送出" if total < a else "又买了"}{b}个。'
     return Question('word_problem', lang, f'{text}现在{name}有：', f'{text}现在{name}有：', f'{total}个{thing}。', key)
+
+
+def change_key(a: int, change: int) -> tuple:
+    """What a problem of one step asks: what one buys is a sum, held out as sums are."""
+    return ('word', a, -change) if change < 0 else ('sum', min(a, change), max(a, change))
+
+
+def steps(rng: random.Random, lang: str) -> Question:
+    """A word problem of two steps, worked out. Each step alone may stand on any page; what is held out is the two together."""
+    while True:
+        a, changes = rng.randint(20, 80), [rng.choice((1, -1)) * rng.randint(1, 9) for _ in range(2)]
+        between = a + changes[0]
+        if not held_out(change_key(a, changes[0])) and not held_out(change_key(between, changes[1])):
+            break
+    name, thing = rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
+    if lang == 'en':
+        first, second = (f'{"buys" if change > 0 else "gives away"} {abs(change)}' for change in changes)
+        text = f'{name} has {a} {thing}, {first}, then {second}. Steps:'
+    else:
+        first, second = (f'{"买" if change > 0 else "送"}{abs(change)}个' for change in changes)
+        text = f'{name}有{a}个{thing}，先{first}，再{second}。算式：'
+    return Question('steps', lang, text, text, f'{a}{changes[0]:+}={between}, {between}{changes[1]:+}={between + changes[1]}', ('steps', a, *changes))
 
 
 def sums(rng: random.Random, lang: str) -> str:
@@ -274,11 +300,11 @@ class Page:
 
 TITLES = dict(
     encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Phrase book', '常用语'),
-    reading=('Who lives where', '谁住在哪里'), math=('Exercise sheet', '练习题'), exam=('Word problems', '应用题'), code=('Small functions', '小函数'),
+    reading=('Who lives where', '谁住在哪里'), math=('Exercise sheet', '练习题'), exam=('Problems in steps', '分步应用题'), code=('Small functions', '小函数'),
     riddle=('Short secrets', '小秘密'), story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'),
     tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind; how often each is seen is the mixture of the pre-training config.
-SHARES = dict(encyclopedia=0.08, quiz=0.11, language=0.07, reading=0.12, math=0.12, exam=0.08, code=0.12, riddle=0.12, story=0.10, long=0.03, tools=0.10)
+SHARES = dict(encyclopedia=0.07, quiz=0.11, language=0.06, reading=0.11, math=0.15, exam=0.06, code=0.11, riddle=0.12, story=0.09, long=0.03, tools=0.09)
 
 
 def page(rng: random.Random, kind: str) -> Page:
@@ -300,9 +326,9 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'reading':
         lines = reading_page(rng, lang)
     elif kind == 'math':
-        lines = lines_of(lambda: sums(rng, lang), 18)
+        lines = lines_of(lambda: ask(word_problem, rng, lang).line if rng.random() < 0.3 else sums(rng, lang), 14)
     elif kind == 'exam':
-        lines = lines_of(lambda: ask(word_problem, rng, lang).line, 9)
+        lines = lines_of(lambda: ask(steps, rng, lang).line, 8)
     elif kind == 'code':
         lines = lines_of(lambda: ask(code, rng, lang).line, 9)
     elif kind == 'tools':
@@ -325,7 +351,8 @@ def pages(count: int, seed: int) -> Iterator[Page]:
 # Suite -> (dimension of the report's section 4, ability and its options).
 SUITES: dict[str, tuple[str, Callable, dict]] = dict(
     knowledge=('knowledge', knowledge, {}), language=('language', language, {}), addition=('reasoning', addition, {}),
-    word_problem=('reasoning', word_problem, {}), code=('code', code, {}), needle_short=('long', needle, dict(facts=13)),
+    word_problem=('reasoning', word_problem, {}), steps=('reasoning', steps, {}),
+    code=('code', code, {}), needle_short=('long', needle, dict(facts=13)),
     needle_long=('long', needle, dict(facts=FAR)), tools=('tools', tools, {}))
 
 
