@@ -335,12 +335,13 @@ show('slow', slow_pairs, [(128, 50_000.0, 4096), (64, 1_000_000.0, 1024),
 # %% name="needle"
 import random
 
-DEPTHS, FACTS, ITEMS = (0.0, 0.25, 0.5, 0.75, 1.0), (6, 12, 20, 32, 54), 6
+DEPTHS, SHARES, ITEMS = (0.0, 0.25, 0.5, 0.75, 1.0), (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1), 6  # shares of four first contexts
 
 
-def found(model, facts: int, depth: float) -> tuple[float, float]:
+def found(model, share: float, depth: float) -> tuple[float, float]:
     """The share of secrets that the model's likeliest next token names, and the mean length of the items in tokens."""
-    right, lengths, rng = 0, [], random.Random(f'needle-{facts}-{depth}')
+    right, lengths, rng = 0, [], random.Random(f'needle-{share}-{depth}')
+    facts = {lang: round(share * most) for lang, most in world.FAR.items()}
     for i in range(ITEMS):
         item = world.needle(rng, ('en', 'zh')[i % 2], facts, depth)
         ids = tokenizer.encode(item.prompt)
@@ -354,7 +355,7 @@ def found(model, facts: int, depth: float) -> tuple[float, float]:
 long = course.long()
 models |= {'base, θ = 1,000,000': load_model(base.path, dtype=torch.float32, rope_theta=1e6), 'long, θ = 1,000,000': load_model(long.path, dtype=torch.float32)}
 names = {'base': 'base, θ = 50,000'}
-maps = {names.get(name, name): [[found(model, facts, depth) for facts in FACTS] for depth in DEPTHS] for name, model in models.items() if name != 'mine'}
+maps = {names.get(name, name): [[found(model, share, depth) for share in SHARES] for depth in DEPTHS] for name, model in models.items() if name != 'mine'}
 drawing, axes = plots.figure(9, 2.8)
 drawing.delaxes(axes)
 for place, (name, cells) in enumerate(maps.items(), 1):
@@ -363,7 +364,7 @@ for place, (name, cells) in enumerate(maps.items(), 1):
     for i, line in enumerate(cells):
         for j, (share, _) in enumerate(line):
             axes.text(j, i, f'{share:.0%}', ha='center', va='center', fontsize=8, color='white' if share > 0.9 else 'black')
-    axes.set_xticks(range(len(FACTS)), [f'{length:.0f}' for _, length in cells[0]])
+    axes.set_xticks(range(len(SHARES)), [f'{length:.0f}' for _, length in cells[0]])
     axes.set_yticks(range(len(DEPTHS)), [f'{depth:.0%}' for depth in DEPTHS] if place == 1 else [])
     axes.set(title=name, xlabel=plots.label('词元', 'tokens'), ylabel=plots.label('深度', 'depth') if place == 1 else None)
 plots.show(drawing, 'Share of needles found by depth and length: ' + '; '.join(f'{n}: {[[s for s, _ in line] for line in c]}' for n, c in maps.items()))
