@@ -5,8 +5,10 @@
 Token files and tokenizer are those of the chain in `--root`, made if need be. Every contestant trains the tiny size on the same token files in a process of
 its own, one after the other, round by round, so that a noisy machine disturbs all alike. A peer runs in its best setting here: bf16 autocast,
 torch.compile, fused AdamW, explicit attention products where it has them (on a CPU faster than sdpa), our learning rate; its cosine follows the clock,
-so that it uses its minutes to the last second. Ours is `pretrain` as the course calls it, with as many steps as its own rounds say will fit. Compile
-time counts in the minutes and not in the tokens a second. Bits per byte: the same held-out documents, the same function.
+so that it uses its minutes to the last second. Ours is `pretrain` as the course calls it, compiled where tiny.toml has it so (`compile = "long"`: from some
+millions of tokens on), with as many steps as its own rounds say will fit. Compile time counts in the minutes and not in the tokens a second. Of a peer's
+batch sizes the faster one is compared in speed, and the one with fewer bits after the fewest minutes in quality. Bits per byte: the same held-out documents,
+the same function.
 nanoGPT (MIT) is not a dependency: give a clone; without one it is left out.
 """
 import argparse
@@ -68,7 +70,7 @@ def summary(ends: list[tuple[float, int]], began: float, bits: float | None) -> 
     return dict(tokens=ends[-1][1], seconds=round(ends[-1][0] - began, 1), tokens_per_second=round(rate), bits_per_byte=bits)
 
 
-def ours(tokens: Path, tokenizer: Path, steps: int, score: bool) -> dict:
+def ours(tokens: Path, tokenizer: Path, steps: int, score: bool, compiled: bool) -> dict:
     """`pretrain` itself."""
     from internlm_course.model import load_model
     from internlm_course.pretrain.loop import bits_per_byte, pretrain
@@ -77,7 +79,8 @@ def ours(tokens: Path, tokenizer: Path, steps: int, score: bool) -> dict:
     ends: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as out:
         began = time.perf_counter()
-        pretrain(config, replace(phase, steps=steps), training, {}, tokenizer, Path(out), on_step=lambda r: ends.append((time.perf_counter(), r['tokens'])))
+        pretrain(replace(config, compile='always' if compiled else 'never'), replace(phase, steps=steps), training, {}, tokenizer, Path(out),
+                 on_step=lambda record: ends.append((time.perf_counter(), record['tokens'])))
         return summary(ends, began, round(bits_per_byte(load_model(out), held, sizes, LENGTH), 4) if score else None)
 
 
@@ -192,46 +195,51 @@ def play(name: str, call: dict) -> dict:
     tokens, tokenizer = Path(call.pop('tokens')), Path(call.pop('tokenizer'))
     if name == 'gemm':
         return dict(flops=gemm())
-    if name == 'ours':
-        return ours(tokens, tokenizer, **call)
+    if name.startswith('ours'):
+        return ours(tokens, tokenizer, compiled=name == 'ours', **call)
     return globals()[name.split('-')[0]](tokens, tokenizer, PEERS[name], **call)
 
 
 def main(options) -> dict:
     from internlm_course.course import Course
     from internlm_course.pretrain.config import CONFIGS
+    from internlm_course.pretrain.loop import compiles
     from internlm_course.pretrain.meter import mfu
     course = Course.open('tiny', options.root)
     options.tokens, options.tokenizer = course.tokens().path, course.tokenizer().path
     names = [name for name in PEERS if options.nanogpt or not name.startswith('nanogpt')]
     extra = {name: dict(clone=str(options.nanogpt)) if name.startswith('nanogpt') else {} for name in names}
-    rates: dict[str, list[dict]] = {'ours': [], **{name: [] for name in names}}
+    rates: dict[str, list[dict]] = {'ours': [], 'ours-eager': [], **{name: [] for name in names}}
     peaks = []
     steps = int(options.seconds * 15)
     for _ in range(options.rounds):
         peaks.append(run('gemm', options)['flops'])
-        rates['ours'].append(run('ours', options, steps=steps, score=False))
+        for name in ('ours', 'ours-eager'):
+            rates[name].append(run(name, options, steps=steps, score=False))
         for name in names:
             rates[name].append(run(name, options, seconds=options.seconds, score=False, **extra[name]))
     medians = {name: statistics.median(sample['tokens_per_second'] for sample in found) for name, found in rates.items()}
-    best = {}  # of each peer's batch sizes, the faster one
-    for name in names:
-        kind = name.split('-')[0]
-        best[kind] = max(best.get(kind, name), name, key=medians.get)
+    kinds = list(dict.fromkeys(name.split('-')[0] for name in names))
+    fastest = {kind: max((name for name in names if name.startswith(kind)), key=medians.get) for kind in kinds}
     config, phase = tiny()
     from internlm_course.model import load_tokenizer
     shape = config.shape(phase, len(load_tokenizer(options.tokenizer)))
     quality = []
-    startup = statistics.median(sample['seconds'] - sample['tokens'] / sample['tokens_per_second'] for sample in rates['ours'])
+    startup = {name: statistics.median(sample['seconds'] - sample['tokens'] / sample['tokens_per_second'] for sample in rates[name])
+               for name in ('ours', 'ours-eager')}
     for minutes in options.minutes:
-        fits = int((60 * minutes * 0.97 - startup) * medians['ours'] / (phase.micro_batch * LENGTH))
-        row = dict(minutes=minutes, ours=run('ours', options, steps=fits, score=True))
-        for kind, name in best.items():
-            row[kind] = run(name, options, seconds=60.0 * minutes, score=True, **extra[name])
+        for name in ('ours', 'ours-eager'):  # compiled if the course would
+            fits = int((60 * minutes * 0.97 - startup[name]) * medians[name] / (phase.micro_batch * LENGTH))
+            if compiles(config, replace(phase, steps=fits)):
+                break
+        row = dict(minutes=minutes, ours=run(name, options, steps=fits, score=True) | dict(compiled=name == 'ours'))
+        playing = names if not quality else [min((name for name in names if name.startswith(kind)), key=lambda n: quality[0][n]['bits_per_byte'])
+                                             for kind in kinds]
+        row |= {name: run(name, options, seconds=60.0 * minutes, score=True, **extra[name]) for name in playing}
         quality.append(row)
     return dict(date=str(date.today()), command='python tests/bench/pretraining.py', config=str((CONFIGS / 'tiny.toml').name),
                 host=dict(system=platform.platform(), cores=os.cpu_count()), gemm_flops=peaks, tokens_per_second=rates, median=medians,
-                ratio={kind: round(medians['ours'] / medians[name], 3) for kind, name in best.items()},
+                ratio={kind: round(medians['ours'] / medians[name], 3) for kind, name in fastest.items()},
                 share_of_gemm_peak=round(mfu(shape, LENGTH, medians['ours'], statistics.median(peaks)), 3), equal_minutes=quality)
 
 
