@@ -24,9 +24,9 @@ def wqkv(facts: dict) -> str:
     stacked = ['blue'] * facts['queries'] + ['orange'] * facts['keys'] + ['green'] * facts['keys']
     half, other = facts['halves'], facts['stacked']
     strips = (('按组交错（实际如此）：一刀下去，两半都完整', 'interleaved, as it is: one cut, and both halves are whole', whole,
-               (f'{half["queries"]} q, {half["keys"]} k, {half["keys"]} v', f'{half["queries"]} q, {half["keys"]} k, {half["keys"]} v'), 'green'),
+               (f'q {half["queries"]}, k {half["keys"]}, v {half["keys"]}', f'q {half["queries"]}, k {half["keys"]}, v {half["keys"]}'), 'green'),
               ('先 Q 再 K 再 V 叠放：前一半没有键和值', 'stacked as Q, K, V: the first half has no key and no value', stacked,
-               (f'{other["first"]} q', f'{other["second"]} q, {other["keys"]} k, {other["keys"]} v'), 'orange'))
+               (f'q {other["first"]}', f'q {other["second"]}, k {other["keys"]}, v {other["keys"]}'), 'orange'))
     for zh, en, blocks, holds, ink in strips:
         y = figure.paragraph(MARGIN, y, zh, INNER, 17, bold=True)
         y = figure.paragraph(MARGIN, y - 2, en, INNER, 15, 'muted')
@@ -160,10 +160,10 @@ def sharding(facts: dict) -> str:
     x = MARGIN
     for name, words in dict(weights='权重 weights', gradients='梯度 gradients', states='优化器 optimiser').items():
         figure.dot(x + 7, y - 5, 7, inks[name])
-        label = f'{words} {facts["bytes"][name]} B'
+        label = f'{words} {facts["bytes"][name]}'
         figure.text(x + 20, y, label, 15, 'muted')
         x += 32 + width(label, 15)
-    y = figure.paragraph(MARGIN, y + 24, 'B：每个参数的字节 · bytes a parameter', INNER, 15, 'muted') + 24
+    y = figure.paragraph(MARGIN, y + 24, '数字：每个参数的字节 · numbers: bytes a parameter', INNER, 15, 'muted') + 24
     scale, top = (INNER - 8) / max(way['total'] for way in facts['ways']), y - 24
     for way in facts['ways']:
         y = figure.text(MARGIN, y, way['zh'], 17, bold=True)

@@ -118,7 +118,7 @@ def test_figures_print_no_number_of_their_own(facts: dict):
     for name, part in facts.items():
         texts = [text.text for text in ElementTree.parse(IMAGES / f'{name}.svg').getroot().iter(f'{SVG}text')]
         known = set(twins.numerals(json.dumps(part, ensure_ascii=False))) | own.get(name, set())
-        assert set(twins.numerals(' '.join(texts))) - known - set(twins.numerals('InternLM2')) == set(), name
+        assert set(twins.numerals('; '.join(texts))) - known - set(twins.numerals('InternLM2')) == set(), name
 
 
 def test_the_comparison_shows_what_the_lecture_says(facts: dict):
