@@ -127,7 +127,7 @@ def phases(facts: dict) -> str:
         figure.text(MARGIN + 20 + width(phase['zh'], 19) + 10, y, phase['en'], 16, 'muted')
         figure.text(WIDTH - MARGIN, y, phase['share_text'], 19, phase['fill'], 'end', True)
         y += 26
-        for line in [*phase['lines'], *([phase['course']] if phase['course'] else [])]:
+        for line in [*phase['lines'], phase['course']]:
             y = figure.paragraph(MARGIN + 20, y, line['zh'], INNER - 24, 16)
             y = figure.paragraph(MARGIN + 20, y - 2, line['en'], INNER - 24, 15, 'muted') + 4
         y += 22
