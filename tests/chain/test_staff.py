@@ -24,7 +24,8 @@ def card(course):
 
 @pytest.mark.parametrize(('model', 'suite', 'least', 'most'), [
     ('base', 'knowledge', 0.95, 1.0), ('base', 'addition', 0.85, 1.0), ('base', 'code', 0.90, 1.0), ('base', 'needle_short', 0.90, 1.0),
-    ('base', 'needle_long', 0.0, 0.60), ('long', 'needle_long', 0.90, 1.0)])
+    ('base', 'needle_long', 0.0, 0.60), ('long', 'needle_long', 0.90, 1.0), ('long', 'steps', 0.0, 0.30),
+    ('enhanced', 'steps', 0.80, 1.0), ('enhanced', 'needle_long', 0.90, 1.0), ('enhanced', 'knowledge', 0.95, 1.0)])
 def test_pretraining_teaches_what_the_course_shows(card, model, suite, least, most):
     measured = card['models'][model]['suites'][suite]
     assert measured['n'] >= 100
