@@ -18,7 +18,7 @@ def ship(root: Path, scale: str = 'tiny') -> None:
         artifact, target = course.made[name], STAFF / scale / name
         if target.exists():
             shutil.rmtree(target)
-        shutil.copytree(artifact.path, target, ignore=shutil.ignore_patterns('logs', 'stage.json', *CODE))
+        shutil.copytree(artifact.path, target, ignore=shutil.ignore_patterns('logs', 'stage.json', 'prediction.json', *CODE))
         record = dict(artifact.metrics, seconds=artifact.seconds, peak_memory_bytes=artifact.peak_memory_bytes)
         (target / 'metrics.json').write_text(json.dumps(record, indent=1, ensure_ascii=False) + '\n', 'utf-8')
         print(target.relative_to(STAFF.parent.parent), sum(f.stat().st_size for f in target.iterdir()), 'bytes')
