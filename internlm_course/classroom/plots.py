@@ -67,6 +67,7 @@ class LossCurve:
     def draw(self, title: str = '') -> None:
         """Draws what there is, over the plot before."""
         from IPython.display import display
+        from matplotlib.ticker import LogLocator, NullLocator
         made, axes = figure()
         if self.band:
             tokens, lowest, mean, highest = zip(*self.band)
@@ -77,7 +78,10 @@ class LossCurve:
         if self.points:
             axes.plot(*zip(*self.points), color='C0', marker='.', label=label('这次', 'this run'))
             axes.legend(frameon=False)
-        axes.set(xlabel=label('词元', 'tokens'), ylabel=label('损失（奈特）', 'loss (nats)'), title=title)
+        axes.set(xlabel=label('词元', 'tokens'), ylabel=label('损失（奈特）', 'loss (nats)'), title=title, yscale='log')  # or the first fall hides the band
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter('{x:g}')
+        axes.yaxis.set_minor_locator(NullLocator())
         words = f'Loss curve: {", ".join(f"{loss:.2f}" for _, loss in self.points)}'
         if self.handle is None:
             self.handle = display(bundle(made, words), raw=True, display_id=True)
