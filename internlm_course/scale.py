@@ -40,7 +40,7 @@ SCALES = {scale.name: scale for scale in (
           sft=dict(method='lora', rank=64, alpha=64, train_embeddings=True, learning_rate=1e-3, epochs=3, batch_size=2, max_length=512),
           quantize=dict(group_size=64, samples=32, length=128), items=120),
     # The same chain with next to no training: proves in minutes that every tool works here; its scores mean nothing.
-    Scale('smoke', pretrain='smoke', pages=600, vocab_size=1024, conversations=200,
+    Scale('smoke', pretrain='smoke', pages=600, vocab_size=1792, conversations=200,
           sft=dict(method='lora', rank=8, alpha=8, train_embeddings=True, learning_rate=1e-3, epochs=1, batch_size=2, max_length=1024),
           quantize=dict(group_size=64, samples=8, length=64), items=8),
     _released('1_8b', '1_8b', 8, 'internlm/internlm2-1_8b', 'internlm/internlm2-chat-1_8b'),

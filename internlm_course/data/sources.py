@@ -22,6 +22,7 @@ PAGE = 8 << 20  # bytes; Common Crawl itself cuts a page at 5 MiB
 # Kind -> what its files' names end in, the longest first.
 ENDINGS = dict(wet=('.warc.wet.gz', '.wet.gz', '.wet'), warc=('.warc.gz', '.warc'),
                jsonl=('.jsonl', '.jsonl.gz', '.jsonl.zst', '.jsonl.bz2', '.jsonl.xz', '.ndjson', '.json.gz'), parquet=('.parquet',), text=('.txt', '.md'))
+TALKING = ('datatrove', 'internlm_course.data')
 TEXT_FIELDS, ID_FIELDS = ('text', 'content', 'raw_content'), ('id', 'docid', 'doc_id')  # WanJuan writes id and content
 
 
@@ -131,8 +132,14 @@ def read_source(where: str | Path, kind: str | None = None, limit: int = PAGE, s
     """The documents of a source, {id, text, metadata}, one after the other in this process; reasons of what is left out go to `skipped`."""
     reader = source(where, kind, limit)
     reader.skipped = Counter() if skipped is None else skipped
-    for document in reader.run():
-        yield dict(id=document.id, text=document.text, metadata=document.metadata)
+    for module in TALKING:  # a log for those who run a pipeline
+        logger.disable(module)
+    try:
+        for document in reader.run():
+            yield dict(id=document.id, text=document.text, metadata=document.metadata)
+    finally:
+        for module in TALKING:
+            logger.enable(module)
 
 
 # --- lines, tables, files ------------------------------------------------------------------------------------------------------------
