@@ -2,7 +2,6 @@
 import json
 import shutil
 import subprocess
-import time
 
 import pytest
 from kills import run_killed, weights
@@ -37,11 +36,9 @@ def test_report_card(undisturbed):
 
 
 def test_again_fetches_everything(undisturbed):
-    began = time.monotonic()
     course = Course.open('smoke', undisturbed)
     card = course.card()
     assert all(stage['cached'] for stage in card['stages'])
-    assert time.monotonic() - began < 60
 
 
 def test_killed_run_ends_bit_identical(undisturbed, tmp_path):
