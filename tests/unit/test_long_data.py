@@ -91,10 +91,13 @@ def test_the_criterion_is_the_reports():
 
 
 def pages(count: int, seed: int, first_half: bool) -> list[str]:
-    """Long pages that ask at their end for an animal told in their first half, or only in their second."""
+    """Pages of 25 to 58 statements that ask at their end for an animal told in their first half, or only in their second.
+
+    In longer ones the answer, one token that the first half gives away, counts for less than the noise.
+    """
     rng, found = random.Random(seed), []
     while len(found) < count:
-        text = '\n'.join(world.page(rng, 'long').lines)
+        text = world.ask(world.needle, rng, rng.choice(['en', 'zh']), facts=rng.randint(25, 58)).line
         if ('The secret animal is the' in long.split(text)[0]) == first_half:
             found.append(text)
     return found
@@ -115,7 +118,7 @@ def test_the_filter_tells_pages_of_one_piece_from_glued_ones(base):
     """Precision and recall at equal numbers. The report's criterion keeps every dependent page, and drops glued ones where language or facts break; that
     two halves of one kind have nothing to do with each other it sees in part. The margin, found without labels, sees it."""
     dependent = pages(20, 3, True)
-    margin = long.margin_of(*base, pages(10, 5, True) + pages(10, 6, False))
+    margin = long.margin_of(*base, pages(15, 5, True) + pages(15, 6, False))
     gains = {name: long.gains(long.perplexities(*base, texts)) for name, texts in dict(
         dependent=dependent, same=glued(dependent, True, 1), other=glued(dependent, False, 2)).items()}
     rate = {(name, limit): sum(gain > limit for gain in found) / len(found) for name, found in gains.items() for limit in (0, margin)}
