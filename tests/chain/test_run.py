@@ -9,7 +9,7 @@ from kills import run_killed, weights
 from internlm_course.course import Course
 
 pytestmark = pytest.mark.chain
-STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'sft', 'int4', 'scores', 'agent']
+STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'enhanced', 'sft', 'int4', 'scores', 'agent']
 
 
 @pytest.fixture(scope='module')
@@ -23,7 +23,7 @@ def test_report_card(undisturbed):
     card = json.loads((undisturbed / 'smoke' / 'report.json').read_text('utf-8'))
     assert sorted(stage['name'] for stage in card['stages']) == sorted(STAGES)
     assert not any(stage['cached'] for stage in card['stages'])
-    for name in ('base', 'long', 'sft', 'int4'):
+    for name in ('base', 'long', 'enhanced', 'sft', 'int4'):
         scores = card['models'][name]['scores']
         assert list(scores) == ['knowledge', 'language', 'reasoning', 'code', 'long', 'tools']
         for score in scores.values():
