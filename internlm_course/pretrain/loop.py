@@ -22,7 +22,6 @@ from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
 from internlm_course.pretrain.parallel import World
 
 LOG_EVERY = 20  # steps
-COMPILE_FROM = 5_000_000  # tokens of a phase: a seventh faster, after 15 to 30 seconds of compiling
 
 
 def learning_rate(step: int, phase: Phase) -> float:
@@ -79,11 +78,6 @@ def loss_of(model: InternLM2ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
         mask = document_mask(positions, dtype)
     logits = model(input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=False).logits
     return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=EMPTY)
-
-
-def compiles(config: PretrainConfig, phase: Phase) -> bool:
-    """Whether the config wants this phase's step compiled."""
-    return config.compile == 'always' or config.compile == 'long' and phase.tokens >= COMPILE_FROM
 
 
 def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int, world: World, compute: Callable = loss_of) -> torch.Tensor:
@@ -171,7 +165,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
     tokens = load_tokenizer(tokenizer)
     model = initial_model(config, phase, tokens, start, world)
     optimizer, compute = optimizer_of(model, config.optimizer), loss_of
-    if compiles(config, phase) and can_compile(world.device.type):
+    if config.compile and can_compile(world.device.type):
         compute = torch.compile(loss_of)
     saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
     first, curve, seconds = saved['step'], saved['curve'], saved['seconds']

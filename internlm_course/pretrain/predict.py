@@ -102,11 +102,11 @@ def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list],
     when its own terms are taken away: activations, the backward pass's temporaries and the libraries' buffers.
     """
     from internlm_course.model import load_tokenizer
-    from internlm_course.pretrain.loop import LOG_EVERY, compiles, pretrain
+    from internlm_course.pretrain.loop import LOG_EVERY, pretrain
     parameters = parameter_count(config.shape(phase, len(load_tokenizer(tokenizer))))
     trial = dataclasses.replace(phase, steps=min(phase.steps, 3 * LOG_EVERY))
-    # Checkpoints all the time: their copies belong to the peak. Compiled if the whole phase would be.
-    trying = dataclasses.replace(config, checkpoint_seconds=0.0, compile='always' if compiles(config, phase) else 'never')
+    # Checkpoints all the time: their copies belong to the peak.
+    trying = dataclasses.replace(config, checkpoint_seconds=0.0)
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
         before = memory.lap()
         curve = []
