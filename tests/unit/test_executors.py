@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from internlm_course.errors import CourseError
 
 
 def steps(out: Path, broken: Path):
-    """One step that writes a file a task, and appends to it so that a second run would show; task 1 fails while `broken` exists."""
+    """One step that writes a file a task, and appends to it so that a second run would show; while `broken` exists, the last task fails as soon
+    as those before it are marked as done (a failure ends the tasks that run beside it, and what has no mark is run again)."""
     def write(data, rank: int = 0, world_size: int = 1):
-        if rank == 1 and broken.exists():
+        if rank == world_size - 1 and broken.exists():
+            while len(list(out.parent.glob('logs/completions/*'))) < rank:
+                time.sleep(0.01)
             raise ValueError('broken on purpose')
         with open(out / f'{rank}.json', 'a', encoding='utf-8') as stream:
             stream.write(json.dumps([rank, world_size]))
