@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from internlm_course.data import labels, noise, safety, world
-from internlm_course.data.world import Page
+from internlm_course.data import labels, noise, safety, web, world
+from internlm_course.data.web import Page
 
 FILES = 4
 # Label -> its share of all records; the rest, 56%, are clean. Private pages are good ones with a line to mask.
@@ -90,10 +90,10 @@ def render(record: Record) -> bytes:
 
 def records(pages: int, seed: int) -> list[Record]:
     """All records of a crawl of `pages` clean pages, in the order in which the crawler met them."""
-    rng, clean = random.Random(f'crawl/{seed}'), list(world.pages(pages, seed))
+    rng, clean = random.Random(f'crawl/{seed}'), list(web.pages(pages, seed))
     total = pages / (1 - sum(NOISE.values()))
     # What noise is made of where it must not resemble a clean page of this crawl.
-    fresh = (page for page in world.pages(1 << 40, f'noise/{seed}') if page.kind not in ('math', 'code', 'tools', 'long'))
+    fresh = (page for page in web.pages(1 << 40, f'noise/{seed}') if page.kind not in ('math', 'code', 'tools', 'long'))
     items = [item for suite in world.SUITES for item in world.items(suite, LEAKED, seed)]
     forms = itertools.cycle(noise.RULES)
 
@@ -224,4 +224,4 @@ def write_items(out: Path, count: int, seed: int) -> dict:
 
 def clean_texts(pages: int, seed: int) -> Iterator[str]:
     """The texts that a perfect pipeline would find in the crawl of the same numbers: for proofs and quick experiments."""
-    return ('\n'.join(page.lines) for page in world.pages(pages, seed))
+    return ('\n'.join(page.lines) for page in web.pages(pages, seed))

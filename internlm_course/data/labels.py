@@ -8,8 +8,8 @@ import random
 import re
 from pathlib import Path
 
-from internlm_course.data import noise, world
-from internlm_course.data.world import Page
+from internlm_course.data import noise, web
+from internlm_course.data.web import Page
 
 # Label -> its share of the sample.
 SHARES = dict(clean=0.4, advertisement=0.2, disfluent=0.2, toxic=0.2)
@@ -81,7 +81,7 @@ def manual() -> list[str]:
 def labelled(seed: int, count: int = COUNT) -> list[dict]:
     """`count` rows of {text, label} in a random order."""
     rng = random.Random(f'labels/{seed}')
-    pages = list(world.pages(2 * count, f'labels/{seed}'))
+    pages = list(web.pages(2 * count, f'labels/{seed}'))
     clean, prose = pages[:count], [page for page in pages[count:] if page.kind not in ('math', 'code', 'tools', 'long')]
     paragraphs, rows = manual(), []
     for label, share in SHARES.items():

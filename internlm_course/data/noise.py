@@ -6,7 +6,7 @@ import re
 from internlm_course.data.privacy import PLACEHOLDERS, WEIGHTS, luhn
 from internlm_course.data.rules import UNIT
 from internlm_course.data.safety import WORDS
-from internlm_course.data.world import Page
+from internlm_course.data.web import Page
 
 # A mirror says the same in slightly other words, so that exact hashing misses it and MinHash does not.
 SYNONYMS = [('you pay with', 'one pays with'), ('people in', 'residents of'), ('lies in', 'is found in'), ('is a city in', 'is a town in'),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from internlm_course.data.pipeline import documents
-from internlm_course.data.world import Page
+from internlm_course.data.web import Page
 from internlm_course.errors import CourseError
 
 BOS, EOS = '<s>', '</s>'

@@ -453,7 +453,7 @@ earns_used = attempt(earns_its_length, own.earns_its_length)
 
 import torch
 
-from internlm_course.data import world
+from internlm_course.data import web
 from internlm_course.model import load_model, load_tokenizer
 
 checkpoint = course.long().path
@@ -472,7 +472,7 @@ def encode(text: str) -> list[int]:
 
 
 rng = random.Random(3)
-pages = [page for page in world.pages(400, 'lab 2') if page.kind == 'story']
+pages = [page for page in web.pages(400, 'lab 2') if page.kind == 'story']
 kinds = {'true · 真': [], 'pasted · 拼': [], 'twice · 抄': []}
 for page, other in zip(pages[:12], pages[12:24]):
     first, second = '\n'.join(page.lines[:-1]) + '\n', page.lines[-1]

@@ -48,7 +48,7 @@ import dataclasses
 
 import torch
 
-from internlm_course.data import world
+from internlm_course.data import web, world
 from internlm_course.data.tokens import tokenize_pages
 from internlm_course.model import load_tokenizer
 from internlm_course.pretrain.batches import rows_of
@@ -60,7 +60,7 @@ config = read_config(CONFIGS / 'tiny.toml')
 phase = dataclasses.replace(config.phase('short'), steps=STEPS)
 base = course.base()
 tokenizer = load_tokenizer(base.path)
-training, validation = tokenize_pages(world.pages(PAGES, 0), base.path)
+training, validation = tokenize_pages(web.pages(PAGES, 0), base.path)
 row = rows_of(training, dataclasses.replace(phase, steps=1), config.seed)[:1].clip(0)
 places = positions_in_documents(torch.from_numpy(row).long(), tokenizer.bos_token_id)[0]
 print(tokenizer.decode(row[0]), '\n')

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from internlm_course.data import world
+from internlm_course.data import web
 from internlm_course.data.tokens import read_corpus, tokenize_pages
 from internlm_course.machine import cpu_dtype
 from internlm_course.pretrain.config import CONFIGS, read_config
@@ -42,7 +42,7 @@ def main() -> None:
     described = json.loads(json.dumps(dict(model=config.model, phase=dataclasses.asdict(phase), precision=cpu_dtype())))
     old = json.loads(chosen.out.read_text('utf-8')) if chosen.out.exists() else {}
     runs = old['runs'] if old.get('run_of') == described else []
-    documents, _ = read_corpus(chosen.tokens) if chosen.tokens else tokenize_pages(world.pages(chosen.pages, 0), chosen.tokenizer)
+    documents, _ = read_corpus(chosen.tokens) if chosen.tokens else tokenize_pages(web.pages(chosen.pages, 0), chosen.tokenizer)
     for seed in range(len(runs), chosen.seeds):
         with tempfile.TemporaryDirectory() as out:
             made = pretrain(dataclasses.replace(config, seed=seed, checkpoint_seconds=1e9), phase, documents, {}, chosen.tokenizer, Path(out), device='cpu')

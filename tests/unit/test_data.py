@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from internlm_course.data import contamination, crawl, dedup, filters, labels, noise, privacy, quality, rules, safety, tokens, world
+from internlm_course.data import contamination, crawl, dedup, filters, labels, noise, privacy, quality, rules, safety, tokens, web, world
 from internlm_course.data.pipeline import build_corpus, pack
 from internlm_course.data.sources import read_source
 from internlm_course.errors import CourseError
@@ -51,8 +51,8 @@ def test_extraction_keeps_every_line_and_every_space(found):
 
 @pytest.mark.parametrize('site', ['atlas', 'words', 'school', 'code', 'stories', 'agents', 'shop', 'blog', 'atlas.mirror', 'code.cache'])
 def test_extraction_keeps_short_lines_and_code_on_every_site(site):
-    sums = world.Page('math', 'en', 'Sums', ('47+38=85', '1+1=2', '9-8=1', 'a < b & c > d'))
-    code = world.Page('code', 'en', 'Code', ('def f(x):\n    if x < 1:\n        return x\n    return x + 1\n>>> f(1)\n2',))
+    sums = web.Page('math', 'en', 'Sums', ('47+38=85', '1+1=2', '9-8=1', 'a < b & c > d'))
+    code = web.Page('code', 'en', 'Code', ('def f(x):\n    if x < 1:\n        return x\n    return x + 1\n>>> f(1)\n2',))
     for page in (sums, code):
         record = crawl.Record('<urn:uuid:1>', f'https://{site}.example/a.html', '2024-01-01T00:00:00Z', 'clean', page)
         assert extracted(record) == '\n'.join(page.lines)
@@ -239,7 +239,7 @@ def test_no_noise_but_a_leak_holds_an_item(items, found):
 
 def test_nothing_is_stated_by_a_scattered_line():
     rng = random.Random(0)
-    for page in world.pages(100, 3):
+    for page in web.pages(100, 3):
         for line in page.lines:
             units = rules.UNIT.findall(line)
             order = noise.scattered(rng, units) if len(units) < 60 else []
@@ -263,7 +263,7 @@ def test_a_mirror_is_near_its_original_and_no_other_page_is(found):
     assert np.mean(np.array(near) >= dedup.THRESHOLD) >= 0.95
     clean = [record for record in found if record.label == 'clean']
     rng = random.Random(0)
-    for kind in world.SHARES:
+    for kind in web.SHARES:
         same = [record for record in clean if record.page.kind == kind]
         for _ in range(300):
             a, b = rng.sample(same, 2)
@@ -272,7 +272,7 @@ def test_a_mirror_is_near_its_original_and_no_other_page_is(found):
 
 def test_a_mirror_keeps_facts_as_they_are():
     rng = random.Random(0)
-    for page in world.pages(200, 5):
+    for page in web.pages(200, 5):
         copy = noise.mirror(rng, page, '2023-01-01')
         assert abs(len(copy.lines) - len(page.lines)) <= 1
         changed = [line for line in copy.lines if line not in page.lines and '2023-01-01' not in line]
@@ -281,7 +281,7 @@ def test_a_mirror_keeps_facts_as_they_are():
 
 
 def test_a_damaged_record_costs_itself_only(tmp_path):
-    page = world.Page('math', 'en', 'Sums', ('1+1=2',))
+    page = web.Page('math', 'en', 'Sums', ('1+1=2',))
     members = []
     for n in range(6):
         record = crawl.Record(f'<urn:uuid:{n}>', f'https://school.example/{n}.html', '2024-01-01T00:00:00Z', 'clean', page)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from internlm_course.data import long, world
+from internlm_course.data import long, web, world
 from internlm_course.data.pipeline import documents
 from internlm_course.errors import CourseError
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_model, load_tokenizer
@@ -34,7 +34,7 @@ def prose() -> dict[str, str]:
 def other() -> dict[str, str]:
     """Long texts that are no prose: tables, numbers, lists, pages of the micro-world that say one thing a line, one paragraph over and over."""
     rng = random.Random(0)
-    lists = {kind: '\n'.join(line for _ in range(20) for line in world.page(rng, kind).lines) for kind in ('quiz', 'code', 'tools', 'math', 'language')}
+    lists = {kind: '\n'.join(line for _ in range(20) for line in web.page(rng, kind).lines) for kind in ('quiz', 'code', 'tools', 'math', 'language')}
     return lists | dict(table=(HERE / 'internlm_course' / 'data' / 'facts.tsv').read_text('utf-8'), numbers=(CHECKPOINT / 'metrics.json').read_text('utf-8'),
                         lock=(HERE / 'requirements.lock').read_text('utf-8'), again='If it rains, then we stay; but when it is dry, we go.\n\n' * 90)
 
@@ -72,7 +72,7 @@ def test_perplexities_are_those_of_one_text_at_a_time(window):
     model = InternLM2ForCausalLM(InternLM2Config(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
                                                  intermediate_size=48, max_position_embeddings=256)).eval()
     rng = random.Random(1)
-    texts = ['\n'.join(world.page(rng, kind).lines) for kind in ('code', 'story', 'quiz', 'math')]
+    texts = ['\n'.join(web.page(rng, kind).lines) for kind in ('code', 'story', 'quiz', 'math')]
     for text, found in zip(texts, long.perplexities(model, tokenizer, texts, window, batch=3)):
         first, second = long.halves(text, tokenizer, (window or 256) - 1)
         for value, before in zip(found, ([], first)):

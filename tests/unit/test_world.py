@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from internlm_course.data import crawl, world
+from internlm_course.data import crawl, web, world
 
 PAGES = 17_000  # as many as scale tiny has
 
@@ -111,6 +111,6 @@ def test_a_page_tells_one_secret_and_one_home_for_each(corpus):
 
 
 def test_pages_are_the_same_for_a_seed_and_differ_between_seeds():
-    assert list(world.pages(50, 3)) == list(world.pages(50, 3))
-    assert list(world.pages(50, 3)) != list(world.pages(50, 4))
-    assert list(world.pages(20, 3)) == list(world.pages(50, 3))[:20]
+    assert list(web.pages(50, 3)) == list(web.pages(50, 3))
+    assert list(web.pages(50, 3)) != list(web.pages(50, 4))
+    assert list(web.pages(20, 3)) == list(web.pages(50, 3))[:20]
