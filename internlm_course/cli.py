@@ -45,8 +45,8 @@ class Narrator:
         how = 'fetched' if artifact.cached else f'{artifact.seconds:6.1f} s'
         print(f'  {stage:10} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {STAGES.get(stage, "")}', flush=True)
         if found := artifact.metrics.get('prediction'):
-            errors = ', '.join(f'{name} {row["measured"] / row["predicted"] - 1:+.0%}' for name, row in found.items())
-            print(f'             against the prediction · 与预测之差: {errors}', flush=True)
+            errors = ', '.join(f'{name} {row["error"]:+.0%}' for name, row in found.items())
+            print(f'             prediction over what came · 预测比实测: {errors}', flush=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
