@@ -65,6 +65,8 @@ def clock_rate(elapsed: float, seconds: float) -> float:
 
 def summary(ends: list[tuple[float, int]], began: float, bits: float | None) -> dict:
     """From (moment, tokens so far) of a run: tokens a second over its second half, when the compiler has long finished."""
+    if len(ends) < 4:
+        raise SystemExit(f'Only {len(ends)} steps fitted into the time. Give more --seconds or --minutes.')
     half = next(i for i, (moment, _) in enumerate(ends) if moment - began > (ends[-1][0] - began) / 2)
     rate = (ends[-1][1] - ends[half][1]) / (ends[-1][0] - ends[half][0])
     return dict(tokens=ends[-1][1], seconds=round(ends[-1][0] - began, 1), tokens_per_second=round(rate), bits_per_byte=bits)
