@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from internlm_course.errors import CourseError
-from internlm_course.machine import can_compile, kept_memory
+from internlm_course.machine import can_compile, has_fast_bf16, kept_memory
 from internlm_course.memory import anonymous_bytes
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, train_tokenizer
 from internlm_course.pretrain import batches, loop
@@ -165,6 +165,17 @@ def test_memory_is_kept_while_training_and_given_back_after_it():
     if not obeyed:
         pytest.skip('this C library has no mallopt')
     assert inside > before + 150e6 and anonymous_bytes(os.getpid()) < before + 20e6
+
+
+@pytest.mark.parametrize('onednn, avx512, avx512_bf16, amx, fast', [
+    (False, False, False, False, False), (True, False, False, False, True), (True, True, False, False, False), (True, True, True, False, True),
+    (True, True, True, True, True)], ids=['avx2', 'avx2-vnni-2', 'avx512', 'avx512-bf16', 'amx'])
+def test_bf16_is_for_a_cpu_that_multiplies_it(monkeypatch, onednn, avx512, avx512_bf16, amx, fast):
+    """oneDNN says yes on every AVX-512, and imitates bf16 there at a sixth of fp32's speed."""
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: onednn)
+    for name, flag in dict(_is_avx512_supported=avx512, _is_avx512_bf16_supported=avx512_bf16, _is_amx_tile_supported=amx).items():
+        monkeypatch.setattr(torch.cpu, name, lambda flag=flag: flag)
+    assert has_fast_bf16.__wrapped__() == fast
 
 
 @pytest.mark.slow
