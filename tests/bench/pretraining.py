@@ -3,12 +3,12 @@
     python tests/bench/pretraining.py [--root runs] [--nanogpt CLONE] [--rounds 3] [--seconds 30] [--minutes 1 3 5]
 
 Token files and tokenizer are those of the chain in `--root`, made if need be. Every contestant trains the tiny size on the same token files in a process of
-its own, one after the other, round by round, so that a noisy machine disturbs all alike. A peer runs in its best setting here: bf16 autocast,
-torch.compile, fused AdamW, explicit attention products where it has them (on a CPU faster than sdpa), our learning rate; its cosine follows the clock,
-so that it uses its minutes to the last second. Ours is `pretrain`, compiled (`ours`) and as the chain runs it, not compiled (`ours-eager`: the same bits again
-for the same seed), with as many steps as its own rounds say will fit. Compile time counts in the minutes and not in the tokens a second. Of a peer's batch
-sizes the faster one is compared in speed, and the one with fewer bits after the fewest minutes in quality. Bits per byte: the same held-out documents, the same
-function.
+its own, one after the other, round by round, so that a noisy machine disturbs all alike. A peer runs in its best setting here: bf16 autocast where the CPU
+multiplies bf16 (fp32 elsewhere, where bf16 is several times slower), torch.compile, fused AdamW, explicit attention products where it has them (on a CPU
+faster than sdpa), our learning rate; its cosine follows the clock, so that it uses its minutes to the last second. Ours is `pretrain`, compiled (`ours`) and
+as the chain runs it, not compiled (`ours-eager`: the same bits again for the same seed), with as many steps as its own rounds say will fit. Compile time
+counts in the minutes and not in the tokens a second. Of a peer's batch sizes the faster one is compared in speed, and the one with fewer bits after the
+fewest minutes in quality. Bits per byte: the same held-out documents, the same function.
 nanoGPT (MIT) is not a dependency: give a clone; without one it is left out.
 """
 import argparse
@@ -91,6 +91,7 @@ def trainer(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: boo
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
+    from internlm_course.machine import has_fast_bf16
     from internlm_course.model import load_tokenizer
     from internlm_course.pretrain.loop import bits_per_byte
     config, phase = tiny()
@@ -112,7 +113,7 @@ def trainer(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: boo
     began = time.perf_counter()
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: clock_rate(time.perf_counter() - began, seconds) / phase.learning_rate)
     with tempfile.TemporaryDirectory() as out:
-        arguments = TrainingArguments(out, per_device_train_batch_size=rows, max_steps=10**6, bf16=True, use_cpu=True, torch_compile=True,
+        arguments = TrainingArguments(out, per_device_train_batch_size=rows, max_steps=10**6, bf16=has_fast_bf16(), use_cpu=True, torch_compile=True,
                                       max_grad_norm=config.optimizer.clip, report_to=[], logging_strategy='no', save_strategy='no', disable_tqdm=True)
         Trainer(model, arguments, train_dataset=blocks, optimizers=(optimizer, schedule), callbacks=[Clock()]).train()
     return summary(ends, began, round(bits_per_byte(model, held, sizes, LENGTH), 4) if score else None)
@@ -125,7 +126,7 @@ def nanogpt(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: boo
     from model import GPT, CausalSelfAttention, GPTConfig
 
     from internlm_course.model import load_tokenizer
-    from internlm_course.pretrain.loop import bits_per_byte
+    from internlm_course.pretrain.loop import autocast, bits_per_byte
     config, phase = tiny()
     training, held, sizes = corpus(tokens)
     data = torch.from_numpy(stream(training))
@@ -145,7 +146,7 @@ def nanogpt(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: boo
             group['lr'] = clock_rate(time.perf_counter() - began, seconds)
         places = torch.randint(len(data) - LENGTH, (rows,))
         x, y = (torch.stack([data[i + shift:i + shift + LENGTH] for i in places]) for shift in (0, 1))
-        with torch.autocast('cpu', torch.bfloat16):
+        with autocast(torch.device('cpu')):
             _, loss = compiled(x, y)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
@@ -175,9 +176,10 @@ def _Logits(model):
 
 
 def gemm(seconds: float = 3.0) -> float:
-    """bf16 products a second of a 2048 cube, FLOP/s."""
+    """Products a second of a 2048 cube in the contestants' number format, FLOP/s."""
+    from internlm_course.machine import cpu_dtype
     from internlm_course.pretrain.meter import gemm_flops
-    return gemm_flops('cpu', 'bfloat16', seconds=seconds)
+    return gemm_flops('cpu', cpu_dtype(), seconds=seconds)
 
 
 def run(name: str, options, **more) -> dict:
@@ -204,6 +206,7 @@ def play(name: str, call: dict) -> dict:
 
 def main(options) -> dict:
     from internlm_course.course import Course
+    from internlm_course.machine import cpu_dtype
     from internlm_course.pretrain.config import CONFIGS
     from internlm_course.pretrain.meter import mfu
     course = Course.open('tiny', options.root)
@@ -212,7 +215,7 @@ def main(options) -> dict:
     extra = {name: dict(clone=str(options.nanogpt)) if name.startswith('nanogpt') else {} for name in names}
     rates: dict[str, list[dict]] = {'ours': [], 'ours-eager': [], **{name: [] for name in names}}
     peaks = []
-    steps = int(options.seconds * 15)
+    steps = int(options.seconds * (15 if cpu_dtype() == 'bfloat16' else 7))
     for _ in range(options.rounds):
         peaks.append(run('gemm', options)['flops'])
         for name in ('ours', 'ours-eager'):
@@ -238,7 +241,7 @@ def main(options) -> dict:
         row |= {name: run(name, options, seconds=60.0 * minutes, score=True, **extra[name]) for name in playing}
         quality.append(row)
     return dict(date=str(date.today()), command='python tests/bench/pretraining.py', config=str((CONFIGS / 'tiny.toml').name),
-                host=dict(system=platform.platform(), cores=os.cpu_count()), gemm_flops=peaks, tokens_per_second=rates, median=medians,
+                host=dict(system=platform.platform(), cores=os.cpu_count(), precision=cpu_dtype()), gemm_flops=peaks, tokens_per_second=rates, median=medians,
                 ratio={f'{own} to {name}': round(medians[own] / medians[name], 3) for own in ('ours', 'ours-eager') for name in fastest.values()},
                 share_of_gemm_peak={own: round(mfu(shape, LENGTH, medians[own], statistics.median(peaks)), 3) for own in ('ours', 'ours-eager')},
                 equal_minutes=quality)
