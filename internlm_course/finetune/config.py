@@ -19,6 +19,9 @@ class SFTSettings:
     """Scale of the adapter, see `rank`."""
     train_embeddings: bool = False
     """Also train the token embedding and the output matrix in full: for chat tokens that pre-training hardly saw (not with 'full')."""
+    embedding_rate: float = 1.0
+    """Learning rate of the token embedding and the output matrix, as a part of the adapters'. At their full rate names drift towards each other:
+    of the tiny chain's tool calls 90 % were right after it, at a tenth of it 97 %."""
     learning_rate: float = 2e-3
     """Peak; a full fine-tuning wants some 10 times less."""
     warmup: float = 0.05
@@ -51,7 +54,7 @@ class SFTSettings:
             raise CourseError(f"Fine-tuning cannot compute in '{self.dtype}'.", f'Choose one of {", ".join(DTYPES)}.')
         if self.method == 'full' and self.train_embeddings:
             raise CourseError("train_embeddings says nothing with method 'full'.", 'A full fine-tuning trains them anyway: leave it False.')
-        positive = ('rank', 'alpha', 'learning_rate', 'batch_size', 'clip', 'epochs' if self.max_iters is None else 'max_iters')
+        positive = ('rank', 'alpha', 'embedding_rate', 'learning_rate', 'batch_size', 'clip', 'epochs' if self.max_iters is None else 'max_iters')
         for name in positive:
             value = getattr(self, name)
             if not value > 0:
@@ -134,7 +137,7 @@ train_dataloader = dict(
 # PART 4: optimiser and schedule
 optim_wrapper = dict(
     {wrapper}, accumulative_counts=accumulation, clip_grad=dict(max_norm={settings.clip}, error_if_nonfinite=True),
-    optimizer=dict(type=AdamW, lr=lr, betas=(0.9, 0.95), weight_decay={settings.weight_decay}))
+    optimizer=dict(type=AdamW, lr=lr, betas=(0.9, 0.95), weight_decay={settings.weight_decay}){_paramwise(settings)})
 param_scheduler = [
     {rising}
     dict(type=CosineAnnealingLR, eta_min_ratio=0.1, by_epoch=False, begin=warmup, end=iterations)]
@@ -167,6 +170,14 @@ def _wrapper(settings: SFTSettings, gpu: bool) -> str:
 def _attention(gpu: bool) -> str:
     """On a CPU the explicit products are faster in the backward pass: 0.0525 s an iteration of the tiny chain against sdpa's 0.0655 s."""
     return '' if gpu else ", attn_implementation='eager'"
+
+
+def _paramwise(settings: SFTSettings) -> str:
+    """mmengine's rates by name: PEFT holds what it trains in full beside the adapters under modules_to_save."""
+    if not settings.train_embeddings or settings.embedding_rate == 1:
+        return ''
+    return f""",
+    paramwise_cfg=dict(custom_keys=dict(modules_to_save=dict(lr_mult={settings.embedding_rate})))"""
 
 
 def _quantization(settings: SFTSettings) -> str:

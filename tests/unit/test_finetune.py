@@ -89,6 +89,21 @@ def test_bf16_is_autocast_by_what_the_device_has(dtype, gpu, wrapper, tmp_path):
     assert next(keyword.value.id for keyword in value.keywords if keyword.arg == 'type') == wrapper
 
 
+@pytest.mark.parametrize('rate', [1.0, 0.1])
+def test_the_embedding_has_a_rate_of_its_own(rate, tmp_path):
+    """mmengine finds by name what PEFT trains in full beside the adapters."""
+    torch, optim = pytest.importorskip('torch'), pytest.importorskip('mmengine.optim')
+    text = config_text(tmp_path, tmp_path, SFTSettings(train_embeddings=True, embedding_rate=rate), 100)
+    [node] = [node for node in ast.parse(text).body if isinstance(node, ast.Assign) and node.targets[0].id == 'optim_wrapper']
+    names = dict(OptimWrapper=optim.OptimWrapper, AdamW=torch.optim.AdamW, accumulation=1, lr=2.0)
+    exec(ast.unparse(node), names)
+    linear = torch.nn.Linear(2, 2, bias=False)
+    model = torch.nn.ModuleDict(dict(wo=torch.nn.ModuleDict(dict(lora_A=linear)), output=torch.nn.ModuleDict(dict(modules_to_save=torch.nn.Linear(2, 3)))))
+    groups = optim.build_optim_wrapper(model, names['optim_wrapper']).optimizer.param_groups
+    rates = {parameter: group['lr'] for group in groups for parameter in group['params']}
+    assert rates[linear.weight] == 2.0 and rates[model['output']['modules_to_save'].weight] == pytest.approx(2.0 * rate)
+
+
 @pytest.mark.parametrize('warmup, iterations, start, peak_at', [
     (0.05, 100, 0.01, 4), (0.05, 10, 1.0, 0), (0.0, 2, 1.0, 0), (0.5, 10, 0.01, 4)])
 def test_schedule_rises_to_the_peak_and_falls_to_a_tenth(warmup, iterations, start, peak_at, tmp_path):
