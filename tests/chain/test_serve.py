@@ -21,7 +21,7 @@ WORDS = ('The capital of France is Paris. 12 + 35 = 47. def double(x): return 2 
          'A secret number hides among the facts; long documents keep it far away.\n')
 CALL = chat.render([{'role': 'user', 'content': 'Multiply.'},
                     {'role': 'assistant', 'content': chat.call('calculator', {'expression': '12*35'})}])
-PROMPTS = [(WORDS * 3)[start:start + 4 + 11 * start % 170] for start in range(0, 120, 5)]
+PROMPTS = [(WORDS * 3)[start:start + 4 + 11 * start % 170] for start in range(0, 150, 5)]
 PARENT = """
 import sys, time
 from pathlib import Path
@@ -83,24 +83,32 @@ def test_the_server_lists_its_model_and_is_local(server, client):
 
 
 def test_greedy_tokens_are_those_of_transformers(checkpoint, client):
-    """bf16 weights on both sides; 24 prompts of 3 to 61 tokens. (`ignore_eos` would forbid the end tokens, so it is off.)"""
+    """bf16 weights on both sides; 30 prompts of 3 to 61 tokens. (`ignore_eos` would forbid the end tokens, so it is off.)
+
+    Where transformers' two best tokens lie within a few roundings of each other, either is right, and the prompt is left out; 20 must be left. Without
+    bf16 in hardware the server multiplies in fp32 and rounds once, and so falls on the other side of such a tie.
+    """
     from transformers import AutoModelForCausalLM
     tokenizer = load_tokenizer(checkpoint)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True, dtype=torch.bfloat16).eval()
     model.generation_config.eos_token_id = None
-    ends, expected = tokenizer.convert_tokens_to_ids(['</s>', '<|im_end|>', '<|action_end|>']), []
+    ends, expected = tokenizer.convert_tokens_to_ids(['</s>', '<|im_end|>', '<|action_end|>']), {}
     for prompt in PROMPTS:
         tokens = tokenizer(prompt, return_tensors='pt').input_ids
-        output = model.generate(tokens, max_new_tokens=12, do_sample=False, pad_token_id=2)[0, tokens.shape[1]:].tolist()
+        made = model.generate(tokens, max_new_tokens=12, do_sample=False, pad_token_id=2, output_logits=True, return_dict_in_generate=True)
+        output = made.sequences[0, tokens.shape[1]:].tolist()
         end = next((place for place, token in enumerate(output) if token in ends), None)
-        expected.append(tokenizer.decode(output[:end]))
+        best = torch.cat(made.logits[:None if end is None else end + 1]).float().topk(2).values
+        if (best[:, 0] - best[:, 1] > 4 * torch.finfo(torch.bfloat16).eps * best[:, 0].abs()).all():
+            expected[prompt] = tokenizer.decode(output[:end])
+    assert len(expected) >= 20
     greedy = functools.partial(complete, client, extra_body={})
-    alone = [greedy(prompt).choices[0].text for prompt in PROMPTS]
-    assert alone == expected
+    alone = {prompt: greedy(prompt).choices[0].text for prompt in PROMPTS}
+    assert {prompt: alone[prompt] for prompt in expected} == expected
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda prompt: greedy(prompt).choices[0].text, PROMPTS))
-    assert together == alone
-    assert [choice.text for choice in greedy(PROMPTS[:4]).choices] == alone[:4]
+    assert together == list(alone.values())
+    assert [choice.text for choice in greedy(PROMPTS[:4]).choices] == list(alone.values())[:4]
 
 
 def test_chat_reaches_the_model_in_internlm2s_format(checkpoint, client):
