@@ -136,7 +136,7 @@ def depends(pairs: Iterable[tuple[float, float]], margin: float = 0.0) -> list[b
     return [gain > margin for gain in gains(pairs)]
 
 
-def margin_of(model, tokenizer, texts: Sequence[str], quantile: float = 0.95, **options) -> float:
+def margin_of(model, tokenizer, texts: Sequence[str], quantile: float = 0.9, **options) -> float:
     """The gain that a first half which has nothing to do with the second seldom gives: the quantile of the gains of texts whose first halves
     are each another text's. It needs no labels.
 

@@ -118,7 +118,7 @@ def test_the_filter_tells_pages_of_one_piece_from_glued_ones(base):
     """Precision and recall at equal numbers. The report's criterion keeps every dependent page, and drops glued ones where language or facts break; that
     two halves of one kind have nothing to do with each other it sees in part. The margin, found without labels, sees it."""
     dependent = pages(20, 3, True)
-    margin = long.margin_of(*base, pages(15, 5, True) + pages(15, 6, False))
+    margin = long.margin_of(*base, pages(30, 5, True) + pages(30, 6, False))
     gains = {name: long.gains(long.perplexities(*base, texts)) for name, texts in dict(
         dependent=dependent, same=glued(dependent, True, 1), other=glued(dependent, False, 2)).items()}
     rate = {(name, limit): sum(gain > limit for gain in found) / len(found) for name, found in gains.items() for limit in (0, margin)}
