@@ -109,10 +109,10 @@ def chat(arguments: argparse.Namespace) -> None:
             print()
 
 
-def lab(arguments: argparse.Namespace) -> int:
+def lab(arguments: argparse.Namespace) -> None:
     """Opens JupyterLab on this computer, with the course's kernel and settings."""
     from internlm_course.classroom import jupyter
-    return jupyter.main(Path(arguments.folder), arguments.port, not arguments.no_browser)
+    jupyter.main(Path(arguments.folder), arguments.port, not arguments.no_browser)
 
 
 def labs(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,6 @@ STAGES = dict(crawl='网页抓取', corpus='语料', tokenizer='分词器', toke
               scores='评测', evaluate='评测', agent='智能体')
 
 
-
 def duration(seconds: float) -> str:
     """'4.2 s', '18 min 05 s', '2 h 03 min'."""
     if seconds < 59.95:
@@ -103,14 +102,12 @@ def _tiles(card: dict) -> str:
     if knowledge := (base.get('scores') or {}).get('knowledge'):
         tiles.append((percent(knowledge['score']), f'预训练后的知识（随机 {percent(knowledge["chance"])}）',
                       f'knowledge after pre-training (chance {percent(knowledge["chance"])})'))
-    before, after = ((models.get(name, {}).get('scores') or {}).get('long') for name in ('base', 'long'))
-    if before and after:
-        tiles.append((f'{percent(before["score"])} → {percent(after["score"])}', '长文本，长文本阶段前后',
-                      'long context, before and after its phase'))
-    before, after = ((models.get(name, {}).get('scores') or {}).get('reasoning') for name in ('long', 'enhanced'))
-    if before and after:
-        tiles.append((f'{percent(before["score"])} → {percent(after["score"])}', '推理与数学，能力增强阶段前后',
-                      'reasoning and mathematics, before and after the enhancement phase'))
+    for dimension, phase, zh, en in (('long', ('base', 'long'), '长文本，长文本阶段前后', 'long context, before and after its phase'),
+                                     ('reasoning', ('long', 'enhanced'), '推理与数学，能力增强阶段前后',
+                                      'reasoning and mathematics, before and after the enhancement phase')):
+        before, after = ((models.get(name, {}).get('scores') or {}).get(dimension) for name in phase)
+        if before and after:
+            tiles.append((f'{percent(before["score"])} → {percent(after["score"])}', zh, en))
     if sft.get('bytes') and int4.get('bytes'):
         means = _mean(sft), _mean(int4)
         change = f'{100 * (means[1] - means[0]):+.1f}' if None not in means else ''

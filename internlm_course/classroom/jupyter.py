@@ -1,6 +1,5 @@
 """JupyterLab as the course wants it: this environment's kernel, 127.0.0.1 only, the README as landing page, fonts with Chinese, no news from the net."""
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -38,10 +37,11 @@ def environment() -> dict[str, str]:
     return dict(os.environ, JUPYTER_CONFIG_PATH=here, JUPYTER_PREFER_ENV_PATH='1')
 
 
-def main(folder: Path, port: int | None = None, browser: bool = True) -> int:
-    """Runs JupyterLab until it is stopped.
+def main(folder: Path, port: int | None = None, browser: bool = True) -> None:
+    """Becomes JupyterLab, so that whatever ends this process ends it too; does not return.
 
     Raises:
         CourseError: there is no such folder.
     """
-    return subprocess.call(command(folder, port, browser), env=environment())
+    line = command(folder, port, browser)
+    os.execve(line[0], line, environment())

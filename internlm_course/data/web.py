@@ -26,6 +26,51 @@ TITLES = dict(
 SHARES = dict(encyclopedia=0.07, quiz=0.11, language=0.06, reading=0.11, math=0.15, exam=0.06, code=0.11, riddle=0.12, story=0.09, long=0.03, tools=0.09)
 
 
+def reading_page(rng: random.Random, lang: str) -> list[str]:
+    """A text about several people with a question about each, in any order; nobody lives in two places on one page."""
+    while True:
+        text, asked = world.told_places(rng, lang)
+        if not any(world.Question('language', lang, text, text, place, ('reading', text, name)).held_out for name, _, place in asked):
+            break
+    joint, told = JOINT[lang], world.PLACE[lang][0]
+    return [text, *(world.QA[lang].format(q=question) + joint + told.format(name=name, place=place).rstrip('。.')
+                    for name, question, place in rng.sample(asked, len(asked)))]
+
+
+def sums(rng: random.Random, lang: str) -> str:
+    """A line of an exercise sheet; worked steps in one of three forms. A held-out pair never appears, nor inside the steps of another."""
+    while True:
+        question = world.addition(rng, lang)
+        a, b = map(int, question.prompt[:-1].split('+'))
+        if not question.held_out:
+            break
+    form = rng.random()
+    if form < 0.60:
+        return question.line
+    if form < 0.72:
+        return f'{a}+{b}: {a % 10}+{b % 10}={a % 10 + b % 10}, {a // 10}+{b // 10}={a // 10 + b // 10}, {a + b}'
+    if form < 0.82:
+        return f'{a + b}-{b}={a}'
+    if form < 0.90:
+        c, d = rng.randrange(10), rng.randrange(10)
+        return f'{c}*{d}={c * d}' if form < 0.86 else f'{c}+{d}={c + d}'
+    return f'{a} plus {b} equals {a + b}.' if lang == 'en' else f'{a}加{b}等于{a + b}。'
+
+
+def tool_trace(rng: random.Random, lang: str) -> str:
+    """A tool's call as pages describe it; one long multiplication in three goes on with the result and the answer, in words or as JSON."""
+    question = world.ask(world.tools, rng, lang)
+    form = rng.random()
+    if '*' not in question.answer or form < 0.67:
+        return question.line
+    expression = question.answer[len('calculator('):-1]
+    a, b = map(int, expression.split('*'))
+    if form < 0.85:
+        return f'{question.line} Result: {a * b} Answer: {a * b}'
+    asked = question.question[len(world.TOOLS[lang]):].strip()
+    return f'{asked} {{"name": "calculator", "parameters": {{"expression": "{expression}"}}}} {a * b} {a * b}'
+
+
 def page(rng: random.Random, kind: str) -> Page:
     """A clean page of the given kind; all but `long` stay within the first context, in many sizes, so that they pack well into rows."""
     lang, size = rng.choice(['en', 'zh']), rng.uniform(0.25, 1.0)
@@ -43,15 +88,15 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'language':
         lines = lines_of(lambda: world.ask(world.translation, rng, lang).line, 6)
     elif kind == 'reading':
-        lines = world.reading_page(rng, lang)
+        lines = reading_page(rng, lang)
     elif kind == 'math':
-        lines = lines_of(lambda: world.ask(world.word_problem, rng, lang).line if rng.random() < 0.3 else world.sums(rng, lang), 14)
+        lines = lines_of(lambda: world.ask(world.word_problem, rng, lang).line if rng.random() < 0.3 else sums(rng, lang), 14)
     elif kind == 'exam':
         lines = lines_of(lambda: world.ask(world.steps, rng, lang).line, 8)
     elif kind == 'code':
         lines = lines_of(lambda: world.ask(world.code, rng, lang).line, 9)
     elif kind == 'tools':
-        lines = [TOOL_PROMPT] * (rng.random() < 0.1) + lines_of(lambda: world.tool_trace(rng, lang), 5)
+        lines = [TOOL_PROMPT] * (rng.random() < 0.1) + lines_of(lambda: tool_trace(rng, lang), 5)
     elif kind in ('riddle', 'story'):  # one secret a page: two would contradict each other
         lines = world.ask(world.needle, rng, lang, facts=rng.randint(*((1, 4) if kind == 'riddle' else (2, 14)))).line.split('\n')
     else:

@@ -119,17 +119,6 @@ def reading(rng: random.Random, lang: str) -> Question:
                     place, ('reading', text, name))
 
 
-def reading_page(rng: random.Random, lang: str) -> list[str]:
-    """A text about several people with a question about each, in any order; nobody lives in two places on one page."""
-    while True:
-        text, asked = told_places(rng, lang)
-        if not any(Question('language', lang, text, text, place, ('reading', text, name)).held_out for name, _, place in asked):
-            break
-    joint, told = JOINT[lang], PLACE[lang][0]
-    return [text, *(QA[lang].format(q=question) + joint + told.format(name=name, place=place).rstrip('。.')
-                    for name, question, place in rng.sample(asked, len(asked)))]
-
-
 def language(rng: random.Random, lang: str) -> Question:
     return (translation if rng.random() < 0.5 else reading)(rng, lang)
 
@@ -173,26 +162,6 @@ def steps(rng: random.Random, lang: str) -> Question:
         first, second = (f'{"买" if change > 0 else "送"}{abs(change)}个' for change in changes)
         text = f'{name}有{a}个{thing}，先{first}，再{second}。算式：'
     return Question('steps', lang, text, text, f'{a}{changes[0]:+}={between}, {between}{changes[1]:+}={between + changes[1]}', ('steps', a, *changes))
-
-
-def sums(rng: random.Random, lang: str) -> str:
-    """A line of an exercise sheet; worked steps in one of three forms. A held-out pair never appears, nor inside the steps of another."""
-    while True:
-        question = addition(rng, lang)
-        a, b = map(int, question.prompt[:-1].split('+'))
-        if not question.held_out:
-            break
-    form = rng.random()
-    if form < 0.60:
-        return question.line
-    if form < 0.72:
-        return f'{a}+{b}: {a % 10}+{b % 10}={a % 10 + b % 10}, {a // 10}+{b // 10}={a // 10 + b // 10}, {a + b}'
-    if form < 0.82:
-        return f'{a + b}-{b}={a}'
-    if form < 0.90:
-        c, d = rng.randrange(10), rng.randrange(10)
-        return f'{c}*{d}={c * d}' if form < 0.86 else f'{c}+{d}={c + d}'
-    return f'{a} plus {b} equals {a + b}.' if lang == 'en' else f'{a}加{b}等于{a + b}。'
 
 
 # --- code --------------------------------------------------------------------------------------------------------------------------------
@@ -262,20 +231,6 @@ def tools(rng: random.Random, lang: str) -> Question:
     joint = JOINT[lang]
     return Question('tools', lang, TOOLS[lang] + joint + CALL[lang].format(q=question), TOOLS[lang] + joint + question, f'{tool}({value})',
                     ('tools', lang, tool, value))
-
-
-def tool_trace(rng: random.Random, lang: str) -> str:
-    """A tool's call as pages describe it; one long multiplication in three goes on with the result and the answer, in words or as JSON."""
-    question = ask(tools, rng, lang)
-    form = rng.random()
-    if '*' not in question.answer or form < 0.67:
-        return question.line
-    expression = question.answer[len('calculator('):-1]
-    a, b = map(int, expression.split('*'))
-    if form < 0.85:
-        return f'{question.line} Result: {a * b} Answer: {a * b}'
-    asked = question.question[len(TOOLS[lang]):].strip()
-    return f'{asked} {{"name": "calculator", "parameters": {{"expression": "{expression}"}}}} {a * b} {a * b}'
 
 
 # --- questions, suites ----------------------------------------------------------------------------------------------------------------------

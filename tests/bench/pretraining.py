@@ -240,7 +240,10 @@ def main(options) -> dict:
                                              for kind in kinds]
         row |= {name: run(name, options, seconds=60.0 * minutes, score=True, **extra[name]) for name in playing}
         quality.append(row)
-    return dict(date=str(date.today()), command='python tests/bench/pretraining.py', config=str((CONFIGS / 'tiny.toml').name),
+    minutes = ' '.join(f'{each:g}' for each in options.minutes)
+    command = (f'python tests/bench/pretraining.py --rounds {options.rounds} --seconds {options.seconds:g} --minutes {minutes}'
+               + ' --nanogpt CLONE' * bool(options.nanogpt))
+    return dict(date=str(date.today()), command=command, config=str((CONFIGS / 'tiny.toml').name),
                 host=dict(system=platform.platform(), cores=os.cpu_count(), precision=cpu_dtype()), gemm_flops=peaks, tokens_per_second=rates, median=medians,
                 ratio={f'{own} to {name}': round(medians[own] / medians[name], 3) for own in ('ours', 'ours-eager') for name in fastest.values()},
                 share_of_gemm_peak={own: round(mfu(shape, LENGTH, medians[own], statistics.median(peaks)), 3) for own in ('ours', 'ours-eager')},

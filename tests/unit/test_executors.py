@@ -18,7 +18,8 @@ def steps(out: Path, broken: Path):
     as those before it are marked as done (a failure ends the tasks that run beside it, and what has no mark is run again)."""
     def write(data, rank: int = 0, world_size: int = 1):
         if rank == world_size - 1 and broken.exists():
-            while len(list(out.parent.glob('logs/completions/*'))) < rank:
+            end = time.monotonic() + 60
+            while len(list(out.parent.glob('logs/completions/*'))) < rank and time.monotonic() < end:
                 time.sleep(0.01)
             raise ValueError('broken on purpose')
         with open(out / f'{rank}.json', 'a', encoding='utf-8') as stream:
