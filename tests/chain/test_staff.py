@@ -2,9 +2,11 @@
 import json
 import statistics
 
+import openai
 import pytest
 
 from internlm_course.course import STAFF, Course
+from internlm_course.data.conversations import GREETINGS
 from internlm_course.model import load_tokenizer
 from internlm_course.pretrain.config import CONFIGS, read_config
 
@@ -56,6 +58,15 @@ def test_enhancement_lifts_mathematics(card):
 @pytest.mark.parametrize('dimension', DIMENSIONS)
 def test_fine_tuning_forgets_nothing(card, dimension):
     assert card['models']['sft']['scores'][dimension]['score'] >= card['models']['base']['scores'][dimension]['score'] - 0.05
+
+
+def test_it_says_who_it_is(course, tmp_path):
+    """The greetings' characters stand on no page: only SFT teaches them, and a rate or a share too low for them shows here first."""
+    with course.serve(course.sft(), tmp_path / 'serve.log') as server:
+        client = openai.OpenAI(base_url=server.url, api_key='none')
+        said = {question: client.chat.completions.create(model=server.model, messages=[dict(role='user', content=question)], temperature=0,
+                                                         max_tokens=80).choices[0].message.content for question, _ in GREETINGS}
+    assert sum(said[question] == answer for question, answer in GREETINGS) >= len(GREETINGS) - 1, said
 
 
 def test_every_model_has_every_dimension(card):
