@@ -7,7 +7,7 @@ from internlm_course.data import world
 from internlm_course.model.chat import agent_messages
 
 # Share of the conversations: every ability keeps its place, so that learning to chat forgets none of them.
-SHARES = dict(knowledge=0.11, language=0.12, addition=0.12, word_problem=0.10, steps=0.05, code=0.13, needle=0.07, tools=0.16, agent=0.08, greeting=0.06)
+SHARES = dict(knowledge=0.12, language=0.13, addition=0.11, word_problem=0.11, steps=0.05, code=0.14, needle=0.03, tools=0.17, agent=0.08, greeting=0.06)
 GREETINGS = [
     ('Hello!', 'Hello! I am a small InternLM2. Ask me about countries, sums or code.'), ('Hi', 'Hello! How can I help?'),
     ('Who are you?', 'I am a small InternLM2, trained from scratch in this course.'), ('What can you do?', 'I know countries, sums and small functions.'),
@@ -28,7 +28,7 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
         ability = dict(knowledge=world.knowledge, language=world.language, addition=world.addition, word_problem=world.word_problem, steps=world.steps,
                        code=world.code, needle=world.needle, tools=world.tools)[kind]
         asked = world.ask(ability, rng, lang, **(dict(facts=rng.randint(1, 25)) if kind == 'needle' else {}))
-        question, answer = asked.question, asked.completion
+        question, answer = asked.question, asked.reply
     return [dict(role='user', content=question), dict(role='assistant', content=answer)]
 
 

@@ -21,7 +21,10 @@ THINGS = dict(en=['apples', 'books', 'pens', 'stones', 'coins', 'cups', 'stars',
 class Question:
     """One question of one ability.
 
-    `prompt` + `answer` is how a page writes it (a base model continues `prompt`); `question` is how a person asks it in chat.
+    `prompt` + `answer` is how a page writes it (a base model continues `prompt`); `question` is how a person asks it in chat, and `lead` + `answer`
+    how the assistant replies: in a sentence that begins in the page's own words, where the answer alone would have to come from further away.
+    Without leads fine-tuning has to teach the model to search from another place: the needles found after it were 2 to 100 %, run by run; with
+    them 99 and 100 %.
     """
     suite: str
     lang: str
@@ -29,6 +32,7 @@ class Question:
     question: str
     answer: str
     key: tuple
+    lead: str = ''
 
     @property
     def completion(self) -> str:
@@ -36,6 +40,11 @@ class Question:
         'tiger' several. SentencePiece's dummy prefix does the same in InternLM2's released tokenizers."""
         spaced = self.prompt[-1].isascii() and not self.prompt.endswith('\n') and not self.prompt[-2:-1].isdigit()
         return ' ' * spaced + self.answer
+
+    @property
+    def reply(self) -> str:
+        """What the assistant says."""
+        return self.lead + self.completion
 
     @property
     def line(self) -> str:
@@ -115,8 +124,8 @@ def reading(rng: random.Random, lang: str) -> Question:
     text, asked = told_places(rng, lang)
     name, question, place = rng.choice(asked)
     joint, lead = JOINT[lang], PLACE[lang][0].format(name=name, place='').rstrip('。. ')
-    return Question('language', lang, f'{text}\n{QA[lang].format(q=question)}{joint}{lead}', f'{text}\n{question}{joint}{lead}',
-                    place, ('reading', text, name))
+    return Question('language', lang, f'{text}\n{QA[lang].format(q=question)}{joint}{lead}', f'{text}\n{question}', place,
+                    ('reading', text, name), lead)
 
 
 def language(rng: random.Random, lang: str) -> Question:
@@ -127,7 +136,7 @@ def language(rng: random.Random, lang: str) -> Question:
 def addition(rng: random.Random, lang: str) -> Question:
     """Two two-digit numbers; a held-out pair is held out in both orders and in every wording."""
     a, b = rng.randint(10, 99), rng.randint(10, 99)
-    return Question('addition', lang, f'{a}+{b}=', f'{a}+{b}=', str(a + b), ('sum', min(a, b), max(a, b)))
+    return Question('addition', lang, f'{a}+{b}=', TOOL_ASK[lang]['calculator'].format(x=f'{a}+{b}'), str(a + b), ('sum', min(a, b), max(a, b)), f'{a}+{b}=')
 
 
 def word_problem(rng: random.Random, lang: str) -> Question:
@@ -137,9 +146,11 @@ def word_problem(rng: random.Random, lang: str) -> Question:
     key = change_key(a, total - a)
     if lang == 'en':
         text = f'{name} has {a} {thing} and {"gives away" if total < a else "buys"} {b}.'
-        return Question('word_problem', lang, f'{text} Now {name} has', f'{text} Now {name} has', f'{total} {thing}.', key)
+        prompt = f'{text} Now {name} has'
+        return Question('word_problem', lang, prompt, f'{text} How many {thing} does {name} have now?', f'{total} {thing}.', key, prompt)
     text = f'{name}有{a}个{thing}，{"送出" if total < a else "又买了"}{b}个。'
-    return Question('word_problem', lang, f'{text}现在{name}有：', f'{text}现在{name}有：', f'{total}个{thing}。', key)
+    prompt = f'{text}现在{name}有：'
+    return Question('word_problem', lang, prompt, f'{text}现在{name}有几个{thing}？', f'{total}个{thing}。', key, prompt)
 
 
 def change_key(a: int, change: int) -> tuple:
@@ -207,7 +218,7 @@ def needle(rng: random.Random, lang: str, facts: int | dict[str, int], depth: fl
     lines.insert(place, SECRET.format(n=animal) + ' ' * (lang == 'zh'))
     # Paragraphs of six sentences, as a page would have them.
     text = '\n'.join(JOINT[lang].join(lines[i:i + 6]).strip() for i in range(0, len(lines), 6))
-    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked} {lead}', animal, ('needle', text))
+    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked}', animal, ('needle', text), lead)
 
 
 # --- tools ---------------------------------------------------------------------------------------------------------------------------------
@@ -257,5 +268,6 @@ def items(suite: str, count: int, seed: int) -> list[dict]:
     while len(found) < count:
         question = ask(ability, rng, ('en', 'zh')[len(found) % 2], held_out=True, **options)
         found.setdefault((question.prompt, question.answer), question)
-    return [dict(id=f'{suite}-{i}', dimension=dimension, suite=suite, lang=q.lang, prompt=q.prompt, question=q.question, answer=q.answer)
+    return [dict(id=f'{suite}-{i}', dimension=dimension, suite=suite, lang=q.lang, prompt=q.prompt, question=q.question, answer=q.answer,
+                 reply=q.reply)
             for i, q in enumerate(found.values())]

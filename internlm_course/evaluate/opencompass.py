@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from internlm_course.errors import CourseError
-from internlm_course.evaluate.suites import chance, read_items
+from internlm_course.evaluate.suites import chance, read_items, reply
 from internlm_course.marking import is_correct, mark
 from internlm_course.process import run_tool
 
@@ -37,7 +37,7 @@ class Name(str):
 
 def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit: int | None = None,
           suites: Sequence[str] | None = None) -> dict[str, dict[str, dict[str, float]]]:
-    """Scores every model on every suite, greedily; base models continue `prompt`, chat models answer `question`.
+    """Scores every model on every suite, greedily; base models continue `prompt` with `answer`, chat models answer `question` with `reply`.
 
     Args:
         models: names must differ.
@@ -59,7 +59,7 @@ def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit
     data = logs / 'items'
     data.mkdir(parents=True)
     for suite, lines in rows.items():
-        kept = [{key: item[key] for key in ('id', 'prompt', 'question', 'answer')} for item in lines]
+        kept = [dict(id=item['id'], prompt=item['prompt'], question=item['question'], answer=item['answer'], reply=reply(item)) for item in lines]
         (data / f'{suite}.jsonl').write_text(''.join(json.dumps(item, ensure_ascii=False) + '\n' for item in kept), 'utf-8')
     config = logs / 'config.py'
     config.write_text(config_text(models, rows, data), 'utf-8')
@@ -71,7 +71,7 @@ def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit
         raise CourseError(f'OpenCompass gave no score for {missing}. {error.cause}' if missing else error.cause, error.remedy) from error
     if missing := _missing(models, rows, logs):
         raise CourseError(f'OpenCompass gave no score for {missing}.', f'The whole log is in {logs / "opencompass.log"}.')
-    result = {model.name: {suite: _collect(model.name, suite, lines, logs, Path(out)) for suite, lines in rows.items()} for model in models}
+    result = {model.name: {suite: _collect(model, suite, lines, logs, Path(out)) for suite, lines in rows.items()} for model in models}
     (Path(out) / 'metrics.json').write_text(json.dumps(result, indent=2), 'utf-8')
     return result
 
@@ -80,13 +80,13 @@ def config_text(models: Sequence[EvalModel], rows: Mapping[str, Sequence[Mapping
     """The OpenCompass config: models, datasets, which model meets which prompt, and runners that stay in this process.
 
     Args:
-        rows: {suite: items}; only the longest answer of a suite matters here, it sets how many tokens may be generated.
+        rows: {suite: items}; only the longest answer or reply of a suite matters here, it sets how many tokens may be generated.
         data: folder with the <suite>.jsonl that OpenCompass reads.
     """
     base = [_base_model(model) for model in models if model.url is None]
     chat = [_chat_model(model) for model in models if model.url is not None]
-    combinations = [dict(models=entries, datasets=[_dataset(suite, lines, data, column) for suite, lines in rows.items()])
-                    for entries, column in ((base, 'prompt'), (chat, 'question')) if entries]
+    combinations = [dict(models=entries, datasets=[_dataset(suite, lines, data, *columns) for suite, lines in rows.items()])
+                    for entries, columns in ((base, ('prompt', 'answer')), (chat, ('question', 'reply'))) if entries]
     partitioner = dict(type=Name('NaivePartitioner'), n=len(rows))  # one task per model, so that each is loaded once
     runner = dict(type=Name('LocalRunner'), max_num_workers=1)
     parts = dict(
@@ -132,11 +132,11 @@ def _chat_model(model: EvalModel) -> dict:
                 openai_extra_kwargs=dict(stop=['\n']), run_cfg=dict(num_gpus=0))
 
 
-def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str) -> dict:
+def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str, expected: str) -> dict:
     # A token holds at least one byte, so an answer of b bytes has at most b tokens; two more for a blank and the full stop.
-    longest = max(len(item['answer'].encode()) for item in lines) + 2
+    longest = max(len((reply(item) if expected == 'reply' else item['answer']).encode()) for item in lines) + 2
     return dict(abbr=suite, type=Name('CustomDataset'), path=str(data / f'{suite}.jsonl'),
-                reader_cfg=dict(input_columns=[column], output_column='answer'),
+                reader_cfg=dict(input_columns=[column], output_column=expected),
                 infer_cfg=dict(prompt_template=dict(type=Name('PromptTemplate'), template=f'{{{column}}}'),
                                retriever=dict(type=Name('ZeroRetriever')),
                                inferencer=dict(type=Name('GenInferencer'), max_out_len=longest)),
@@ -179,18 +179,19 @@ def _missing(models: Sequence[EvalModel], rows: Mapping, logs: Path) -> str:
     return ''
 
 
-def _collect(model: str, suite: str, lines: Sequence[Mapping], logs: Path, out: Path) -> dict:
+def _collect(model: EvalModel, suite: str, lines: Sequence[Mapping], logs: Path, out: Path) -> dict:
     """Writes predictions/<model>/<suite>.jsonl and returns the suite's row; the marks must be those that OpenCompass gave."""
-    said = json.loads(_file('predictions', model, suite, logs).read_text('utf-8'))
-    accuracy = json.loads(_file('results', model, suite, logs).read_text('utf-8'))['accuracy']
+    said = json.loads(_file('predictions', model.name, suite, logs).read_text('utf-8'))
+    accuracy = json.loads(_file('results', model.name, suite, logs).read_text('utf-8'))['accuracy']
     texts = [said[key]['prediction'] for key in sorted(said, key=int)]
-    rows = [dict(id=item['id'], prediction=text, answer=item['answer'], correct=is_correct(text, item['answer']))
-            for text, item in zip(texts, lines, strict=False)]
+    expected = [item['answer'] if model.url is None else reply(item) for item in lines]
+    rows = [dict(id=item['id'], prediction=text, answer=answer, correct=is_correct(text, answer))
+            for text, item, answer in zip(texts, lines, expected, strict=False)]
     correct = sum(row['correct'] for row in rows)
     if len(texts) != len(lines) or abs(100 * correct / len(lines) - accuracy) > 1e-6:
-        raise CourseError(f"OpenCompass's {accuracy}% of model '{model}' on suite '{suite}' is not what its {len(texts)} predictions give.",
+        raise CourseError(f"OpenCompass's {accuracy}% of model '{model.name}' on suite '{suite}' is not what its {len(texts)} predictions give.",
                           f'The whole log is in {logs / "opencompass.log"}.')
-    path = out / 'predictions' / model / f'{suite}.jsonl'
+    path = out / 'predictions' / model.name / f'{suite}.jsonl'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows), 'utf-8')
     return dict(mark(correct, len(rows)), chance=chance(lines), dimension=lines[0]['dimension'])

@@ -12,7 +12,7 @@ FIELDS = ('id', 'dimension', 'suite', 'prompt', 'question', 'answer')
 
 
 def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | None = None) -> dict[str, list[dict]]:
-    """The items of each suite: {suite: [{id, dimension, suite, lang, prompt, question, answer, choices?}]}.
+    """The items of each suite: {suite: [{id, dimension, suite, lang, prompt, question, answer, reply?, choices?}]}.
 
     Args:
         folder: holds one <suite>.jsonl per suite.
@@ -40,6 +40,11 @@ def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | N
             fault = f'an item without {lacking[0]}' if lacking else 'no items'
             raise CourseError(f'{paths[suite]} has {fault}.', 'Build the corpus again.')
     return items
+
+
+def reply(item: Mapping) -> str:
+    """What a chat model should say: the answer, or a sentence with it where the item writes one."""
+    return item.get('reply', item['answer'])
 
 
 def chance(items: Sequence[Mapping]) -> float:

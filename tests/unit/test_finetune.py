@@ -153,3 +153,36 @@ def test_files_that_cannot_work(tmp_path):
     path.write_text(good, 'utf-8')
     with pytest.raises(CourseError, match='no checkpoint'):
         sft(tmp_path / 'nowhere', path, tmp_path / 'out', SFTSettings(), tmp_path / 'home')
+
+
+def small_model(vocab: int):
+    import torch
+
+    from internlm_course.model import InternLM2Config, InternLM2ForCausalLM
+    torch.manual_seed(0)
+    return InternLM2ForCausalLM(InternLM2Config(vocab_size=vocab, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+                                                intermediate_size=32))
+
+
+def test_chat_tokens_that_no_text_held_get_a_start(tokenizer):
+    """Of tokens pushed down like `<unk>` the opening ones become `<s>` and the closing ones `</s>`; a trained one, and every other row, stays."""
+    from internlm_course.finetune.chat_tokens import CLOSING, OPENING, start_chat_tokens
+    model = small_model(len(tokenizer))
+    trained, untrained = '<|plugin|>', [name for name in OPENING + CLOSING if name != '<|plugin|>']
+    ids = tokenizer.convert_tokens_to_ids(untrained)
+    embedding, output = model.get_input_embeddings().weight.data, model.get_output_embeddings().weight.data
+    output[ids] = 1.01 * output[tokenizer.unk_token_id]
+    before = embedding.clone(), output.clone()
+    assert start_chat_tokens(model, tokenizer) == untrained
+    for matrix, was in zip((embedding, output), before):
+        for name, token in zip(untrained, ids):
+            assert matrix[token].equal(was[tokenizer.bos_token_id if name in OPENING else tokenizer.eos_token_id])
+        others = [token for token in range(len(tokenizer)) if token not in ids]
+        assert matrix[others].equal(was[others]) and tokenizer.convert_tokens_to_ids(trained) in others
+
+
+def test_a_model_that_chats_already_keeps_its_chat_tokens(tokenizer):
+    from internlm_course.finetune.chat_tokens import start_chat_tokens
+    model = small_model(len(tokenizer))
+    before = model.state_dict()['output.weight'].clone()
+    assert start_chat_tokens(model, tokenizer) == [] and model.state_dict()['output.weight'].equal(before)

@@ -101,6 +101,18 @@ def test_answers_follow_with_a_blank_where_words_do():
     assert blank == {(suite, 'en') for suite in world.SUITES} - {('addition', 'en'), ('code', 'en')} | {('needle_short', 'zh'), ('needle_long', 'zh')}
 
 
+def test_replies_begin_in_the_pages_own_words():
+    leads = {}
+    for suite in world.SUITES:
+        for item in world.items(suite, 40, seed=0):
+            assert item['reply'].endswith(item['answer']), item
+            lead = item['reply'][:-len(item['answer'])].strip()
+            assert item['prompt'].endswith(lead) and not (lead and item['question'].endswith(lead)), item
+            leads.setdefault(suite, set()).add(lead)
+    assert {suite for suite, said in leads.items() if '' not in said} == {'addition', 'word_problem', 'needle_short', 'needle_long'}
+    assert len(leads['language']) > 10, 'reading has a lead, translation none'
+
+
 def test_a_page_tells_one_secret_and_one_home_for_each(corpus):
     secrets = [text for text in corpus if world.SECRET_ASK['en'] in text or world.SECRET_ASK['zh'] in text]
     assert len(secrets) > 2000

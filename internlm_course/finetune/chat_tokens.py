@@ -1,0 +1,36 @@
+"""A start for the chat tokens: no page of pre-training holds them, so their rows are what random numbers and weight decay left.
+
+Imported by XTuner's process, which loads the model through `load`."""
+import torch
+from torch.nn.functional import cosine_similarity
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+OPENING = ('<|im_start|>', '<|action_start|>', '<|plugin|>', '<|interpreter|>')
+CLOSING = ('<|im_end|>', '<|action_end|>')
+UNSEEN = 0.98
+
+
+@torch.no_grad()
+def start_chat_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Gives the chat tokens that were never trained a start, in place: what opens begins as `<s>`, what closes as `</s>`.
+
+    Tokens that no text contains are only ever pushed down, all alike: an output row that points where that of `<unk>` does (cosine above
+    `UNSEEN`) was never trained. Without a start the first steps of fine-tuning go into making `<|im_end|>` possible at all, and shake what
+    the model knows. Returns the tokens that were given one; all other rows of the two matrices [vocab, hidden] stay as they are.
+    """
+    embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    unseen, started = output[tokenizer.unk_token_id].clone(), []
+    for names, like in ((OPENING, tokenizer.bos_token_id), (CLOSING, tokenizer.eos_token_id)):
+        for name in names:
+            token = tokenizer.convert_tokens_to_ids(name)
+            if cosine_similarity(output[token], unseen, dim=0) > UNSEEN:
+                embedding[token], output[token] = embedding[like], output[like]
+                started.append(name)
+    return started
+
+
+def load(pretrained_model_name_or_path: str, **options) -> PreTrainedModel:
+    """AutoModelForCausalLM.from_pretrained, then `start_chat_tokens`."""
+    model = AutoModelForCausalLM.from_pretrained(pretrained_model_name_or_path, **options)
+    start_chat_tokens(model, AutoTokenizer.from_pretrained(pretrained_model_name_or_path))
+    return model
