@@ -1,6 +1,6 @@
 """A start for the chat tokens: no page of pre-training holds them, so their rows are what random numbers and weight decay left.
 
-Imported by XTuner's process, which loads the model through `load`."""
+Imported by XTuner's process, which loads the model through `load_for_chat`."""
 import torch
 from torch.nn.functional import cosine_similarity
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -29,7 +29,7 @@ def start_chat_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     return started
 
 
-def load(pretrained_model_name_or_path: str, **options) -> PreTrainedModel:
+def load_for_chat(pretrained_model_name_or_path: str, **options) -> PreTrainedModel:
     """AutoModelForCausalLM.from_pretrained, then `start_chat_tokens`."""
     model = AutoModelForCausalLM.from_pretrained(pretrained_model_name_or_path, **options)
     start_chat_tokens(model, AutoTokenizer.from_pretrained(pretrained_model_name_or_path))

@@ -95,8 +95,8 @@ from xtuner.engine.hooks import DatasetInfoHook, VarlenAttnArgsToMessageHubHook
 from xtuner.engine.runner import TrainLoop
 from xtuner.model import SupervisedFinetune
 
-from internlm_course.finetune import chat_tokens
 from internlm_course.finetune.autocast import CPUAutocastOptimWrapper
+from internlm_course.finetune.chat_tokens import load_for_chat
 
 # PART 1: settings
 checkpoint = {str(checkpoint)!r}
@@ -170,7 +170,7 @@ def _wrapper(settings: SFTSettings, gpu: bool) -> str:
 
 
 def _loader(settings: SFTSettings) -> str:
-    return 'chat_tokens.load' if settings.train_embeddings else 'AutoModelForCausalLM.from_pretrained'
+    return 'load_for_chat' if settings.train_embeddings else 'AutoModelForCausalLM.from_pretrained'
 
 
 def _attention(gpu: bool) -> str:
