@@ -32,5 +32,6 @@ def start_chat_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 def load_for_chat(pretrained_model_name_or_path: str, **options) -> PreTrainedModel:
     """AutoModelForCausalLM.from_pretrained, then `start_chat_tokens`."""
     model = AutoModelForCausalLM.from_pretrained(pretrained_model_name_or_path, **options)
-    start_chat_tokens(model, AutoTokenizer.from_pretrained(pretrained_model_name_or_path))
+    if model.device.type != 'meta':  # `xtuner convert` builds the shape alone, and then lays the trained weights in
+        start_chat_tokens(model, AutoTokenizer.from_pretrained(pretrained_model_name_or_path))
     return model
