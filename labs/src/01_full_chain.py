@@ -183,7 +183,7 @@ def say(model, text: str) -> str:
     """Greedy continuation, up to a newline or a stop token."""
     ids = tokenizer(text, return_tensors='pt', add_special_tokens=True).input_ids
     with torch.no_grad():
-        out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False, pad_token_id=2)
+        out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=48, do_sample=False, pad_token_id=2)
     return tokenizer.decode(out[0, ids.shape[1]:]).split('<|im_end|>')[0].split('</s>')[0].split('\n')[0].strip()
 
 
