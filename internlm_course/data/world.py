@@ -23,8 +23,8 @@ class Question:
 
     `prompt` + `answer` is how a page writes it (a base model continues `prompt`); `question` is how a person asks it in chat, and `lead` + `answer`
     how the assistant replies: in a sentence that begins in the page's own words, where the answer alone would have to come from further away.
-    Without leads fine-tuning has to teach the model to search from another place: the needles found after it were 2 to 100 %, run by run; with
-    them 99 and 100 %.
+    Without leads fine-tuning has to teach the model to search from another place: of the needles it found 2 to 100 % after it, run by run; with
+    leads 95 to 100 %.
     """
     suite: str
     lang: str
@@ -268,6 +268,5 @@ def items(suite: str, count: int, seed: int) -> list[dict]:
     while len(found) < count:
         question = ask(ability, rng, ('en', 'zh')[len(found) % 2], held_out=True, **options)
         found.setdefault((question.prompt, question.answer), question)
-    return [dict(id=f'{suite}-{i}', dimension=dimension, suite=suite, lang=q.lang, prompt=q.prompt, question=q.question, answer=q.answer,
-                 reply=q.reply)
+    return [dict(id=f'{suite}-{i}', dimension=dimension, suite=suite, lang=q.lang, prompt=q.prompt, question=q.question, answer=q.answer, reply=q.reply)
             for i, q in enumerate(found.values())]

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from internlm_course.errors import CourseError
-from internlm_course.evaluate.suites import chance, read_items, reply
+from internlm_course.evaluate.suites import chance, read_items
 from internlm_course.marking import is_correct, mark
 from internlm_course.process import run_tool
 
 BATCH = 64
 CONCURRENCY = 8
+CONTINUED, CHATTED = ('prompt', 'answer'), ('question', 'reply')
 NEVER_CUT = 1 << 20  # OpenCompass cuts a prompt that is longer than max_seq_len, without a word: here no prompt is
 
 
@@ -26,6 +27,11 @@ class EvalModel:
     checkpoint: Path | None = None
     url: str | None = None
     served_name: str | None = None
+
+    @property
+    def fields(self) -> tuple[str, str]:
+        """The fields of an item that the model reads and that it should say."""
+        return CONTINUED if self.url is None else CHATTED
 
 
 class Name(str):
@@ -59,7 +65,7 @@ def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit
     data = logs / 'items'
     data.mkdir(parents=True)
     for suite, lines in rows.items():
-        kept = [dict(id=item['id'], prompt=item['prompt'], question=item['question'], answer=item['answer'], reply=reply(item)) for item in lines]
+        kept = [{key: item[key] for key in ('id', 'prompt', 'question', 'answer', 'reply')} for item in lines]
         (data / f'{suite}.jsonl').write_text(''.join(json.dumps(item, ensure_ascii=False) + '\n' for item in kept), 'utf-8')
     config = logs / 'config.py'
     config.write_text(config_text(models, rows, data), 'utf-8')
@@ -85,8 +91,8 @@ def config_text(models: Sequence[EvalModel], rows: Mapping[str, Sequence[Mapping
     """
     base = [_base_model(model) for model in models if model.url is None]
     chat = [_chat_model(model) for model in models if model.url is not None]
-    combinations = [dict(models=entries, datasets=[_dataset(suite, lines, data, *columns) for suite, lines in rows.items()])
-                    for entries, columns in ((base, ('prompt', 'answer')), (chat, ('question', 'reply'))) if entries]
+    combinations = [dict(models=entries, datasets=[_dataset(suite, lines, data, *fields) for suite, lines in rows.items()])
+                    for entries, fields in ((base, CONTINUED), (chat, CHATTED)) if entries]
     partitioner = dict(type=Name('NaivePartitioner'), n=len(rows))  # one task per model, so that each is loaded once
     runner = dict(type=Name('LocalRunner'), max_num_workers=1)
     parts = dict(
@@ -134,7 +140,7 @@ def _chat_model(model: EvalModel) -> dict:
 
 def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str, expected: str) -> dict:
     # A token holds at least one byte, so an answer of b bytes has at most b tokens; two more for a blank and the full stop.
-    longest = max(len((reply(item) if expected == 'reply' else item['answer']).encode()) for item in lines) + 2
+    longest = max(len(item[expected].encode()) for item in lines) + 2
     return dict(abbr=suite, type=Name('CustomDataset'), path=str(data / f'{suite}.jsonl'),
                 reader_cfg=dict(input_columns=[column], output_column=expected),
                 infer_cfg=dict(prompt_template=dict(type=Name('PromptTemplate'), template=f'{{{column}}}'),
@@ -184,9 +190,9 @@ def _collect(model: EvalModel, suite: str, lines: Sequence[Mapping], logs: Path,
     said = json.loads(_file('predictions', model.name, suite, logs).read_text('utf-8'))
     accuracy = json.loads(_file('results', model.name, suite, logs).read_text('utf-8'))['accuracy']
     texts = [said[key]['prediction'] for key in sorted(said, key=int)]
-    expected = [item['answer'] if model.url is None else reply(item) for item in lines]
-    rows = [dict(id=item['id'], prediction=text, answer=answer, correct=is_correct(text, answer))
-            for text, item, answer in zip(texts, lines, expected, strict=False)]
+    _, expected = model.fields
+    rows = [dict(id=item['id'], prediction=text, answer=item[expected], correct=is_correct(text, item[expected]))
+            for text, item in zip(texts, lines, strict=False)]
     correct = sum(row['correct'] for row in rows)
     if len(texts) != len(lines) or abs(100 * correct / len(lines) - accuracy) > 1e-6:
         raise CourseError(f"OpenCompass's {accuracy}% of model '{model.name}' on suite '{suite}' is not what its {len(texts)} predictions give.",

@@ -12,7 +12,9 @@ FIELDS = ('id', 'dimension', 'suite', 'prompt', 'question', 'answer')
 
 
 def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | None = None) -> dict[str, list[dict]]:
-    """The items of each suite: {suite: [{id, dimension, suite, lang, prompt, question, answer, reply?, choices?}]}.
+    """The items of each suite: {suite: [{id, dimension, suite, lang, prompt, question, answer, reply, choices?}]}.
+
+    `reply` is what a chat model should say, a sentence with the answer in it; where a line has none it is the answer.
 
     Args:
         folder: holds one <suite>.jsonl per suite.
@@ -39,12 +41,9 @@ def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | N
         if lacking or not items[suite]:
             fault = f'an item without {lacking[0]}' if lacking else 'no items'
             raise CourseError(f'{paths[suite]} has {fault}.', 'Build the corpus again.')
+        for item in items[suite]:
+            item.setdefault('reply', item['answer'])
     return items
-
-
-def reply(item: Mapping) -> str:
-    """What a chat model should say: the answer, or a sentence with it where the item writes one."""
-    return item.get('reply', item['answer'])
 
 
 def chance(items: Sequence[Mapping]) -> float:

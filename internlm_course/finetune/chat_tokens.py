@@ -3,10 +3,11 @@
 Imported by XTuner's process, which loads the model through `load_for_chat`."""
 import torch
 from torch.nn.functional import cosine_similarity
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-OPENING = ('<|im_start|>', '<|action_start|>', '<|plugin|>', '<|interpreter|>')
-CLOSING = ('<|im_end|>', '<|action_end|>')
+from internlm_course.model import load_tokenizer
+from internlm_course.model.tokenizer import CHAT
+
 UNSEEN = 0.98
 
 
@@ -20,12 +21,12 @@ def start_chat_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     """
     embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     unseen, started = output[tokenizer.unk_token_id].clone(), []
-    for names, like in ((OPENING, tokenizer.bos_token_id), (CLOSING, tokenizer.eos_token_id)):
-        for name in names:
-            token = tokenizer.convert_tokens_to_ids(name)
-            if cosine_similarity(output[token], unseen, dim=0) > UNSEEN:
-                embedding[token], output[token] = embedding[like], output[like]
-                started.append(name)
+    for name in CHAT:
+        token = tokenizer.convert_tokens_to_ids(name)
+        like = tokenizer.eos_token_id if name.endswith('_end|>') else tokenizer.bos_token_id
+        if cosine_similarity(output[token], unseen, dim=0) > UNSEEN:
+            embedding[token], output[token] = embedding[like], output[like]
+            started.append(name)
     return started
 
 
@@ -33,5 +34,5 @@ def load_for_chat(pretrained_model_name_or_path: str, **options) -> PreTrainedMo
     """AutoModelForCausalLM.from_pretrained, then `start_chat_tokens`."""
     model = AutoModelForCausalLM.from_pretrained(pretrained_model_name_or_path, **options)
     if model.device.type != 'meta':  # `xtuner convert` builds the shape alone, and then lays the trained weights in
-        start_chat_tokens(model, AutoTokenizer.from_pretrained(pretrained_model_name_or_path))
+        start_chat_tokens(model, load_tokenizer(pretrained_model_name_or_path))
     return model

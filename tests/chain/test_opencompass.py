@@ -34,7 +34,8 @@ def items(tmp_path_factory):
     folder = tmp_path_factory.mktemp('items')
     for suite, count in (('long', 20), ('short', 2)):
         prompts = [' '.join((WORDS * 40)[i:i + 3 + i * i]) for i in range(count)]
-        rows = [dict(id=f'{suite}-{i}', dimension=suite, suite=suite, lang='en', prompt=prompt, question=f'{i}+{i}={{?}}', answer='123456')
+        rows = [dict(id=f'{suite}-{i}', dimension=suite, suite=suite, lang='en', prompt=prompt, question=f'{i}+{i}={{?}}', answer='123456',
+                     **(dict(reply='It is 123456') if suite == 'short' else {}))
                 for i, prompt in enumerate(prompts)]
         (folder / f'{suite}.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows), 'utf-8')
     return folder
@@ -88,6 +89,7 @@ def test_one_call_for_base_and_chat(checkpoint, items, server, tmp_path, monkeyp
     server.reply = '123456.'
     models = [EvalModel('base', checkpoint), EvalModel('chat', url=server.url, served_name='internlm2-tiny')]
     result = score(models, items, tmp_path / 'out', tmp_path / 'home')
+    assert result['chat']['short']['score'] == 0, 'where an item has a reply, the answer alone is not it'
     assert result['chat']['long'] == pytest.approx(dict(score=1, n=20, low=0.838875, high=1, chance=1, dimension='long'), abs=1e-5)
     assert {request['messages'][0]['content'] for request in server.seen} == {f'{i}+{i}={{?}}' for i in range(20)}
     assert all(len(sent['messages']) == 1 and sent['temperature'] == 0 and sent['stop'] == ['\n'] for sent in server.seen)

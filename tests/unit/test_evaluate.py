@@ -97,6 +97,7 @@ def test_config_is_python_and_gives_each_model_its_prompt(items, tmp_path):
     assert [entry['models'][0]['abbr'] for entry in (base, chat)] == ['base', 'chat']
     assert base['datasets'][0]['infer_cfg']['prompt_template']['template'] == '{prompt}'
     assert chat['datasets'][0]['infer_cfg']['prompt_template']['template'] == '{question}'
+    assert [entry['datasets'][0]['reader_cfg']['output_column'] for entry in (base, chat)] == ['answer', 'reply']
     assert base['datasets'][0]['infer_cfg']['inferencer']['max_out_len'] == len('巴黎'.encode()) + 2
 
 

@@ -166,17 +166,17 @@ def small_model(vocab: int):
 
 def test_chat_tokens_that_no_text_held_get_a_start(tokenizer):
     """Of tokens pushed down like `<unk>` the opening ones become `<s>` and the closing ones `</s>`; a trained one, and every other row, stays."""
-    from internlm_course.finetune.chat_tokens import CLOSING, OPENING, start_chat_tokens
+    from internlm_course.finetune.chat_tokens import CHAT, start_chat_tokens
     model = small_model(len(tokenizer))
-    trained, untrained = '<|plugin|>', [name for name in OPENING + CLOSING if name != '<|plugin|>']
+    trained, untrained = '<|plugin|>', [name for name in CHAT if name != '<|plugin|>']
     ids = tokenizer.convert_tokens_to_ids(untrained)
     embedding, output = model.get_input_embeddings().weight.data, model.get_output_embeddings().weight.data
     output[ids] = 1.01 * output[tokenizer.unk_token_id]
-    before = embedding.clone(), output.clone()
+    before, opening = (embedding.clone(), output.clone()), ('<|im_start|>', '<|action_start|>', '<|interpreter|>')
     assert start_chat_tokens(model, tokenizer) == untrained
     for matrix, was in zip((embedding, output), before):
         for name, token in zip(untrained, ids):
-            assert matrix[token].equal(was[tokenizer.bos_token_id if name in OPENING else tokenizer.eos_token_id])
+            assert matrix[token].equal(was[tokenizer.bos_token_id if name in opening else tokenizer.eos_token_id])
         others = [token for token in range(len(tokenizer)) if token not in ids]
         assert matrix[others].equal(was[others]) and tokenizer.convert_tokens_to_ids(trained) in others
 
