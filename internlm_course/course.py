@@ -179,10 +179,10 @@ class Course:
                 stream.write(json.dumps(dict(text=render(json.loads(line)['messages'])), ensure_ascii=False) + '\n')
 
     # --- serving, evaluation, agent --------------------------------------------------------------------------------------------------------
-    def serve(self, model: Artifact, log: Path, port: int | None = None):
-        """LMDeploy's OpenAI-compatible server over an artifact, as a context manager; it binds to 127.0.0.1."""
+    def serve(self, model: Artifact, log: Path, port: int | None = None, ready: bool = True):
+        """LMDeploy's OpenAI-compatible server over an artifact, as a context manager; it binds to 127.0.0.1. `ready`: see deploy.serve."""
         from internlm_course.deploy.serve import serve
-        return serve(model.path, model_name=f'internlm2-{self.scale.name}', home=self.store.home, log=log, port=port)
+        return serve(model.path, model_name=f'internlm2-{self.scale.name}', home=self.store.home, log=log, port=port, ready=ready)
 
     def scores(self, mine: bool = False) -> Artifact:
         """OpenCompass over the held-out suites: base, long and enhanced by continuation, sft and int4 through the served chat API, in one call."""
@@ -190,13 +190,14 @@ class Course:
 
         def make(out: Path) -> dict:
             from internlm_course.evaluate import EvalModel, score
-            with ExitStack() as servers:
-                judged = [EvalModel(name, checkpoint=models[name].path) for name in ('base', 'long', 'enhanced')]
-                speeds = {}
-                for name in ('sft', 'int4'):
-                    server = servers.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log'))
-                    speeds[name] = decode_speed(server.url, server.model)
-                    judged.append(EvalModel(name, url=server.url, served_name=server.model))
+            judged = [EvalModel(name, checkpoint=models[name].path) for name in ('base', 'long', 'enhanced')]
+            with ExitStack() as stack:
+                # Both start at once: a server spends its start importing, on one core.
+                servers = {name: stack.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log', ready=False)) for name in ('sft', 'int4')}
+                for server in servers.values():
+                    server.wait()
+                speeds = {name: decode_speed(server.url, server.model) for name, server in servers.items()}
+                judged += [EvalModel(name, url=server.url, served_name=server.model) for name, server in servers.items()]
                 suites = score(judged, self.crawl().path / 'items', out, self.store.home)
             return dict(suites=suites, decode_tokens_per_second=speeds)
         return self._build('scores' if mine else 'staff-scores', {n: a.key for n, a in models.items()} | dict(crawl=self.crawl().key), make,

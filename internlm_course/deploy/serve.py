@@ -5,9 +5,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from internlm_course.deploy.launch import check_version
@@ -28,6 +29,8 @@ class Server:
     port: int
     model: str
     pid: int
+    wait: Callable[[], None]
+    """Returns when the server answers; raises CourseError when it does not start in time."""
 
 
 def free_port() -> int:
@@ -110,7 +113,8 @@ def wait_until_ready(process: subprocess.Popen, url: str, log: Path, timeout: fl
 
 
 @contextmanager
-def serve(checkpoint: Path, *, model_name: str, home: Path, log: Path, port: int | None = None, timeout: float = 180) -> Iterator[Server]:
+def serve(checkpoint: Path, *, model_name: str, home: Path, log: Path, port: int | None = None, timeout: float = 180,
+          ready: bool = True) -> Iterator[Server]:
     """Serves a checkpoint while the block runs; the server is gone afterwards, also after an exception or a kill -9 of this process.
 
     Args:
@@ -120,6 +124,7 @@ def serve(checkpoint: Path, *, model_name: str, home: Path, log: Path, port: int
         log: file for the server's output.
         port: on 127.0.0.1; None picks a free one.
         timeout: seconds that the start may take.
+        ready: False enters the block at once, so that several servers start side by side; each is then waited for with `wait`.
 
     Raises:
         CourseError: no checkpoint, an untested LMDeploy, a taken port, or a server that does not start.
@@ -133,7 +138,9 @@ def serve(checkpoint: Path, *, model_name: str, home: Path, log: Path, port: int
                          threads(config))
     try:
         url = f'http://{HOST}:{port}/v1'
-        wait_until_ready(process, url, log, timeout)
-        yield Server(url, port, model_name, process.pid)
+        server = Server(url, port, model_name, process.pid, partial(wait_until_ready, process, url, log, timeout))
+        if ready:
+            server.wait()
+        yield server
     finally:
         stop_tool(process)

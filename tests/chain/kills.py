@@ -19,11 +19,14 @@ def start(scale: str, root: Path, log) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, '-m', 'internlm_course.cli', 'run', '--scale', scale, '--root', str(root)], stdout=log, stderr=log)
 
 
-def run_killed(scale: str, root: Path, kills: int, span: float, seed: int = 0) -> list[float]:
-    """Starts the chain and kills it `kills` times, each after a random part of `span` seconds, then runs it to its end.
+def run_killed(scale: str, root: Path, kills: int, span: float, seed: int = 0, weights_only: bool = False) -> list[float]:
+    """Starts the chain and kills it `kills` times, each after a random part of `span` seconds, then runs it to its end; `weights_only`: to its last weights.
 
     Returns the seconds that each killed run lived. Raises CalledProcessError when the last run fails.
     """
+    last = ['-m', 'internlm_course.cli', 'run', '--scale', scale, '--root', str(root)]
+    if weights_only:
+        last = ['-c', f'from internlm_course.course import Course; Course.open({scale!r}, {str(root)!r}).int4(mine=True)']
     rng, lived = random.Random(seed), []
     root.mkdir(parents=True, exist_ok=True)
     with open(root / 'run.log', 'ab') as log:
@@ -36,7 +39,7 @@ def run_killed(scale: str, root: Path, kills: int, span: float, seed: int = 0) -
                 os.kill(run.pid, signal.SIGKILL)
                 run.wait()
                 lived.append(round(wait, 1))
-        subprocess.run([sys.executable, '-m', 'internlm_course.cli', 'run', '--scale', scale, '--root', str(root)], stdout=log, stderr=log, check=True)
+        subprocess.run([sys.executable, *last], stdout=log, stderr=log, check=True)
     return lived
 
 

@@ -43,7 +43,7 @@ def test_again_fetches_everything(undisturbed):
 
 def test_killed_run_ends_bit_identical(undisturbed, tmp_path):
     """Three kills at random moments: the same weights to the bit."""
-    lived = run_killed('smoke', tmp_path / 'killed', kills=3, span=45)
+    lived = run_killed('smoke', tmp_path / 'killed', kills=3, span=45, weights_only=True)
     assert len(lived) == 3
     assert weights(tmp_path / 'killed') == weights(undisturbed)
     shutil.rmtree(tmp_path / 'killed')
