@@ -1,10 +1,12 @@
 # Thin: each target is one line over the command line tool. The first call of any of them makes .venv (see .ci/setup).
 # BENCH  one of the benches alone, e.g. make bench BENCH=pretraining ARGS='--nanogpt CLONE'
+# WORKERS  test files at a time: most of a test's time is a tool's start, on one core; 0 runs them one after the other and shows what they print
 # SCALE  tiny (default), smoke, 1_8b, 7b, 20b        TORCH  auto (the build on PyPI, with CUDA) or cpu (a third of the disk, no GPU)
 SCALE ?= tiny
 TORCH ?=
 ARGS ?=
 BENCH ?= foundation data pretraining
+WORKERS ?= 2
 COURSE := .venv/bin/internlm-course
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
@@ -14,7 +16,7 @@ run: ready ## the whole chain, then the report card
 	$(COURSE) run --scale $(SCALE) $(ARGS)
 
 test: ready ## every test, offline
-	$(OFFLINE) .venv/bin/python -m pytest tests --durations=15 $(ARGS)
+	$(OFFLINE) OMP_WAIT_POLICY=passive .venv/bin/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 
 lab: ready ## JupyterLab, on this computer only
 	$(COURSE) lab $(ARGS)

@@ -1,7 +1,7 @@
 """What this computer can do: the number format that its CPU computes fast in."""
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -51,6 +51,13 @@ def kept_memory() -> Iterator[bool]:
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # as far as glibc's own adjustment goes, which the calls above turned off
         libc.mallopt(M_TRIM_THRESHOLD, 64 << 20)
         libc.malloc_trim(0)
+
+
+def trim_memory() -> None:
+    """Returns freed memory to the system, where the C library can (glibc)."""
+    import ctypes
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @cache

@@ -1,9 +1,7 @@
 """What a lab needs at run time: its budget, `attempt` for exercises, values out as one JSON line, and the student's own green or red line.
 
 Nothing here decides a grade: values leave the kernel, and are compared elsewhere (compare.py, nbval)."""
-import contextlib
 import copy
-import ctypes
 import gc
 import html
 import json
@@ -17,6 +15,7 @@ from typing import Any
 
 from internlm_course.classroom.compare import same
 from internlm_course.course import Course
+from internlm_course.machine import trim_memory
 from internlm_course.memory import PeakMemory
 from internlm_course.store import Artifact
 
@@ -73,8 +72,7 @@ class Lab:
 def give_back() -> None:
     """Returns freed memory to the system, where the C library can: a kernel lives long, and a server and OpenCompass want room beside it."""
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    trim_memory()
 
 
 def attempt(mine: Callable, own: Callable) -> Callable:

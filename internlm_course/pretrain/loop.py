@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from internlm_course.errors import CourseError
-from internlm_course.machine import can_compile, has_fast_bf16, kept_memory
+from internlm_course.machine import can_compile, has_fast_bf16, kept_memory, trim_memory
 from internlm_course.model import InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
 from internlm_course.pretrain.batches import EMPTY, steps_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
@@ -181,6 +181,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
             optimizer.step()
             optimizer.zero_grad()
             if (step + 1) % LOG_EVERY == 0 or step + 1 == phase.steps:
+                trim_memory()  # holes between the kept blocks add up: 20 MB in 160 steps, none with this
                 mean, losses = world.mean(torch.stack(losses).mean()), []
                 if not math.isfinite(mean):
                     raise CourseError(f'The loss of phase "{phase.name}" is {mean} at step {step + 1}.', 'Lower its learning_rate or lengthen its warmup.')

@@ -54,7 +54,7 @@ def test_every_check_has_values_and_a_minimum_of_them_is_compared(name):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_student_copy_runs_to_its_end(name, tmp_path, runs):
-    code, _, text = nbval(build.paths(LABS / 'src' / f'{name}.py')[1], tmp_path, form='--nbval-lax', runs=runs, timeout=500)
+    code, _, text = nbval(build.paths(LABS / 'src' / f'{name}.py')[1], tmp_path, form='--nbval-lax', runs=runs, timeout=1500)
     assert code == 0, text[-4000:]
     measured = json.loads((runs / f'{name}.json').read_text('utf-8'))
     print(measured)
@@ -65,7 +65,7 @@ def test_student_copy_runs_to_its_end(name, tmp_path, runs):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_reference_compares(name, tmp_path, runs):
-    code, compared, text = nbval(build.paths(LABS / 'src' / f'{name}.py')[0], tmp_path, '--compared-minimum', str(MINIMUM[name]), runs=runs, timeout=500)
+    code, compared, text = nbval(build.paths(LABS / 'src' / f'{name}.py')[0], tmp_path, '--compared-minimum', str(MINIMUM[name]), runs=runs, timeout=1500)
     print(text.splitlines()[-1], f'{name}: {len(compared)} cells, {sum(compared.values())} values')
     assert code == 0, text[-4000:]
     assert len(compared) >= MINIMUM[name]
