@@ -5,3 +5,8 @@ from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', HF_DATASETS_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 sys.path.insert(0, str(Path(__file__).parent / 'chain'))
+
+
+def pytest_collection_modifyitems(items):
+    """The longest file first: two files run at a time, and the last one would run alone."""
+    items.sort(key=lambda item: item.path.name != 'test_labs.py')
