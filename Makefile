@@ -1,6 +1,7 @@
 # Thin: each target is one line over the command line tool. The first call of any of them makes .venv (see .ci/setup).
 # BENCH  one of the benches alone, e.g. make bench BENCH=pretraining ARGS='--nanogpt CLONE'
 # WORKERS  test files at a time: most of a test's time is a tool's start, on one core; 0 runs them one after the other and shows what they print
+#          (OMP_WAIT_POLICY: threads that wait sleep, and leave the core to the other file)
 # SCALE  tiny (default), smoke, 1_8b, 7b, 20b        TORCH  auto (the build on PyPI, with CUDA) or cpu (a third of the disk, no GPU)
 SCALE ?= tiny
 TORCH ?=

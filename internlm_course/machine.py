@@ -50,7 +50,7 @@ def kept_memory() -> Iterator[bool]:
     finally:
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # as far as glibc's own adjustment goes, which the calls above turned off
         libc.mallopt(M_TRIM_THRESHOLD, 64 << 20)
-        libc.malloc_trim(0)
+        trim_memory()
 
 
 def trim_memory() -> None:

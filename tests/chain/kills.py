@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 
-def start(scale: str, root: Path, log) -> subprocess.Popen:
-    """A run of the chain in a process of its own."""
-    return subprocess.Popen([sys.executable, '-m', 'internlm_course.cli', 'run', '--scale', scale, '--root', str(root)], stdout=log, stderr=log)
+def command(scale: str, root: Path) -> list[str]:
+    """What `make run` calls."""
+    return [sys.executable, '-m', 'internlm_course.cli', 'run', '--scale', scale, '--root', str(root)]
 
 
 def run_killed(scale: str, root: Path, kills: int, span: float, seed: int = 0, weights_only: bool = False) -> list[float]:
@@ -24,14 +24,14 @@ def run_killed(scale: str, root: Path, kills: int, span: float, seed: int = 0, w
 
     Returns the seconds that each killed run lived. Raises CalledProcessError when the last run fails.
     """
-    last = ['-m', 'internlm_course.cli', 'run', '--scale', scale, '--root', str(root)]
+    last = command(scale, root)
     if weights_only:
-        last = ['-c', f'from internlm_course.course import Course; Course.open({scale!r}, {str(root)!r}).int4(mine=True)']
+        last = [sys.executable, '-c', f'from internlm_course.course import Course; Course.open({scale!r}, {str(root)!r}).int4(mine=True)']
     rng, lived = random.Random(seed), []
     root.mkdir(parents=True, exist_ok=True)
     with open(root / 'run.log', 'ab') as log:
         while len(lived) < kills:
-            run, wait = start(scale, root, log), rng.uniform(2, span)
+            run, wait = subprocess.Popen(command(scale, root), stdout=log, stderr=log), rng.uniform(2, span)
             try:
                 run.wait(wait)
                 break  # it finished first: nothing is left to kill
@@ -39,7 +39,7 @@ def run_killed(scale: str, root: Path, kills: int, span: float, seed: int = 0, w
                 os.kill(run.pid, signal.SIGKILL)
                 run.wait()
                 lived.append(round(wait, 1))
-        subprocess.run([sys.executable, *last], stdout=log, stderr=log, check=True)
+        subprocess.run(last, stdout=log, stderr=log, check=True)
     return lived
 
 
