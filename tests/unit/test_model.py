@@ -171,7 +171,8 @@ def test_loss_is_the_mean_over_unmasked_next_tokens():
     output = model(ids, labels=labels)
     wanted = torch.nn.functional.cross_entropy(output.logits[:, 8:-1].flatten(0, 1), ids[:, 9:].flatten())
     torch.testing.assert_close(output.loss, wanted)
-    assert torch.equal(model(ids, logits_to_keep=3).logits, output.logits[:, -3:])
+    # Close, not equal: the last matrix product has another shape, and some processors' kernels then add in another order.
+    torch.testing.assert_close(model(ids, logits_to_keep=3).logits, output.logits[:, -3:], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize('groups', [1, 2, 4, 6])
