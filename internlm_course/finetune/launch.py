@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from internlm_course.machine import kept_memory
+from internlm_course.machine import deterministic, kept_memory
 from internlm_course.process import die_with_parent
 
 
@@ -18,14 +18,11 @@ def main() -> None:
     if not torch.cuda.is_available():
         # xtuner 0.2.0 asks the device whether it does bf16, which torch.cpu cannot say; the answer only matters for flash attention.
         torch.cpu.is_bf16_supported = lambda: False
-        torch.use_deterministic_algorithms(True)
-        # That mode also fills every new tensor with NaN, to show reads of memory never written: an eighth of the loop's time, by torch's profiler.
-        torch.utils.deterministic.fill_uninitialized_memory = False
     from xtuner.tools import train
     from xtuner.tools.model_converters import pth_to_hf
 
     start = time.perf_counter()
-    with kept_memory():
+    with kept_memory(), deterministic():
         _run(train.main, config, '--work-dir', work)
     seconds = time.perf_counter() - start
     trained = (Path(work) / 'last_checkpoint').read_text('utf-8').strip()

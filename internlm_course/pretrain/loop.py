@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from internlm_course.errors import CourseError
-from internlm_course.machine import can_compile, has_fast_bf16, kept_memory, trim_memory
+from internlm_course.machine import can_compile, deterministic, has_fast_bf16, kept_memory, trim_memory
 from internlm_course.model import InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
 from internlm_course.pretrain.batches import EMPTY, steps_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
@@ -139,6 +139,7 @@ def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path |
 
 
 @kept_memory()
+@deterministic()
 def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.ndarray]], validation: dict[str, tuple[list, list]],
              tokenizer: Path, out: Path, start: Path | None = None, device: str | None = None,
              on_step: Callable[[dict], None] = lambda record: None) -> dict:

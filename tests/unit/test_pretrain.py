@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from internlm_course.errors import CourseError
-from internlm_course.machine import can_compile, has_fast_bf16, kept_memory
+from internlm_course.machine import can_compile, deterministic, has_fast_bf16, kept_memory
 from internlm_course.memory import anonymous_bytes
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, train_tokenizer
 from internlm_course.pretrain import batches, loop
@@ -187,6 +187,20 @@ def test_compiled_step_learns_the_same(tmp_path, documents, tokenizer):
     plain, compiled = (_train(tmp_path / str(flag), documents, tokenizer, dataclasses.replace(CONFIG, phases=(phase,), compile=flag))['curve']
                        for flag in (False, True))
     assert compiled == [[tokens, pytest.approx(loss, rel=2e-2)] for tokens, loss in plain]
+
+
+@pytest.mark.slow
+def test_compiled_gradients_are_the_same_to_the_bit():
+    """Few words, so that the threads would meet at the embedding's rows; without `deterministic` each of the gradients differs here."""
+    if not can_compile():
+        pytest.skip('torch.compile needs a C++ compiler')
+    torch.manual_seed(0)
+    words, rows, factors, found = torch.randn(40, 192, requires_grad=True), torch.randint(40, (8, 256)), torch.randn(8, 256, 192), []
+    with deterministic():
+        compute = torch.compile(lambda words: (torch.nn.functional.embedding(rows, words) * factors).sum())
+        for _ in range(5):
+            found += torch.autograd.grad(compute(words), words)
+    assert all(torch.equal(found[0], other) for other in found)
 
 
 def test_rows_are_a_function_of_the_seed(documents):
