@@ -205,8 +205,11 @@ def play(name: str, call: dict) -> dict:
 
 
 def main(options) -> dict:
+    import torch
+
     from internlm_course.course import Course
     from internlm_course.machine import cpu_dtype
+    from internlm_course.model import load_tokenizer
     from internlm_course.pretrain.config import CONFIGS
     from internlm_course.pretrain.meter import mfu
     course = Course.open('tiny', options.root)
@@ -215,9 +218,11 @@ def main(options) -> dict:
     extra = {name: dict(clone=str(options.nanogpt)) if name.startswith('nanogpt') else {} for name in names}
     rates: dict[str, list[dict]] = {'ours': [], 'ours-eager': [], **{name: [] for name in names}}
     peaks = []
-    steps = int(options.seconds * (15 if cpu_dtype() == 'bfloat16' else 7))
+    config, phase = tiny()
+    shape = config.shape(phase, len(load_tokenizer(options.tokenizer)))
     for _ in range(options.rounds):
         peaks.append(run('gemm', options)['flops'])
+        steps = max(80, int(options.seconds * 0.4 / mfu(shape, LENGTH, 1.0, peaks[-1]) / (phase.micro_batch * LENGTH)))  # at two fifths of the peak
         for name in ('ours', 'ours-eager'):
             rates[name].append(run(name, options, steps=steps, score=False))
         for name in names:
@@ -225,9 +230,6 @@ def main(options) -> dict:
     medians = {name: statistics.median(sample['tokens_per_second'] for sample in found) for name, found in rates.items()}
     kinds = list(dict.fromkeys(name.split('-')[0] for name in names))
     fastest = {kind: max((name for name in names if name.startswith(kind)), key=medians.get) for kind in kinds}
-    config, phase = tiny()
-    from internlm_course.model import load_tokenizer
-    shape = config.shape(phase, len(load_tokenizer(options.tokenizer)))
     quality = []
     startup = {name: statistics.median(sample['seconds'] - sample['tokens'] / sample['tokens_per_second'] for sample in rates[name])
                for name in ('ours', 'ours-eager')}
@@ -244,7 +246,8 @@ def main(options) -> dict:
     command = (f'python tests/bench/pretraining.py --rounds {options.rounds} --seconds {options.seconds:g} --minutes {minutes}'
                + ' --nanogpt CLONE' * bool(options.nanogpt))
     return dict(date=str(date.today()), command=command, config=str((CONFIGS / 'tiny.toml').name),
-                host=dict(system=platform.platform(), cores=os.cpu_count(), precision=cpu_dtype()), gemm_flops=peaks, tokens_per_second=rates, median=medians,
+                host=dict(system=platform.platform(), cores=os.cpu_count(), simd=torch.backends.cpu.get_cpu_capability(), precision=cpu_dtype()),
+                gemm_flops=peaks, tokens_per_second=rates, median=medians,
                 ratio={f'{own} to {name}': round(medians[own] / medians[name], 3) for own in ('ours', 'ours-eager') for name in fastest.values()},
                 share_of_gemm_peak={own: round(mfu(shape, LENGTH, medians[own], statistics.median(peaks)), 3) for own in ('ours', 'ours-eager')},
                 equal_minutes=quality)
@@ -259,6 +262,6 @@ if __name__ == '__main__':
     chosen.add_argument('--minutes', type=float, nargs='*', default=[1, 3, 5])
     result = main(chosen.parse_args())
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f'pretraining-{date.today()}.json'
+    path = RESULTS / f'pretraining-{date.today()}-{result["host"]["simd"]}.json'
     path.write_text(json.dumps(result, indent=1) + '\n', 'utf-8')
     print(path.read_text('utf-8'))
