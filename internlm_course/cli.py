@@ -10,8 +10,8 @@ STAGES = dict(
     crawl='raw web pages · 网页抓取', corpus='datatrove: clean corpus · 清洗语料', tokenizer='byte-level BPE · 分词器', tokens='token files · 词元文件',
     base='pre-training, short context · 预训练（短上下文）', long='pre-training, long context · 预训练（长上下文）',
     enhanced='pre-training, capability enhancement · 预训练（能力增强）',
-    sft='XTuner LoRA fine-tuning · XTuner 微调', int4='LMDeploy INT4 · LMDeploy 量化', scores='LMDeploy serving + OpenCompass · 部署与评测',
-    agent='Lagent agent with a calculator · Lagent 智能体')
+    conversations='instruction data · 指令数据', sft='XTuner LoRA fine-tuning · XTuner 微调', int4='LMDeploy INT4 · LMDeploy 量化',
+    scores='LMDeploy serving + OpenCompass · 部署与评测', agent='Lagent agent with a calculator · Lagent 智能体')
 
 
 class Narrator:
@@ -27,7 +27,7 @@ class Narrator:
             self.open.append(stage)
         elif record['event'] == 'predicted':
             said = record['prediction']
-            print(f'  {stage:10} {said.seconds:6.0f} s  {said.memory_bytes / 2**30:4.1f} GiB  predicted · 预测: {said.tokens / 1e6:.1f} M tokens', flush=True)
+            print(f'  {stage:13} {said.seconds:6.0f} s  {said.memory_bytes / 2**30:4.1f} GiB  predicted · 预测: {said.tokens / 1e6:.1f} M tokens', flush=True)
         else:
             self._done(stage, record['artifact'])
 
@@ -43,7 +43,7 @@ class Narrator:
             self.bar.close()
             self.bar = None
         how = 'fetched' if artifact.cached else f'{artifact.seconds:6.1f} s'
-        print(f'  {stage:10} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {STAGES.get(stage, "")}', flush=True)
+        print(f'  {stage:13} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {STAGES.get(stage, "")}', flush=True)
         if found := artifact.metrics.get('prediction'):
             errors = ', '.join(f'{name} {row["error"]:+.0%}' for name, row in found.items())
             print(f'             prediction over what came · 预测比实测: {errors}', flush=True)

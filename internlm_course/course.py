@@ -61,16 +61,14 @@ class Course:
 
     # --- data --------------------------------------------------------------------------------------------------------------------------
     def crawl(self) -> Artifact:
-        """The micro-world's web crawl (WARC) with its truth aside, the held-out items and the conversations for fine-tuning."""
+        """The micro-world's web crawl (WARC) with its truth aside, and the held-out items and problems."""
         def make(out: Path) -> dict:
-            from internlm_course.data import conversations, crawl
+            from internlm_course.data import crawl
             measured = crawl.write_crawl(out, self.scale.pages, SEED)
             crawl.write_items(out, self.scale.items, SEED)
-            conversations.write_conversations(out / 'sft.jsonl', self.scale.conversations, SEED)
-            conversations.write_problems(out / 'agent.jsonl', self.scale.items, SEED)
+            crawl.write_problems(out / 'agent.jsonl', self.scale.items, SEED)
             return measured
-        settings = dict(pages=self.scale.pages, items=self.scale.items, conversations=self.scale.conversations, seed=SEED)
-        return self._build('crawl', settings, make, ('data', 'model/chat'))
+        return self._build('crawl', dict(pages=self.scale.pages, items=self.scale.items, seed=SEED), make, ('data', 'model/chat'))
 
     def corpus(self) -> Artifact:
         """The crawl after extraction, language identification, rules and deduplication: clean text, with the funnel measured."""
@@ -147,6 +145,13 @@ class Course:
         return self._build(f'staff-{name}', dict(weights=weights), make, ('model',))
 
     # --- fine-tuning, quantisation ---------------------------------------------------------------------------------------------------------
+    def conversations(self) -> Artifact:
+        """The micro-world's questions asked in chat, and tool use: what fine-tuning learns from. Other conversations leave pre-training as it is."""
+        def make(out: Path) -> None:
+            from internlm_course.finetune.conversations import write_conversations
+            write_conversations(out / 'sft.jsonl', self.scale.conversations, SEED)
+        return self._build('conversations', dict(count=self.scale.conversations, seed=SEED), make, ('finetune/conversations', 'data', 'model/chat'))
+
     def sft(self, mine: bool = False) -> Artifact:
         """The model after supervised fine-tuning with XTuner (LoRA, merged)."""
         if not mine:
@@ -156,8 +161,8 @@ class Course:
 
         def make(out: Path) -> dict:
             from internlm_course.finetune import SFTSettings, sft
-            return sft(parent.path, self.crawl().path / 'sft.jsonl', out, SFTSettings(**settings), self.store.home)
-        return self._build('sft', dict(start=parent.key, crawl=self.crawl().key, **settings), make, ('finetune', 'model'))
+            return sft(parent.path, self.conversations().path / 'sft.jsonl', out, SFTSettings(**settings), self.store.home)
+        return self._build('sft', dict(start=parent.key, conversations=self.conversations().key, **settings), make, ('finetune', 'model'))
 
     def int4(self, mine: bool = False) -> Artifact:
         """The fine-tuned model with INT4 weights (LMDeploy's AWQ)."""
@@ -168,12 +173,13 @@ class Course:
             calibration = out / 'calibration.jsonl'
             self._write_calibration(calibration)
             return quantize(parent.path, out, bits=4, calibration=calibration, home=self.store.home, **self.scale.quantize)
-        return self._build('int4' if mine else 'staff-int4', dict(start=parent.key, crawl=self.crawl().key, **self.scale.quantize), make, ('deploy', 'model'))
+        return self._build('int4' if mine else 'staff-int4', dict(start=parent.key, conversations=self.conversations().key, **self.scale.quantize), make,
+                           ('deploy', 'model'))
 
     def _write_calibration(self, path: Path) -> None:
         """Conversations as the served model will read them, because AWQ protects the channels that its calibration text excites."""
         from internlm_course.model.chat import render
-        lines = (self.crawl().path / 'sft.jsonl').read_text('utf-8').splitlines()
+        lines = (self.conversations().path / 'sft.jsonl').read_text('utf-8').splitlines()
         with open(path, 'w', encoding='utf-8') as stream:
             for line in lines:
                 stream.write(json.dumps(dict(text=render(json.loads(line)['messages'])), ensure_ascii=False) + '\n')

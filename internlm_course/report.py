@@ -12,7 +12,7 @@ from pathlib import Path
 DIMENSIONS = dict(knowledge='知识', language='语言', reasoning='推理与数学', code='代码', long='长文本', tools='工具')
 MODELS = ('base', 'long', 'enhanced', 'sft', 'chat', 'int8', 'int4')  # in the order in which the model grows up
 STAGES = dict(crawl='网页抓取', corpus='语料', tokenizer='分词器', tokens='词元', pretrain='预训练', base='预训练', long='长文本阶段',
-              enhanced='能力增强', sft='微调', reward='奖励模型', chat='对齐', int4='INT4 量化', int8='INT8 量化', serve='部署',
+              enhanced='能力增强', conversations='指令数据', sft='微调', reward='奖励模型', chat='对齐', int4='INT4 量化', int8='INT8 量化', serve='部署',
               scores='评测', evaluate='评测', agent='智能体')
 
 

@@ -233,6 +233,12 @@ def product(rng: random.Random) -> tuple[int, int]:
     return rng.randint(100, 999), rng.randint(100, 999)
 
 
+def multiplication(rng: random.Random, lang: str) -> Question:
+    """A product of two three-digit numbers, as one would ask an agent that has a calculator."""
+    a, b = product(rng)
+    return Question('agent', lang, '', TOOL_ASK[lang]['calculator'].format(x=f'{a}*{b}'), str(a * b), ('product', a, b))
+
+
 def tools(rng: random.Random, lang: str) -> Question:
     """Which tool to call, with which argument."""
     tool = rng.choice(['calculator', 'calculator', 'translator', 'atlas'])

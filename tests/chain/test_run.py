@@ -1,4 +1,5 @@
 """The whole chain with every real tool at scale smoke: it ends in a report card, and kill -9 changes not one bit of it."""
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from kills import run_killed, weights
 from internlm_course.course import Course
 
 pytestmark = pytest.mark.chain
-STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'enhanced', 'sft', 'int4', 'scores', 'agent']
+STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'enhanced', 'conversations', 'sft', 'int4', 'scores', 'agent']
 
 
 @pytest.fixture(scope='module')
@@ -39,6 +40,12 @@ def test_again_fetches_everything(undisturbed):
     course = Course.open('smoke', undisturbed)
     card = course.card()
     assert all(stage['cached'] for stage in card['stages'])
+
+
+def test_other_conversations_leave_pretraining_as_it_is(undisturbed):
+    course = Course.open('smoke', undisturbed)
+    course.scale = dataclasses.replace(course.scale, conversations=201)
+    assert not course.conversations().cached and course.enhanced(mine=True).cached
 
 
 def test_killed_run_ends_bit_identical(undisturbed, tmp_path):

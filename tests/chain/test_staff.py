@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from internlm_course.course import STAFF, Course
-from internlm_course.data.conversations import GREETINGS
+from internlm_course.finetune.conversations import GREETINGS
 from internlm_course.model import load_tokenizer
 from internlm_course.pretrain.config import CONFIGS, read_config
 
@@ -92,9 +92,9 @@ def test_agent_multiplies_with_its_tool_and_not_without(course):
 
 def test_items_are_held_out_of_what_staff_saw(course):
     """The conversations that staff were tuned on ask no evaluation item."""
-    crawl = course.crawl().path
-    asked = {json.loads(line)['messages'][0]['content'] for line in (crawl / 'sft.jsonl').read_text('utf-8').splitlines()}
-    items = [json.loads(line) for file in (crawl / 'items').glob('*.jsonl') for line in file.read_text('utf-8').splitlines()]
+    lines = (course.conversations().path / 'sft.jsonl').read_text('utf-8').splitlines()
+    asked = {json.loads(line)['messages'][0]['content'] for line in lines}
+    items = [json.loads(line) for file in (course.crawl().path / 'items').glob('*.jsonl') for line in file.read_text('utf-8').splitlines()]
     assert len(items) >= 8 * 100 and not asked & {item['question'] for item in items}
 
 

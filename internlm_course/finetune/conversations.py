@@ -21,7 +21,7 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
     if kind == 'greeting':
         question, answer = rng.choice(GREETINGS)
     elif kind == 'agent':
-        asked = world.ask(multiplication, rng, lang)
+        asked = world.ask(world.multiplication, rng, lang)
         expression = '{}*{}'.format(*asked.key[1:])
         return agent_messages(asked.question, expression, asked.answer, asked.answer)
     else:
@@ -30,22 +30,6 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
         asked = world.ask(ability, rng, lang, **(dict(facts=rng.randint(1, 25)) if kind == 'needle' else {}))
         question, answer = asked.question, asked.reply
     return [dict(role='user', content=question), dict(role='assistant', content=answer)]
-
-
-def multiplication(rng: random.Random, lang: str) -> world.Question:
-    """A product of two three-digit numbers, as one would ask an agent that has a calculator."""
-    a, b = world.product(rng)
-    question = world.TOOL_ASK[lang]['calculator'].format(x=f'{a}*{b}')
-    return world.Question('agent', lang, '', question, str(a * b), ('product', a, b))
-
-
-def write_problems(path: Path, count: int, seed: int) -> None:
-    """Writes `count` held-out multiplications for the agent as jsonl {question, answer}, half in each language."""
-    rng, found = random.Random(f'problems/{seed}'), {}
-    while len(found) < count:
-        asked = world.ask(multiplication, rng, ('en', 'zh')[len(found) % 2], held_out=True)
-        found.setdefault(asked.key, dict(question=asked.question, answer=asked.answer))
-    path.write_text(''.join(json.dumps(problem, ensure_ascii=False) + '\n' for problem in found.values()), 'utf-8')
 
 
 def write_conversations(path: Path, count: int, seed: int) -> None:
