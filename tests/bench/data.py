@@ -161,12 +161,12 @@ if __name__ == '__main__':
     if options.case:
         run_case(options.case[0], Path(options.case[1]), Path(options.case[2]))
         sys.exit()
-    import torch
     with tempfile.TemporaryDirectory() as root:
         result = dict(date=str(date.today()), command=f'python tests/bench/data.py {" ".join(sys.argv[1:])}'.strip(),
-                      host=dict(system=platform.platform(), cores=os.cpu_count(), simd=torch.backends.cpu.get_cpu_capability(),
-                                load=[round(load, 2) for load in os.getloadavg()]),
+                      host=dict(system=platform.platform(), cores=os.cpu_count(), load=[round(load, 2) for load in os.getloadavg()]),
                       speed=speed(Path(root), options.pages, options.rounds), growth=growth(Path(root), options.sizes))
+    import torch  # not before: a child process counts its parent's memory in its own peak
+    result['host']['simd'] = torch.backends.cpu.get_cpu_capability()
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f'data-{date.today()}-{result["host"]["simd"]}.json'
     path.write_text(json.dumps(result, indent=1) + '\n', 'utf-8')
