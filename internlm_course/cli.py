@@ -46,7 +46,7 @@ class Narrator:
         print(f'  {stage:13} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {STAGES.get(stage, "")}', flush=True)
         if found := artifact.metrics.get('prediction'):
             errors = ', '.join(f'{name} {row["error"]:+.0%}' for name, row in found.items())
-            print(f'             prediction over what came · 预测比实测: {errors}', flush=True)
+            print(f'                prediction over what came · 预测比实测: {errors}', flush=True)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -222,11 +222,6 @@ def write_items(out: Path, count: int, seed: int) -> dict:
     return dict.fromkeys(world.SUITES, count)
 
 
-def clean_texts(pages: int, seed: int) -> Iterator[str]:
-    """The texts that a perfect pipeline would find in the crawl of the same numbers: for proofs and quick experiments."""
-    return ('\n'.join(page.lines) for page in web.pages(pages, seed))
-
-
 def write_problems(path: Path, count: int, seed: int) -> None:
     """Writes `count` held-out multiplications for the agent as jsonl {question, answer}, half in each language."""
     rng, found = random.Random(f'problems/{seed}'), {}
@@ -234,3 +229,8 @@ def write_problems(path: Path, count: int, seed: int) -> None:
         asked = world.ask(world.multiplication, rng, ('en', 'zh')[len(found) % 2], held_out=True)
         found.setdefault(asked.key, dict(question=asked.question, answer=asked.answer))
     path.write_text(''.join(json.dumps(problem, ensure_ascii=False) + '\n' for problem in found.values()), 'utf-8')
+
+
+def clean_texts(pages: int, seed: int) -> Iterator[str]:
+    """The texts that a perfect pipeline would find in the crawl of the same numbers: for proofs and quick experiments."""
+    return ('\n'.join(page.lines) for page in web.pages(pages, seed))

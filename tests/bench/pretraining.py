@@ -6,9 +6,9 @@ Token files and tokenizer are those of the chain in `--root`, made if need be. E
 its own, one after the other, round by round, so that a noisy machine disturbs all alike. A peer runs in its best setting here: bf16 autocast where the CPU
 multiplies bf16 (fp32 elsewhere, where bf16 is several times slower), torch.compile, fused AdamW, explicit attention products where it has them (on a CPU
 faster than sdpa), our learning rate; its cosine follows the clock, so that it uses its minutes to the last second. Ours is `pretrain`, compiled (`ours`) and
-as the chain runs it, not compiled (`ours-eager`), with as many steps as its own rounds say will fit. Compile time
-counts in the minutes and not in the tokens a second. Of a peer's batch sizes the faster one is compared in speed, and the one with fewer bits after the
-fewest minutes in quality. Bits per byte: the same held-out documents, the same function.
+as the chain runs it, not compiled (`ours-eager`), with as many steps as its own rounds say will fit. Compile time counts in the minutes and not in the tokens
+a second. Of a peer's batch sizes the faster one is compared in speed, and the one with fewer bits after the fewest minutes in quality. Bits per byte: the same
+held-out documents, the same function.
 nanoGPT (MIT) is not a dependency: give a clone; without one it is left out.
 """
 import argparse
