@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     report.write(card, out)
     print(f'Report card after {time.monotonic() - began:.0f} s: {out / "report.html"} and {out / "report.json"}')
     for name, model in card['models'].items():
-        print(f'  {name:6}' + '  '.join(f'{d} {s["score"]:4.0%}' for d, s in model['scores'].items()))
+        print(f'  {name:9}' + '  '.join(f'{d} {s["score"]:4.0%}' for d, s in model['scores'].items()))
 
 
 def doctor(arguments: argparse.Namespace) -> int:
