@@ -139,7 +139,7 @@ train_dataloader = dict(
 # PART 4: optimiser and schedule
 optim_wrapper = dict(
     {wrapper}, accumulative_counts=accumulation, clip_grad=dict(max_norm={settings.clip}, error_if_nonfinite=True),
-    optimizer=dict(type=AdamW, lr=lr, betas=(0.9, 0.95), weight_decay={settings.weight_decay}){_paramwise(settings)})
+    optimizer=dict(type=AdamW, lr=lr, betas=(0.9, 0.95), weight_decay={settings.weight_decay}, fused=True){_paramwise(settings)})
 param_scheduler = [
     {rising}
     dict(type=CosineAnnealingLR, eta_min_ratio=0.1, by_epoch=False, begin=warmup, end=iterations)]

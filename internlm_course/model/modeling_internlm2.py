@@ -69,6 +69,19 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
+def packed_mask(positions: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to attention scores so that a token sees itself and the earlier ones of its document: 0 or -inf, [batch, 1, length, length].
+
+    Takes the positions within the documents that share a row, [batch, length]; where they start again, a document begins. transformers finds the
+    same mask with vmap, once more at every call, and asks the data first: 8 of the 70 ms of an XTuner iteration at the tiny size, 7 % of a step of
+    pre-training, and a branch that torch.compile cannot take whole.
+    """
+    index = torch.arange(positions.shape[1], device=positions.device)
+    document = index - positions  # where each token's document begins
+    seen = (document[:, :, None] == document[:, None, :]) & (index[:, None] >= index)
+    return torch.where(seen, 0.0, float('-inf')).to(dtype)[:, None]
+
+
 def eager_attention_forward(module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
                             attention_mask: torch.Tensor | None, scaling: float, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention by explicit matrix products. On a CPU its backward pass is faster than sdpa's.
@@ -216,10 +229,15 @@ class InternLM2Model(InternLM2PreTrainedModel):
         if cache_position is None:
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
             cache_position = torch.arange(seen, seen + hidden.shape[1], device=hidden.device)
-        # Rows that differ in nothing share one mask [1, 1, length, kv_length] instead of one each.
-        shared = attention_mask is None and position_ids is None
-        mask = create_causal_mask(self.config, hidden[:1] if shared else hidden, attention_mask, cache_position, past_key_values,
-                                  position_ids)
+        packed = attention_mask is None and position_ids is not None and past_key_values is None
+        if packed and self.config._attn_implementation in ('eager', 'sdpa'):
+            device = hidden.device.type
+            mask = packed_mask(position_ids, torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype)
+        else:
+            # Rows that differ in nothing share one mask [1, 1, length, kv_length] instead of one each.
+            shared = attention_mask is None and position_ids is None
+            mask = create_causal_mask(self.config, hidden[:1] if shared else hidden, attention_mask, cache_position, past_key_values,
+                                      position_ids)
         if position_ids is None:
             position_ids = cache_position[None]
         tables = self.rotary_emb(hidden, position_ids)

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 from transformers import DynamicCache
+from transformers.masking_utils import create_causal_mask
 
 from internlm_course.errors import CourseError
 from internlm_course.model import (
@@ -23,6 +24,7 @@ from internlm_course.model import (
     save_checkpoint,
     to_llama,
 )
+from internlm_course.model.modeling_internlm2 import packed_mask
 from internlm_course.process import tool_environment
 
 LENGTH, TRAINED = 24, 32
@@ -151,6 +153,23 @@ def test_packed_sequences_do_not_see_each_other():
         packed = model(ids, position_ids=positions, use_cache=False).logits
         apart = torch.cat((model(ids[:, :10]).logits, model(ids[:, 10:]).logits), 1)
         assert (packed - apart).abs().max() <= TOLERANCE
+
+
+@torch.no_grad()
+def test_the_packed_mask_is_transformers_own():
+    """Rows packed each in its own way; and positions that begin beyond 0, or in the middle of a document, are no start of one."""
+    model, ids = small(), tokens(rows=3)
+    positions = torch.arange(LENGTH).repeat(3, 1)
+    positions[0, 10:] -= 10
+    positions[1, 12:30] -= 12
+    positions[1, 30:] -= 30
+    positions[2] += 7
+    for name in ('eager', 'sdpa'):
+        model.set_attn_implementation(name)
+        theirs = create_causal_mask(model.config, ids.float()[..., None], None, torch.arange(LENGTH), None, positions).expand(3, -1, -1, -1)
+        assert torch.equal(packed_mask(positions, torch.float32) == 0, theirs if theirs.dtype == torch.bool else theirs == 0)
+        ours, wanted = (model(ids, position_ids=positions, use_cache=False, **given).logits for given in ({}, {'attention_mask': theirs}))
+        assert torch.equal(ours, wanted)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():

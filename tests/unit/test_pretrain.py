@@ -140,20 +140,6 @@ def test_documents_of_a_row_do_not_see_each_other():
     assert packed.item() == pytest.approx((alone - sum(ends)).item(), rel=1e-5)
 
 
-def test_document_mask_is_the_one_that_the_model_finds_by_itself():
-    """Made once from the positions, it gives the very logits that transformers' own packed mask gives; and sdpa takes it too."""
-    torch.manual_seed(0)
-    rows = torch.randint(3, 64, (3, 40))
-    rows[:, 0] = rows[0, 11] = rows[1, 12] = rows[1, 30] = 1
-    positions = loop.positions_in_documents(rows, 1)
-    for attention in ('eager', 'sdpa'):
-        model = InternLM2ForCausalLM(InternLM2Config(**{**SHAPE, 'attn_implementation': attention}, vocab_size=64)).eval()
-        with torch.no_grad():
-            own = model(input_ids=rows, position_ids=positions, use_cache=False).logits
-            ours = model(input_ids=rows, position_ids=positions, attention_mask=loop.document_mask(positions, torch.float32), use_cache=False).logits
-        assert torch.equal(own, ours) if attention == 'eager' else torch.allclose(own, ours, atol=1e-6)
-
-
 @pytest.mark.skipif(sys.platform != 'linux', reason='glibc, and memory as Linux tells it')
 def test_memory_is_kept_while_training_and_given_back_after_it():
     """Blocks of 4 MB, 200 MB in all, freed: they stay with the process inside, and are gone behind."""
