@@ -33,8 +33,8 @@ class Narrator:
 
     def _step(self, stage: str, record: dict) -> None:
         from tqdm.auto import tqdm
-        if self.bar is None:
-            self.bar = tqdm(total=record['steps'], desc=f'  {stage}', unit='step', mininterval=2)
+        if self.bar is None:  # its clock starts now: the steps so far, of this run or of one that was killed, are no part of its speed
+            self.bar = tqdm(total=record['steps'], initial=record['step'], desc=f'  {stage}', unit='step', mininterval=2)
         self.bar.update(record['step'] - self.bar.n)
         self.bar.set_postfix_str(f'loss {record["loss"]:.3f}, {record["tokens_per_second"]:,.0f} tok/s', refresh=False)
 

@@ -39,6 +39,15 @@ def test_cpu_scales_open():
         open_scale('')
 
 
+def test_a_resumed_phase_shows_its_own_speed():
+    """4,000 steps that an earlier run made, then 20 more: the bar stands at 4,020 and has seen 20."""
+    narrator = cli.Narrator()
+    for step in (4000, 4020):
+        narrator('base', dict(step=step, steps=6000, loss=1.0, tokens_per_second=1.0))
+    assert narrator.bar.n == 4020 and narrator.bar.initial == 4000 and narrator.bar.total == 6000
+    narrator.bar.close()
+
+
 HEAVY = ('torch', 'transformers', 'numpy', 'datatrove', 'xtuner', 'lmdeploy', 'opencompass', 'lagent', 'matplotlib')
 
 
