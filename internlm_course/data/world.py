@@ -189,8 +189,8 @@ def code(rng: random.Random, lang: str) -> Question:
         items = [rng.randrange(10) for _ in range(rng.randint(2, 5))]
         body, value = rng.choice([('s[0]', items[0]), ('s[1]', items[1]), ('s[-1]', items[-1]), ('len(s)', len(items))])
         call, header = str(items), 's'
-    define, lead = f'def {name}({header}):\n    return {body}\n', f'>>> {name}({call})\n'
-    return Question('code', lang, define + lead, f'What does this print?\n{define}{lead}'.rstrip(), str(value), ('code', body, call), lead)
+    prompt = f'def {name}({header}):\n    return {body}\n>>> {name}({call})\n'
+    return Question('code', lang, prompt, f'What does this print?\n{prompt}'.rstrip(), str(value), ('code', body, call))
 
 
 # --- long context --------------------------------------------------------------------------------------------------------------------------
