@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from internlm_course.errors import CourseError
-from internlm_course.marking import mark, trim
+from internlm_course.marking import STOP, mark, trim
 
 DIMENSIONS = ('knowledge', 'language', 'reasoning', 'code', 'long', 'tools')  # the order in which they are shown
 FIELDS = ('id', 'dimension', 'suite', 'prompt', 'question', 'answer')
@@ -22,7 +22,7 @@ def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | N
         limit: at most so many items of each.
 
     Raises:
-        CourseError: no such folder or suite, an empty suite, or a line that lacks a field.
+        CourseError: no such folder or suite, an empty suite, a line that lacks a field, or an answer of more than one line.
     """
     paths = {path.stem: path for path in sorted(Path(folder).glob('*.jsonl'))}
     wanted = list(paths) if suites is None else list(suites)
@@ -43,6 +43,9 @@ def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | N
             raise CourseError(f'{paths[suite]} has {fault}.', 'Build the corpus again.')
         for item in items[suite]:
             item.setdefault('reply', item['answer'])
+            if long := [field for field in ('answer', 'reply') if STOP.search(item[field].strip())]:
+                raise CourseError(f"{paths[suite]}: the {long[0]} of item '{item['id']}' goes on after its first line, and only that is marked.",
+                                  'Ask for what fits one line.')
     return items
 
 

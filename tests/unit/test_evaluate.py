@@ -65,6 +65,14 @@ def items(tmp_path):
     return folder
 
 
+@pytest.mark.parametrize('fields', [dict(answer='1\n2'), dict(answer='2', reply='>>> f(1)\n2')])
+def test_what_would_be_marked_by_its_first_line_alone_is_refused(tmp_path, fields):
+    """A reply that began with the call's own line was once marked by that line: whoever echoed the call was right."""
+    (tmp_path / 'code.jsonl').write_text(json.dumps(item('code', 0, **fields)) + '\n', 'utf-8')
+    with pytest.raises(CourseError, match="'code-0' goes on after its first line"):
+        read_items(tmp_path)
+
+
 def test_read_items(items):
     assert {suite: len(rows) for suite, rows in read_items(items).items()} == dict(one=5, two=5)
     assert {suite: len(rows) for suite, rows in read_items(items, ['two'], 3).items()} == dict(two=3)

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from internlm_course.data import crawl, web, world
+from internlm_course.marking import is_correct
 
 PAGES = 17_000  # as many as scale tiny has
 
@@ -108,6 +109,7 @@ def test_replies_begin_in_the_pages_own_words():
             assert item['reply'].endswith(item['answer']), item
             lead = item['reply'][:-len(item['answer'])].strip()
             assert item['prompt'].endswith(lead) and not (lead and item['question'].endswith(lead)), item
+            assert not is_correct(lead, item['reply']), 'the lead alone answers nothing'
             leads.setdefault(suite, set()).add(lead)
     assert {suite for suite, said in leads.items() if '' not in said} == {'addition', 'word_problem', 'needle_short', 'needle_long'}
     assert len(leads['language']) > 10, 'reading has a lead, translation none'
