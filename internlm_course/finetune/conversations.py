@@ -6,13 +6,27 @@ from pathlib import Path
 from internlm_course.data import world
 from internlm_course.model.chat import agent_messages
 
-# Share of the conversations: every ability keeps its place, so that learning to chat forgets none of them.
-SHARES = dict(knowledge=0.12, language=0.13, addition=0.11, word_problem=0.11, steps=0.05, code=0.14, needle=0.03, tools=0.17, agent=0.08, greeting=0.06)
+# Share of the conversations. The loss counts tokens, not conversations, and the value of a function is two tokens where a tool's call with its answer is
+# thirty: at 14 % of the conversations code had 2.6 % of the loss.
+SHARES = dict(knowledge=0.12, language=0.12, addition=0.10, word_problem=0.10, steps=0.05, code=0.27, needle=0.03, tools=0.11, agent=0.05, greeting=0.05)
+# Of code, by the first letter of what the function returns: what goes first is asked most. Asked as often as pages tell of it, `x - k` was right in
+# 60 % of the calls that were trained on, lists in all of them.
+FUNCTIONS = dict(x=0.60, m=0.22, s=0.135, l=0.045)
 GREETINGS = [
     ('Hello!', 'Hello! I am a small InternLM2. Ask me about countries, sums or code.'), ('Hi', 'Hello! How can I help?'),
     ('Who are you?', 'I am a small InternLM2, trained from scratch in this course.'), ('What can you do?', 'I know countries, sums and small functions.'),
     ('Thank you!', 'You are welcome.'), ('你好', '你好！我是一个小小的书生·浦语模型。'), ('你是谁？', '我是在这门课里从零训练的小书生·浦语模型。'),
     ('你会做什么？', '我知道国家、加法和小函数。'), ('谢谢！', '不客气。'), ('请介绍一下你自己。', '我是在这门课里从零训练的小书生·浦语模型。')]
+
+
+def code(rng: random.Random, lang: str) -> world.Question:
+    """A call of a small function, of a kind drawn from `FUNCTIONS`."""
+    [wanted] = rng.choices(list(FUNCTIONS), FUNCTIONS.values())
+    while True:
+        question = world.code(rng, lang)
+        _, returned, _ = question.key
+        if returned[0] == wanted:
+            return question
 
 
 def conversation(rng: random.Random, kind: str) -> list[dict]:
@@ -26,7 +40,7 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
         return agent_messages(asked.question, expression, asked.answer, asked.answer)
     else:
         ability = dict(knowledge=world.knowledge, language=world.language, addition=world.addition, word_problem=world.word_problem, steps=world.steps,
-                       code=world.code, needle=world.needle, tools=world.tools)[kind]
+                       code=code, needle=world.needle, tools=world.tools)[kind]
         asked = world.ask(ability, rng, lang, **(dict(facts=rng.randint(1, 25)) if kind == 'needle' else {}))
         question, answer = asked.question, asked.reply
     return [dict(role='user', content=question), dict(role='assistant', content=answer)]
