@@ -5,6 +5,7 @@ import re
 import pytest
 
 from internlm_course.data import crawl, web, world
+from internlm_course.finetune import conversations
 from internlm_course.marking import is_correct
 
 PAGES = 17_000  # as many as scale tiny has
@@ -113,6 +114,15 @@ def test_replies_begin_in_the_pages_own_words():
             leads.setdefault(suite, set()).add(lead)
     assert {suite for suite, said in leads.items() if '' not in said} == {'addition', 'word_problem', 'needle_short', 'needle_long'}
     assert len(leads['language']) > 10, 'reading has a lead, translation none'
+
+
+def test_conversations_ask_of_code_what_is_lost_first_and_nothing_held_out():
+    rng = random.Random(0)
+    lines = [conversations.conversation(rng, 'code')[0]['content'] for _ in range(2000)]
+    calls = [(line.split('return ')[1].split('\n')[0], line.split('(')[-1].rstrip(')')) for line in lines]
+    assert not [call for call in calls if world.held_out(('code', *call))]
+    sums, larger = (sum(body[0] == letter for body, _ in calls) / len(calls) for letter in 'xm')
+    assert sums == pytest.approx(0.6, abs=0.04) and larger == pytest.approx(0.22, abs=0.04)
 
 
 def test_a_page_tells_one_secret_and_one_home_for_each(corpus):
