@@ -3,6 +3,7 @@ import ctypes
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from internlm_course.errors import CourseError
 
+HOST = '127.0.0.1'
 TELLING = re.compile(r'error|exception|killed|no space|cannot|refused|not found|denied|out of memory', re.I)
 
 
@@ -17,6 +19,13 @@ def die_with_parent() -> None:
     """Asks the kernel to kill this process when its parent dies (Linux), so that `kill -9` of the course leaves no orphan."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
 
 
 def tool_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from internlm_course.deploy.launch import check_version
 from internlm_course.errors import CourseError
-from internlm_course.process import start_tool, stop_tool, telling_lines
+from internlm_course.process import HOST, free_port, start_tool, stop_tool, telling_lines
 
-HOST = '127.0.0.1'
 CHAT_ROOM = 64     # tokens
 BATCH = 16         # sequences decoded together; more wait
 BLOCK_SIZE = 64    # tokens of one block of the paged KV cache, LMDeploy's default
@@ -31,12 +30,6 @@ class Server:
     pid: int
     wait: Callable[[], None]
     """Returns when the server answers; raises CourseError when it does not start in time."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
 
 
 def check_port(port: int) -> None:

@@ -32,7 +32,7 @@ class SFTSettings:
     max_iters: int | None = None
     """Optimiser steps."""
     batch_size: int = 16
-    """Packed sequences per step, computed one after another."""
+    """Packed sequences per step, computed one after another; on a CPU, an even number of them by two processes."""
     max_length: int = 256
     """Tokens of a packed sequence; a longer conversation is cut. Packed conversations do not see each other."""
     weight_decay: float = 0.0
@@ -66,7 +66,7 @@ class SFTSettings:
             raise CourseError(f'Sequences of {self.max_length} tokens hold no conversation.', 'Give max_length 16 or more.')
 
 
-def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, iterations: int, gpu: bool = False) -> str:
+def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, iterations: int, gpu: bool = False, processes: int = 1) -> str:
     """The config file. mmengine reads it as syntax (lazy imports), so it holds imports and assignments only.
 
     Args:
@@ -74,7 +74,9 @@ def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, it
         iterations: packed sequences, of which `batch_size` make an optimiser step (XTuner keeps packed conversations apart one sequence at
             a time only); the schedule counts them, because XTuner's schedule by epochs rounds a short warm-up badly.
         gpu: whether a CUDA device will train.
+        processes: ranks that divide a step's sequences among them; the gradient is the same mean.
     """
+    iterations //= processes
     warmup = round(settings.warmup * iterations)
     # mmengine's LinearLR over one step never leaves its start factor, so a warm-up shorter than two steps is none.
     warmup, rising = (warmup, 'dict(type=LinearLR, start_factor=0.01, by_epoch=False, begin=0, end=warmup),') if warmup > 1 else (0, '')
@@ -102,7 +104,7 @@ from internlm_course.finetune.chat_tokens import load_for_chat
 checkpoint = {str(checkpoint)!r}
 conversations = {str(conversations)!r}
 max_length = {settings.max_length}
-accumulation = {settings.batch_size}
+accumulation = {settings.batch_size // processes}
 iterations = {iterations}
 warmup = {warmup}
 lr = {settings.learning_rate}
@@ -114,7 +116,7 @@ model = dict(
     use_varlen_attn=True,
     use_activation_checkpointing={settings.checkpointing},
     llm=dict(type={_loader(settings)}, pretrained_model_name_or_path=checkpoint, trust_remote_code=True,
-             torch_dtype=torch.float32{_attention(gpu)}{_quantization(settings)}){_lora(settings)})
+             torch_dtype=torch.float32{_attention(gpu)}{_quantization(settings)}){_lora(settings)}){_ranks(processes)}
 
 # PART 3: data
 train_dataset = dict(
@@ -161,6 +163,11 @@ resume = False
 randomness = dict(seed={settings.seed}, deterministic=False)
 log_processor = dict(by_epoch=False, window_size={interval})
 """
+
+
+def _ranks(processes: int) -> str:
+    """Left to itself mmengine gives each rank the GPU of its number."""
+    return '' if processes == 1 else "\nmodel_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)"
 
 
 def _wrapper(settings: SFTSettings, gpu: bool) -> str:

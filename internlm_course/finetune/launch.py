@@ -1,35 +1,57 @@
 """XTuner in a process of its own: `xtuner train`, then `xtuner convert` to Hugging Face form, then the merge.
 
-`python -m internlm_course.finetune.launch CONFIG WORK CHECKPOINT OUT METHOD`."""
+`python -m internlm_course.finetune.launch CONFIG WORK CHECKPOINT OUT METHOD PROCESSES`."""
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from internlm_course.machine import deterministic, kept_memory
-from internlm_course.process import die_with_parent
+from internlm_course.process import HOST, die_with_parent, free_port
 
 
 def main() -> None:
     die_with_parent()
-    config, work, checkpoint, out, method = sys.argv[1:]
+    config, work, checkpoint, out, method, processes = sys.argv[1:]
+    launcher = start_ranks(int(processes))
     import torch
 
     if not torch.cuda.is_available():
         # xtuner 0.2.0 asks the device whether it does bf16, which torch.cpu cannot say; the answer only matters for flash attention.
         torch.cpu.is_bf16_supported = lambda: False
+        torch.cuda.set_device = lambda device: None  # mmengine gives every rank a GPU
     from xtuner.tools import train
     from xtuner.tools.model_converters import pth_to_hf
 
     start = time.perf_counter()
     with kept_memory(), deterministic():
-        _run(train.main, config, '--work-dir', work)
+        _run(train.main, config, '--work-dir', work, '--launcher', launcher)
     seconds = time.perf_counter() - start
+    if os.environ.get('RANK', '0') != '0':
+        return
     trained = (Path(work) / 'last_checkpoint').read_text('utf-8').strip()
     adapter = Path(work) / 'hf'
     _run(pth_to_hf.main, config, trained, str(adapter), '--fp32', '--safe-serialization')
     parameters = merge(Path(checkpoint), adapter, Path(out), method)
     (Path(work) / 'result.json').write_text(json.dumps(dict(train_seconds=seconds, trainable_parameters=parameters)), 'utf-8')
+
+
+def start_ranks(processes: int) -> str:
+    """Makes this process the first of so many ranks and starts the others with its own command line; returns XTuner's --launcher.
+
+    What torchrun does in a process more; these die with this one (`die_with_parent`), and this one when another is gone, because gloo then raises.
+    """
+    if processes == 1:
+        return 'none'
+    if 'RANK' not in os.environ:
+        # gloo asks for the address of the host's name, which there may be none of without a network
+        ranks = dict(os.environ, WORLD_SIZE=str(processes), MASTER_ADDR=HOST, MASTER_PORT=str(free_port()), GLOO_SOCKET_IFNAME='lo')
+        for rank in range(1, processes):
+            subprocess.Popen([sys.executable, '-m', __spec__.name, *sys.argv[1:]], env=dict(ranks, RANK=str(rank), LOCAL_RANK=str(rank)))
+        os.environ.update(ranks, RANK='0', LOCAL_RANK='0')
+    return 'pytorch'
 
 
 def merge(checkpoint: Path, trained: Path, out: Path, method: str) -> int:

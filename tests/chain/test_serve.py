@@ -16,6 +16,7 @@ import torch
 from internlm_course.deploy.quantize import quantize
 from internlm_course.deploy.serve import serve
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, chat, load_tokenizer, save_checkpoint, train_tokenizer
+from internlm_course.process import tool_environment
 
 WORDS = ('The capital of France is Paris. 12 + 35 = 47. def double(x): return 2 * x. 中国的首都是北京。 Ask the calculator. '
          'A secret number hides among the facts; long documents keep it far away.\n')
@@ -80,6 +81,15 @@ def complete(client, prompt, max_tokens=12, **options):
 def test_the_server_lists_its_model_and_is_local(server, client):
     assert [model.id for model in client.models.list()] == ['internlm2-tiny']
     assert server.url.startswith('http://127.0.0.1:')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the CPU device is in force where there is no GPU')
+def test_a_bf16_checkpoint_is_computed_in_bf16(checkpoint):
+    """LMDeploy takes a device that it does not know for one without bf16, and would serve fp16."""
+    script = ('import sys; from internlm_course.deploy import cpu; cpu.install(8); from lmdeploy.pytorch.config import ModelConfig; '
+              "print(ModelConfig.from_pretrained(sys.argv[1], trust_remote_code=True, device_type='cpu').dtype)")
+    done = subprocess.run([sys.executable, '-c', script, str(checkpoint)], env=tool_environment(checkpoint.parent), capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == 'torch.bfloat16'
 
 
 def test_greedy_tokens_are_those_of_transformers(checkpoint, client):

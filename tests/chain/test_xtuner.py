@@ -5,6 +5,7 @@ import json
 import pytest
 
 from internlm_course.errors import CourseError
+from internlm_course.finetune import train
 from internlm_course.finetune.config import SFTSettings
 from internlm_course.finetune.messages import to_conversation
 from internlm_course.finetune.train import sft
@@ -91,6 +92,21 @@ def test_same_seed_same_bits(start, tmp_path):
         sft(start / 'checkpoint', start / 'sft.jsonl', tmp_path / name, settings, tmp_path / f'home-{name}')
         seeds[name] = digest(tmp_path / name)
     assert seeds['a'] == seeds['b'] != seeds['c']
+
+
+def test_two_processes_train_what_one_does(start, tmp_path, monkeypatch):
+    """The same sequences make each step; the order of adding differs, and a schedule of few iterations by the length of one. Another seed goes elsewhere."""
+    import torch
+
+    weights = {}
+    for name, processes, seed in (('one', 1, 0), ('two', 2, 0), ('other', 2, 1)):
+        monkeypatch.setattr(train, 'share_cores', lambda batch_size, count=processes: (count, {'OMP_NUM_THREADS': '1'}))
+        settings = SFTSettings(seed=seed, **SMALL | dict(max_iters=6, max_length=64))  # less than an epoch: the next one would be shuffled for each rank
+        metrics = sft(start / 'checkpoint', start / 'sft.jsonl', tmp_path / name, settings, tmp_path / 'home')
+        assert metrics['steps'] == 6 and metrics['loss'][-1][0] == 6 * SMALL['batch_size']
+        weights[name] = torch.cat([weight.flatten() for weight in load_model(tmp_path / name, 'float32').state_dict().values()])
+    moved = [(weights['one'] - weights[name]).abs().mean().item() for name in ('two', 'other')]
+    assert 0 < moved[0] < moved[1] / 5
 
 
 def test_xtuners_failure_shows_its_telling_lines(start, tmp_path):

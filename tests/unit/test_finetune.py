@@ -7,7 +7,7 @@ import pytest
 from internlm_course.errors import CourseError
 from internlm_course.finetune.config import SFTSettings, config_text
 from internlm_course.finetune.messages import count_tokens, to_conversation
-from internlm_course.finetune.train import read_conversations, sft
+from internlm_course.finetune.train import read_conversations, sft, share_cores
 from internlm_course.model import chat, train_tokenizer
 
 PLUGIN = '<|plugin|>'
@@ -87,6 +87,23 @@ def test_bf16_is_autocast_by_what_the_device_has(dtype, gpu, wrapper, tmp_path):
     text = config_text(tmp_path, tmp_path, SFTSettings(dtype=dtype), 100, gpu)
     [value] = [node.value for node in ast.parse(text).body if isinstance(node, ast.Assign) and node.targets[0].id == 'optim_wrapper']
     assert next(keyword.value.id for keyword in value.keywords if keyword.arg == 'type') == wrapper
+
+
+def test_processes_divide_a_steps_sequences(tmp_path):
+    """Two ranks see one sequence each where one sees two; mmengine's own wrapper would look for two GPUs."""
+    def values(processes):
+        tree = ast.parse(config_text(tmp_path, tmp_path, SFTSettings(batch_size=4), 100, processes=processes))
+        return {node.targets[0].id: ast.unparse(node.value) for node in tree.body if isinstance(node, ast.Assign)}
+    one, two = values(1), values(2)
+    assert (one['accumulation'], one['iterations'], one['warmup']) == ('4', '100', '5')
+    assert (two['accumulation'], two['iterations'], two['warmup']) == ('2', '50', '2')
+    assert 'model_wrapper_cfg' not in one and 'MMDistributedDataParallel' in two['model_wrapper_cfg']
+
+
+@pytest.mark.parametrize('cores, batch_size, processes, threads', [(1, 2, 1, 1), (2, 2, 2, 1), (2, 3, 1, 2), (8, 2, 2, 4)])
+def test_cores_are_shared_among_processes(cores, batch_size, processes, threads, monkeypatch):
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(cores)))
+    assert share_cores(batch_size) == (processes, {'OMP_NUM_THREADS': str(threads)})
 
 
 @pytest.mark.parametrize('rate', [1.0, 0.1])

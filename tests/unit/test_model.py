@@ -24,7 +24,7 @@ from internlm_course.model import (
     save_checkpoint,
     to_llama,
 )
-from internlm_course.model.modeling_internlm2 import packed_mask
+from internlm_course.model import modeling_internlm2 as modeling
 from internlm_course.process import tool_environment
 
 LENGTH, TRAINED = 24, 32
@@ -167,9 +167,32 @@ def test_the_packed_mask_is_transformers_own():
     for name in ('eager', 'sdpa'):
         model.set_attn_implementation(name)
         theirs = create_causal_mask(model.config, ids.float()[..., None], None, torch.arange(LENGTH), None, positions).expand(3, -1, -1, -1)
-        assert torch.equal(packed_mask(positions, torch.float32) == 0, theirs if theirs.dtype == torch.bool else theirs == 0)
+        assert torch.equal(modeling.packed_mask(positions, torch.float32) == 0, theirs if theirs.dtype == torch.bool else theirs == 0)
         ours, wanted = (model(ids, position_ids=positions, use_cache=False, **given).logits for given in ({}, {'attention_mask': theirs}))
         assert torch.equal(ours, wanted)
+
+
+def test_blocks_of_packed_rows_are_the_whole_mask(monkeypatch):
+    """Queries in blocks that cut documents anywhere: outputs and gradients as with one mask, and no key that nobody may see is multiplied."""
+    model, ids = small().train(), tokens(rows=3)
+    model.set_attn_implementation('eager')
+    positions = torch.arange(LENGTH).repeat(3, 1)
+    positions[0, 10:] -= 10
+    positions[1, 12:] -= 12
+    positions[2] += 7
+    monkeypatch.setattr(modeling, 'BLOCK', 8)
+    results = []
+    for whole in (False, True):
+        model.zero_grad()
+        logits = model(ids, position_ids=positions, use_cache=False, output_attentions=whole).logits
+        logits.square().mean().backward()
+        results.append((logits.detach(), [weight.grad.clone() for weight in model.parameters()]))
+    (ours, our_gradients), (wanted, gradients) = results
+    torch.testing.assert_close(ours, wanted, rtol=0, atol=TOLERANCE)
+    for gradient, expected in zip(our_gradients, gradients):
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+    assert [keys for keys, _ in modeling.packed_blocks(positions[1:2], torch.float32)] == [slice(0, 8), slice(0, 16), slice(12, 24)]
+    assert [keys for keys, _ in modeling.packed_blocks(positions[:2], torch.float32)] == [slice(0, 8), slice(0, 16), slice(10, 24)]
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():

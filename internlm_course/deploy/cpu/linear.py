@@ -1,8 +1,8 @@
 """Linear layers on a CPU: bf16, AWQ INT4 and SmoothQuant INT8 weights, multiplied in the format that this CPU is fast in.
 
-Without AVX512-BF16 or AMX a bf16 (or fp16) GEMM runs many times slower than fp32 (see machine.py), so weights are widened to float32 and the product is
-rounded back to the activation's format, which is what a bf16 GEMM with its float32 accumulator does. INT4 is dequantised as LMDeploy's own
-reference does it. Wide copies are kept while they fit WIDE_BYTES in all; past that each call widens anew.
+Without AVX512-BF16 or AMX a bf16 GEMM runs many times slower than fp32 (see machine.py), and an fp16 GEMM nearly everywhere, so weights are
+widened to float32 and the product is rounded back to the activation's format, which is what a bf16 GEMM with its float32 accumulator does. INT4 is
+dequantised as LMDeploy's own reference does it. Wide copies are kept while they fit WIDE_BYTES in all; past that each call widens anew.
 """
 from collections.abc import Callable
 
@@ -45,7 +45,7 @@ class CpuLinear(LinearImpl):
         self.weight = WideWeight()
 
     def forward(self, x, weight, bias=None, all_reduce=False, group=None, rank=0, scatter_size=None):
-        if has_fast_bf16() or x.dtype == torch.float32:
+        if x.dtype == torch.float32 or x.dtype == torch.bfloat16 and has_fast_bf16():
             return F.linear(x, weight, bias)
         y = F.linear(x.float(), self.weight.get(weight, weight.float))
         if bias is not None:
