@@ -55,9 +55,9 @@ from internlm_course.pretrain.batches import rows_of
 from internlm_course.pretrain.config import CONFIGS, read_config
 from internlm_course.pretrain.loop import positions_in_documents, pretrain
 
-PAGES, STEPS = 20_000, 1200
-config = read_config(CONFIGS / 'tiny.toml')
-phase = dataclasses.replace(config.phase('short'), steps=STEPS)
+PAGES = 20_000
+config = read_config(CONFIGS / 'lab.toml')
+phase = config.phase('short')
 base = course.base()
 tokenizer = load_tokenizer(base.path)
 training, validation = tokenize_pages(web.pages(PAGES, 0), base.path)
@@ -249,7 +249,7 @@ self_check(learning_rate, own.learning_rate, [(step, 1000, 50, 3e-4, 0.1) for st
 rate_used = attempt(learning_rate, own.learning_rate)
 drawing, axes = plots.figure(7, 2.4)
 for floor in (phase.floor, 0.1, 1.0):
-    axes.plot([rate_used(step, STEPS, phase.warmup, phase.learning_rate, floor) for step in range(STEPS)], label=f'floor {floor:g}')
+    axes.plot([rate_used(step, phase.steps, phase.warmup, phase.learning_rate, floor) for step in range(phase.steps)], label=f'floor {floor:g}')
 axes.set(xlabel=plots.label('步', 'step'), ylabel=plots.label('学习率', 'learning rate'))
 axes.legend(frameon=False)
 plots.show(drawing, 'Learning rate over steps for three floors: warm-up, then a cosine.')

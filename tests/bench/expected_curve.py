@@ -1,9 +1,9 @@
 """The band of the loss curve over several seeds, which lab 3 draws behind the student's own; by hand:
 
-    python tests/bench/expected_curve.py --tokens STORE/tokens-… --tokenizer STORE/tokenizer-… --steps 1800 --out internlm_course/classroom/expected/FILE.json
+    python tests/bench/expected_curve.py --pages 20000 --tokenizer STORE/tokenizer-… --out internlm_course/classroom/expected/FILE.json
 
-With --pages N instead of --tokens the run reads N pages straight from the world, as lab 3 does. Seeds that the file already holds for the same
-phase are not run again.
+The run reads pages straight from the world, as lab 3 does; with --tokens STORE/tokens-… instead of --pages, a corpus. Seeds that the file already holds
+for the same phase are not run again.
 """
 import argparse
 import dataclasses
@@ -32,13 +32,15 @@ def main() -> None:
     source.add_argument('--pages', type=int, help='so many pages of the world, seed 0')
     options.add_argument('--tokenizer', type=Path, required=True)
     options.add_argument('--out', type=Path, required=True)
-    options.add_argument('--config', default='tiny')
+    options.add_argument('--config', default='lab')
     options.add_argument('--phase', default='short')
-    options.add_argument('--steps', type=int, required=True, help='the run of the lab: the schedule ends with it')
+    options.add_argument('--steps', type=int, help="the schedule ends with them; the config's own without")
     options.add_argument('--seeds', type=int, default=5)
     chosen = options.parse_args()
     config = read_config(CONFIGS / f'{chosen.config}.toml')
-    phase = dataclasses.replace(config.phase(chosen.phase), steps=chosen.steps)
+    phase = config.phase(chosen.phase)
+    if chosen.steps:
+        phase = dataclasses.replace(phase, steps=chosen.steps)
     described = json.loads(json.dumps(dict(model=config.model, phase=dataclasses.asdict(phase), precision=cpu_dtype())))
     old = json.loads(chosen.out.read_text('utf-8')) if chosen.out.exists() else {}
     runs = old['runs'] if old.get('run_of') == described else []
@@ -49,7 +51,7 @@ def main() -> None:
         runs.append(dict(seed=seed, seconds=made['seconds'], curve=made['curve']))
         print(f'seed {seed}: {made["seconds"]} s, loss {made["curve"][-1][1]}', flush=True)
         read = f'--pages {chosen.pages}' if chosen.pages else '--tokens STORE/tokens-…'
-        document = dict(command=f'python tests/bench/expected_curve.py --config {chosen.config} --phase {chosen.phase} --steps {chosen.steps} '
+        document = dict(command=f'python tests/bench/expected_curve.py --config {chosen.config} --phase {chosen.phase} --steps {phase.steps} '
                                 f'--seeds {chosen.seeds} {read} --tokenizer STORE/tokenizer-… --out {chosen.out.name}',
                         run_of=described, band=band([run['curve'] for run in runs]), runs=runs)
         chosen.out.write_text(json.dumps(document, ensure_ascii=False) + '\n', 'utf-8')

@@ -2,9 +2,9 @@
 
     python tests/bench/scaling.py --pages 20000 --tokenizer STORE/tokenizer-… [--runs 2]
 
-The runs read pages straight from the world, as lab 3 does, in the same order at every size: what the last rows of a schedule happen to hold moves the
-final loss by some 3 %, and so moves all sizes alike. Runs that the file already holds are not made again: it can be stopped and started. Then the law
-is fitted to the small sizes and asked for the tiny one.
+The runs are lab 3's (configs/lab.toml) and read pages straight from the world as it does, in the same order at every size: what the last rows of a
+schedule happen to hold moves the final loss by some 3 %, and so moves all sizes alike. Runs that the file already holds are not made again: it can be
+stopped and started. Then the law is fitted to the small sizes and asked for the tiny one.
 """
 import argparse
 import dataclasses
@@ -20,7 +20,7 @@ from internlm_course.pretrain.config import CONFIGS, read_config
 from internlm_course.pretrain.loop import pretrain
 from internlm_course.pretrain.predict import SCALING, final_loss, fit_scaling
 
-# Width, feed-forward width, layers; heads 32 wide over one key head. tiny.toml has its own shape.
+# Width, feed-forward width, layers; heads 32 wide over one key head. lab.toml has the tiny shape.
 SIZES = {'w64': (64, 176, 2), 'w96': (96, 256, 3), 'w128': (128, 344, 4), 'tiny': None}
 STEPS = (300, 600, 1200)
 KEPT = 'tiny'  # the law is not fitted to it
@@ -49,7 +49,7 @@ def main() -> None:
     options.add_argument('--out', type=Path, default=SCALING)
     options.add_argument('--runs', type=int, default=99, help='stop after so many new runs')
     chosen = options.parse_args()
-    config = read_config(CONFIGS / 'tiny.toml')
+    config = read_config(CONFIGS / 'lab.toml')
     documents, _ = tokenize_pages(web.pages(chosen.pages, 0), chosen.tokenizer)
     found = json.loads(chosen.out.read_text('utf-8'))['points'] if chosen.out.exists() else []
     todo = [(size, steps) for steps in STEPS for size in SIZES if not any((p['size'], p['steps']) == (size, steps) for p in found)]

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from internlm_course import classroom
 from internlm_course.classroom.plots import LossCurve
 from internlm_course.errors import CourseError
 from internlm_course.memory import PeakMemory
 from internlm_course.model import train_tokenizer
-from internlm_course.pretrain.config import Phase, PretrainConfig
+from internlm_course.pretrain.config import CONFIGS, Phase, PretrainConfig, read_config
 from internlm_course.pretrain.loop import pretrain
-from internlm_course.pretrain.predict import Law, compare, final_loss, fit_scaling, memory_terms, predict, read_points
+from internlm_course.pretrain.predict import SCALING, Law, compare, final_loss, fit_scaling, memory_terms, predict, read_points
 
 BENCH = Path(__file__).parents[1] / 'bench'
 
@@ -85,10 +86,20 @@ def test_band_of_several_seeds(monkeypatch):
     assert [line.get_xydata().tolist() for line in axes.lines] == [[[10, 4.0], [20, 2.0]], [[10, 4.5]]]
 
 
+def test_the_band_and_the_sweep_are_of_the_labs_config():
+    """Lab 3 trains by lab.toml, whose model is the chain's; what it compares itself with was measured with just that."""
+    config, tiny = (read_config(CONFIGS / f'{name}.toml') for name in ('lab', 'tiny'))
+    phase = json.loads(json.dumps(dataclasses.asdict(config.phase('short'))))
+    band = json.loads((Path(classroom.__file__).parent / 'expected' / '03_curve.json').read_text('utf-8'))['run_of']
+    recipe = json.loads(SCALING.read_text('utf-8'))['recipe']
+    assert (band['model'], band['phase']) == (config.model, phase) and config.model == tiny.model
+    assert recipe == {name: phase[name] for name in recipe}
+
+
 def test_sweep_shapes_are_models():
     """Three distinct sizes below tiny's; the report fits the small ones alone."""
     scaling = _script('scaling')
-    config = scaling.read_config(scaling.CONFIGS / 'tiny.toml')
+    config = scaling.read_config(scaling.CONFIGS / 'lab.toml')
     from internlm_course.model import parameter_count
     sizes = [parameter_count(dataclasses.replace(config, model=scaling.shape_of(size, config.model)).shape(config.phases[0], 1792)) for size in scaling.SIZES]
     assert sizes == sorted(set(sizes)) and len(sizes) == 4

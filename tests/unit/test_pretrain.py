@@ -222,7 +222,7 @@ def test_a_mixture_without_documents(documents):
 def test_shipped_configs(file):
     config = read_config(file)
     InternLM2Config(**config.model)
-    assert [phase.name for phase in config.phases] == ['short', 'long', 'enhancement']
+    assert [phase.name for phase in config.phases] == ['short', 'long', 'enhancement'][:1 if file.stem == 'lab' else 3]
     lengths = [phase.sequence_length for phase in config.phases[:2]]
     assert lengths == sorted(set(lengths))
     assert all(sum(phase.mixture.values()) == pytest.approx(1.0) for phase in config.phases)
