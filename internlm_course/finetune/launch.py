@@ -14,8 +14,8 @@ from internlm_course.process import HOST, die_with_parent, free_port
 
 def main() -> None:
     die_with_parent()
-    config, work, checkpoint, out, method, processes = sys.argv[1:]
-    launcher = start_ranks(int(processes))
+    config, work, checkpoint, out, method, processes, *rank = sys.argv[1:]  # the first rank is given none
+    launcher = start_ranks(int(processes), first=not rank)
     import torch
 
     if not torch.cuda.is_available():
@@ -29,7 +29,7 @@ def main() -> None:
     with kept_memory(), deterministic():
         _run(train.main, config, '--work-dir', work, '--launcher', launcher)
     seconds = time.perf_counter() - start
-    if os.environ.get('RANK', '0') != '0':
+    if rank:
         return
     trained = (Path(work) / 'last_checkpoint').read_text('utf-8').strip()
     adapter = Path(work) / 'hf'
@@ -38,18 +38,18 @@ def main() -> None:
     (Path(work) / 'result.json').write_text(json.dumps(dict(train_seconds=seconds, trainable_parameters=parameters)), 'utf-8')
 
 
-def start_ranks(processes: int) -> str:
-    """Makes this process the first of so many ranks and starts the others with its own command line; returns XTuner's --launcher.
+def start_ranks(processes: int, first: bool) -> str:
+    """Makes this process the first of so many ranks and starts the others with its own command line and their number; returns XTuner's --launcher.
 
     What torchrun does in a process more; these die with this one (`die_with_parent`), and this one when another is gone, because gloo then raises.
     """
     if processes == 1:
         return 'none'
-    if 'RANK' not in os.environ:
+    if first:
         # gloo asks for the address of the host's name, which there may be none of without a network
         ranks = dict(os.environ, WORLD_SIZE=str(processes), MASTER_ADDR=HOST, MASTER_PORT=str(free_port()), GLOO_SOCKET_IFNAME='lo')
         for rank in range(1, processes):
-            subprocess.Popen([sys.executable, '-m', __spec__.name, *sys.argv[1:]], env=dict(ranks, RANK=str(rank), LOCAL_RANK=str(rank)))
+            subprocess.Popen([sys.executable, '-m', __spec__.name, *sys.argv[1:], str(rank)], env=dict(ranks, RANK=str(rank), LOCAL_RANK=str(rank)))
         os.environ.update(ranks, RANK='0', LOCAL_RANK='0')
     return 'pytorch'
 
