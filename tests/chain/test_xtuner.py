@@ -1,7 +1,11 @@
 """XTuner itself on a small random checkpoint: every method trains, merges and loads; the same seed gives the same bits."""
 import hashlib
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from internlm_course.errors import CourseError
@@ -107,6 +111,23 @@ def test_two_processes_train_what_one_does(start, tmp_path, monkeypatch):
         weights[name] = torch.cat([weight.flatten() for weight in load_model(tmp_path / name, 'float32').state_dict().values()])
     moved = [(weights['one'] - weights[name]).abs().mean().item() for name in ('two', 'other')]
     assert 0 < moved[0] < moved[1] / 5
+
+
+def test_a_killed_second_process_ends_the_first(start, tmp_path, monkeypatch):
+    """Killed before it joined, when the first would wait for it, half an hour."""
+    monkeypatch.setattr(train, 'share_cores', lambda batch_size: (2, {'OMP_NUM_THREADS': '1'}))
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(sft, start / 'checkpoint', start / 'sft.jsonl', tmp_path / 'out', SFTSettings(**SMALL), tmp_path / 'home')
+        second = None
+        while second is None and not run.done():
+            time.sleep(0.05)
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):  # one that has just ended
+                    if str(tmp_path / 'out') in process.cmdline() and process.cmdline()[-1] == '1':
+                        second = process
+        second.kill()
+        with pytest.raises(CourseError, match='rank 1 of XTuner stopped with code -9'):
+            run.result(timeout=60)
 
 
 def test_xtuners_failure_shows_its_telling_lines(start, tmp_path):

@@ -1,5 +1,6 @@
 """The environment's files agree with each other: one lock, no address in it, every override in one place, thin make targets."""
 import fcntl
+import importlib.util
 import os
 import re
 import shutil
@@ -86,6 +87,13 @@ def test_what_is_installed_is_what_is_locked():
         if found.public != version.public:  # 2.10.0+cpu is the CPU build of 2.10.0
             wrong[name] = str(found)
     assert wrong == {}
+
+
+def test_imports_are_compiled_once():
+    """By the installation: where Python may not write bytecode, each process of a tool would else compile all that it imports."""
+    for name in ('torch', 'lmdeploy', 'opencompass', 'xtuner'):
+        source = importlib.util.find_spec(name).origin
+        assert Path(importlib.util.cache_from_source(source)).exists(), name
 
 
 def test_every_override_and_every_dependency_has_its_reason_beside_it():
