@@ -94,13 +94,12 @@ def config_text(models: Sequence[EvalModel], rows: Mapping[str, Sequence[Mapping
     combinations = [dict(models=entries, datasets=[_dataset(suite, lines, data, *fields) for suite, lines in rows.items()])
                     for entries, fields in ((base, CONTINUED), (chat, CHATTED)) if entries]
     partitioner = dict(type=Name('NaivePartitioner'), n=len(rows))  # one task per model, so that each is loaded once
-    runner = dict(type=Name('LocalRunner'), max_num_workers=1)
     parts = dict(
         model_dataset_combinations=combinations,
         models=base + chat,
         datasets=combinations[0]['datasets'],
-        infer=dict(partitioner=partitioner, runner=dict(runner, task=dict(type=Name('OpenICLInferTask')))),
-        eval=dict(partitioner=partitioner, runner=dict(runner, task=dict(type=Name('OpenICLEvalTask')))))
+        infer=dict(partitioner=partitioner, runner=dict(type=Name('SideBySide'), task=dict(type=Name('OpenICLInferTask')))),
+        eval=dict(partitioner=partitioner, runner=dict(type=Name('LocalRunner'), task=dict(type=Name('OpenICLEvalTask')))))
     imports = """from opencompass.datasets import CustomDataset
 from opencompass.models import HuggingFaceBaseModel
 from opencompass.openicl.icl_inferencer import GenInferencer
@@ -110,7 +109,7 @@ from opencompass.partitioners import NaivePartitioner
 from opencompass.runners import LocalRunner
 from opencompass.tasks import OpenICLEvalTask, OpenICLInferTask
 
-from internlm_course.evaluate.plugins import ExactAnswer, ServedChat
+from internlm_course.evaluate.plugins import ExactAnswer, ServedChat, SideBySide
 """
     return imports + ''.join(f'\n{key} = {pprint.pformat(value, width=120, sort_dicts=False)}\n' for key, value in parts.items())
 

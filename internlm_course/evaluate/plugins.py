@@ -1,6 +1,11 @@
-"""What the course adds to OpenCompass, in whose process alone it is imported: the marking rule, and a served model without a tokenizer."""
+"""What the course adds to OpenCompass, in whose process alone it is imported: the marking rule, a served model without a tokenizer, and a runner that
+asks several of those at a time."""
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+
 from opencompass.models import OpenAISDK
 from opencompass.openicl.icl_evaluator import BaseEvaluator
+from opencompass.runners import LocalRunner
 
 from internlm_course.marking import is_correct
 
@@ -21,3 +26,14 @@ class ServedChat(OpenAISDK):
 
     def get_token_len(self, prompt: str) -> int:
         return 0
+
+
+class SideBySide(LocalRunner):
+    """LocalRunner in debug mode (tasks in this process, one after the other), but the tasks of served models go side by side in threads at the end: their
+    servers do the work, a small model's each on one core. Without debug mode every task would import OpenCompass anew."""
+
+    def launch(self, tasks: list[dict]) -> list[tuple[str, int]]:
+        served = [task for task in tasks if all('openai_api_base' in model for model in task['models'])]
+        done = super().launch([task for task in tasks if task not in served])
+        with ThreadPoolExecutor(max(1, len(served))) as pool:  # a copy each, because a runner keeps its last model
+            return done + sum(pool.map(lambda task: LocalRunner.launch(copy(self), [task]), served), [])

@@ -166,8 +166,9 @@ log_processor = dict(by_epoch=False, window_size={interval})
 
 
 def _ranks(processes: int) -> str:
-    """Left to itself mmengine gives each rank the GPU of its number."""
-    return '' if processes == 1 else "\nmodel_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)"
+    """Left to itself mmengine gives each rank the GPU of its number, and keeps every gradient twice."""
+    return '' if processes == 1 else """
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False, gradient_as_bucket_view=True)"""
 
 
 def _wrapper(settings: SFTSettings, gpu: bool) -> str:

@@ -17,6 +17,7 @@ from transformers.utils import can_return_tuple
 from .configuration_internlm2 import InternLM2Config
 
 BLOCK = 256  # queries of packed rows that attend together; a step of the tiny enhancement phase took 203 ms with 256, 216 with 128, 255 with one mask
+KEYS = 64  # their keys begin at a multiple of it
 
 
 class InternLM2RMSNorm(nn.Module):
@@ -87,12 +88,13 @@ def packed_mask(positions: torch.Tensor, dtype: torch.dtype, queries: slice = sl
 def packed_blocks(positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[slice, torch.Tensor]]:
     """The packed mask of BLOCK queries after BLOCK: for each the keys that one of them may see, and their mask [batch, 1, queries, keys].
 
-    What is later, or in a document that ended before, is not multiplied at all.
+    What is later, or in a document that ended long before, is not multiplied at all. Keys begin at a multiple of KEYS: oneDNN makes a kernel for each new
+    shape, and a step of the enhancement phase took 205 ms with any beginning, 181 ms with these.
     """
     starts, blocks = torch.arange(positions.shape[1], device=positions.device) - positions, []
     for first in range(0, positions.shape[1], BLOCK):
         last = min(first + BLOCK, positions.shape[1])
-        keys = slice(max(0, int(starts[:, first:last].min())), last)
+        keys = slice(max(0, int(starts[:, first:last].min())) // KEYS * KEYS, last)
         blocks.append((keys, packed_mask(positions, dtype, slice(first, last), keys)))
     return blocks
 

@@ -43,18 +43,21 @@ def items(tmp_path_factory):
 
 @pytest.fixture
 def server():
-    """An OpenAI-shaped server that answers with `server.reply`, or breaks where that is None."""
+    """An OpenAI-shaped server that answers with `server.reply`, or breaks where that is None; it answers nobody before all of `server.waited` are asked."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
         def do_GET(self):
-            self.send(200, dict(object='list', data=[dict(id='internlm2-tiny', object='model')]))
+            self.send(200, dict(object='list', data=[dict(id=name, object='model') for name in ('internlm2-tiny', 'internlm2-twin')]))
 
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers['content-length'])))
-            server.seen.append(request)
+            with server.asked:
+                server.seen.append(request)
+                server.asked.notify_all()
+                server.met &= server.asked.wait_for(lambda: server.waited <= {other['model'] for other in server.seen}, 30)
             message = dict(role='assistant', content=server.reply)
             reply = dict(id='1', object='chat.completion', created=1, model='internlm2-tiny',
                          choices=[dict(index=0, message=message, finish_reason='stop')])
@@ -69,6 +72,7 @@ def server():
             self.wfile.write(data)
 
     server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    server.asked, server.waited, server.met = threading.Condition(), set(), True
     server.seen, server.reply, server.url = [], None, f'http://127.0.0.1:{server.server_port}/v1'
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -104,6 +108,14 @@ def test_one_call_for_base_and_chat(checkpoint, items, server, tmp_path, monkeyp
     assert [row['prediction'] for row in rows] == alone
     assert len({row['prediction'] for row in rows}) > 5, 'a model that always says the same proves nothing'
     assert all(row['correct'] == is_correct(row['prediction'], row['answer']) for row in rows)
+
+
+def test_served_models_are_asked_side_by_side(items, server, tmp_path):
+    server.reply, server.waited = '123456.', {'internlm2-tiny', 'internlm2-twin'}
+    models = [EvalModel(name, url=server.url, served_name=f'internlm2-{name}') for name in ('tiny', 'twin')]
+    result = score(models, items, tmp_path / 'out', tmp_path / 'home', suites=['long'])
+    assert server.met and result['tiny']['long']['score'] == result['twin']['long']['score'] == 1
+    assert len(server.seen) == 2 * 20
 
 
 def test_a_broken_server_is_named_with_model_and_suite(checkpoint, items, server, tmp_path):

@@ -99,7 +99,7 @@ def test_config_is_python_and_gives_each_model_its_prompt(items, tmp_path):
     body = text[text.index('model_dataset_combinations'):]
     names = {word: word for word in (
         'HuggingFaceBaseModel', 'ServedChat', 'CustomDataset', 'GenInferencer', 'PromptTemplate', 'ZeroRetriever', 'NaivePartitioner',
-        'LocalRunner', 'OpenICLEvalTask', 'OpenICLInferTask', 'ExactAnswer')}
+        'LocalRunner', 'SideBySide', 'OpenICLEvalTask', 'OpenICLInferTask', 'ExactAnswer')}
     exec(body, names)
     base, chat = names['model_dataset_combinations']
     assert [entry['models'][0]['abbr'] for entry in (base, chat)] == ['base', 'chat']
