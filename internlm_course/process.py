@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,29 @@ def die_with_parent() -> None:
     """Asks the kernel to kill this process when its parent dies (Linux), so that `kill -9` of the course leaves no orphan."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def open_loopback() -> None:
+    """Sees to it that programs of this computer reach each other on 127.0.0.1, which a new network namespace (`unshare -n`) has but not brought up.
+
+    Raises:
+        CourseError: it is down, and this user may not bring it up.
+    """
+    with socket.create_server((HOST, 0)) as server, socket.socket() as client:
+        try:
+            client.connect(server.getsockname())
+            return
+        except OSError:
+            pass
+        try:
+            import fcntl
+            flags = 0x8913, 0x8914, 0x1  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP of linux/sockios.h and if.h
+            request = fcntl.ioctl(client, flags[0], struct.pack('16sh14x', b'lo', 0))
+            now, = struct.unpack_from('h', request, 16)
+            fcntl.ioctl(client, flags[1], struct.pack('16sh14x', b'lo', now | flags[2]))
+        except (ImportError, OSError) as error:
+            raise CourseError(f'The loopback interface, over which the tools talk on {HOST}, is down, and cannot be brought up here: {error}.',
+                              'Bring it up as root: ip link set lo up') from error
 
 
 def free_port() -> int:
@@ -48,6 +72,7 @@ def telling_lines(log: Path, count: int = 3) -> str:
 def start_tool(module: str, arguments: Sequence[str], log: Path, home: Path,
                extra: Mapping[str, str] | None = None) -> subprocess.Popen:
     """Starts `python -m module arguments` with stdout and stderr in `log`, in its own session; the module calls `die_with_parent`."""
+    open_loopback()
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'ab') as stream:
         return subprocess.Popen([sys.executable, '-m', module, *arguments], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,

@@ -1,10 +1,13 @@
-"""What every test shares: no network, and the tests' own helpers importable."""
+"""What every test shares: no network but 127.0.0.1, and the tests' own helpers importable."""
 import os
 import sys
 from pathlib import Path
 
+from internlm_course.process import open_loopback
+
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', HF_DATASETS_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 sys.path.insert(0, str(Path(__file__).parent / 'chain'))
+open_loopback()
 
 
 def pytest_collection_modifyitems(items):

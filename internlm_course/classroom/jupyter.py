@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from internlm_course.errors import CourseError
+from internlm_course.process import HOST, open_loopback
 
 SETTINGS = Path(__file__).parent / 'settings'
-HOST = '127.0.0.1'
 
 
 def landing(folder: Path) -> str:
@@ -44,4 +44,5 @@ def main(folder: Path, port: int | None = None, browser: bool = True) -> None:
         CourseError: there is no such folder.
     """
     line = command(folder, port, browser)
+    open_loopback()
     os.execve(line[0], line, environment())

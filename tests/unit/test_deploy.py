@@ -1,6 +1,7 @@
 """Serving and quantising refuse bad input in one sentence, before any heavy tool starts."""
 import json
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -130,3 +131,28 @@ def test_calibration_windows_cover_the_text_and_are_seeded(calibration):
     assert all(text in read for text in texts)
     again = windows(Bytes(), texts, samples=20, length=16)
     assert all((one == other).all() for one, other in zip(found, again))
+
+
+@pytest.mark.skipif(subprocess.getstatusoutput('unshare -rn setpriv true')[0] != 0, reason='no network namespace may be made here')
+def test_loopback_of_an_empty_network_namespace_is_brought_up():
+    code = """
+import socket
+from internlm_course.errors import CourseError
+from internlm_course.process import HOST, free_port, open_loopback
+def answer():
+    try:
+        socket.create_connection((HOST, free_port()))
+    except OSError as error:
+        return type(error).__name__
+before = answer()
+try:
+    open_loopback()
+    open_loopback()
+    print(before, answer())
+except CourseError as error:
+    print(before, error)
+"""
+    def run(*prefix: str) -> str:
+        return subprocess.run(['unshare', '-rn', *prefix, sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    assert run() == 'OSError ConnectionRefusedError\n'
+    assert 'ip link set lo up' in run('setpriv', '--bounding-set=-all', '--inh-caps=-all')
