@@ -36,10 +36,7 @@ def open_loopback() -> None:
             pass
         try:
             import fcntl
-            flags = 0x8913, 0x8914, 0x1  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP of linux/sockios.h and if.h
-            request = fcntl.ioctl(client, flags[0], struct.pack('16sh14x', b'lo', 0))
-            now, = struct.unpack_from('h', request, 16)
-            fcntl.ioctl(client, flags[1], struct.pack('16sh14x', b'lo', now | flags[2]))
+            fcntl.ioctl(client, 0x8914, struct.pack('16sh14x', b'lo', 0x1))  # linux/sockios.h SIOCSIFFLAGS, linux/if.h IFF_UP
         except (ImportError, OSError) as error:
             raise CourseError(f'The loopback interface, over which the tools talk on {HOST}, is down, and cannot be brought up here: {error}.',
                               'Bring it up as root: ip link set lo up') from error
