@@ -11,8 +11,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 def has_fast_bf16() -> bool:
     """Whether the CPU multiplies bf16 matrices in hardware (AMX, AVX512-BF16, AVX2-VNNI-2), and does not merely imitate it.
 
-    oneDNN says no on AVX2 alone (measured there: 5 times slower than fp32 as a linear layer, 160 times as a plain product), and yes on every AVX-512,
-    where without AVX512-BF16 it converts: 62 GFLOP/s measured on two cores, fp32 354.
+    oneDNN says no on AVX2 alone, where bf16 is far slower than fp32. It says yes on every AVX-512, but without
+    AVX512-BF16 it converts there, and is several times slower than fp32 as well.
     """
     import torch
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -33,10 +33,11 @@ def training_dtype() -> str:
 
 @contextmanager
 def kept_memory() -> Iterator[bool]:
-    """While it lasts, the C library keeps the memory that tensors leave instead of giving it back; then it gives all back. True where it obeys (glibc).
+    """While it lasts, the C library keeps the memory that tensors leave; then it gives all back to the system.
 
-    A training step frees and asks for the same blocks again. Given back and fetched anew, page by page, they cost a seventh of the step: 24.4k
-    tokens a second at the tiny size, 28.6k with this, the same to the bit. Not given back at the end, they would add 1.0 GB to all that follows the long phase.
+    True where it obeys (glibc). A training step frees and asks for the same blocks again. Given back and fetched anew,
+    page by page, they cost a good part of the step; its result is the same to the bit. Not given back at the end, they
+    would add to the peak of all that follows.
     """
     import ctypes
     libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
@@ -57,8 +58,9 @@ def kept_memory() -> Iterator[bool]:
 def deterministic() -> Iterator[None]:
     """While it lasts, a CPU adds up in one order, run after run: a compiled step's threads else add to the embedding's gradient as they come.
 
-    Nothing changes where there is a GPU: there the mode refuses kernels, and matrix products too unless an environment variable is set. It would also fill
-    every new tensor with NaN, to show reads of memory never written: an eighth of XTuner's loop by torch's profiler, so not here.
+    Nothing changes where there is a GPU: there the mode refuses kernels, and matrix products too unless an environment
+    variable is set. It would also fill every new tensor with NaN, to show reads of memory never written: too dear in
+    XTuner's loop.
     """
     import torch
     before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory

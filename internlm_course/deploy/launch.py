@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument('--kv-blocks', type=int, required=True, help='blocks of 64 tokens in the KV cache (CPU only)')
     options, arguments = parser.parse_known_args()
-    # Compiling the rotary embedding takes a C++ compiler and half a minute at the first request, and wins nothing at these sizes.
+    # Compiling the rotary embedding needs a C++ compiler, delays the first request, and wins nothing at these sizes.
     os.environ['TORCH_COMPILE_DISABLE'] = '1'
     import torch
     gpu = torch.cuda.is_available()

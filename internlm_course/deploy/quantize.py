@@ -1,7 +1,7 @@
 """Quantising a checkpoint with LMDeploy's own lite tools: AWQ to INT4 weights, SmoothQuant to INT8 weights and activations.
 
-`quantize` runs this module as a process of its own; its `main` calibrates on the course's own text, because LMDeploy's calibration sets are
-downloads, and computes in float32, because an ordinary CPU multiplies fp16 over a hundred times slower.
+`quantize` runs this module as a process of its own; its `main` calibrates on the course's own text, because LMDeploy's
+calibration sets are downloads, and computes in float32, because an ordinary CPU multiplies fp16 far more slowly.
 """
 import argparse
 import json

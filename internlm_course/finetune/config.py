@@ -21,8 +21,8 @@ class SFTSettings:
     """Also train the token embedding and the output matrix in full: for chat tokens that pre-training hardly saw, which first get the rows of
     `<s>` and `</s>` (see `chat_tokens`; not with 'full')."""
     embedding_rate: float = 1.0
-    """Learning rate of the token embedding and the output matrix, as a part of the adapters'. At their full rate names drift towards each other:
-    of the tiny chain's tool calls 90 % were right after it, at a tenth of it 97 %."""
+    """Learning rate of the token embedding and the output matrix, as a part of the adapters'. At their full rate
+    similar names drift towards each other, and tool calls suffer from it; the tiny chain takes a tenth."""
     learning_rate: float = 2e-3
     """Peak; a full fine-tuning wants some 10 times less."""
     warmup: float = 0.05
@@ -182,7 +182,7 @@ def _loader(settings: SFTSettings) -> str:
 
 
 def _attention(gpu: bool) -> str:
-    """On a CPU the explicit products are faster in the backward pass: 0.0525 s an iteration of the tiny chain against sdpa's 0.0655 s."""
+    """On a CPU the explicit products are faster than sdpa in the backward pass."""
     return '' if gpu else ", attn_implementation='eager'"
 
 

@@ -58,8 +58,9 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
 def share_cores(batch_size: int) -> tuple[int, dict[str, str]]:
     """How many XTuner processes share a step on this computer's CPU, and the environment that gives each its part of the cores.
 
-    Two where there are two cores and a step's sequences divide. One sequence of 512 tokens is too little work for two threads: an iteration of the tiny
-    chain took 94 ms on one, 84 ms on two, and two processes of one thread took 108 ms for two. More would each hold a gigabyte more.
+    Two where there are two cores and a step's sequences divide. One short sequence is too little work for two threads,
+    which are hardly faster than one; two processes of one thread get much more done. More would each hold a gigabyte
+    more.
     """
     cores = len(os.sched_getaffinity(0))
     processes = 2 if cores > 1 and batch_size % 2 == 0 else 1

@@ -16,7 +16,7 @@ from transformers.utils import can_return_tuple
 
 from .configuration_internlm2 import InternLM2Config
 
-BLOCK = 256  # queries of packed rows that attend together; a step of the tiny enhancement phase took 203 ms with 256, 216 with 128, 255 with one mask
+BLOCK = 256  # queries of packed rows that attend together; half as many were slower, one mask for all slower still
 KEYS = 64  # their keys begin at a multiple of it
 
 
@@ -75,9 +75,9 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 def packed_mask(positions: torch.Tensor, dtype: torch.dtype, queries: slice = slice(None), keys: slice = slice(None)) -> torch.Tensor:
     """What is added to attention scores so that a token sees itself and the earlier ones of its document: 0 or -inf, [batch, 1, queries, keys].
 
-    Takes the positions within the documents that share a row, [batch, length]; where they start again, a document begins. transformers finds the
-    same mask with vmap, once more at every call, and asks the data first: 8 of the 70 ms of an XTuner iteration at the tiny size, 7 % of a step of
-    pre-training, and a branch that torch.compile cannot take whole.
+    Takes the positions within the documents that share a row, [batch, length]; where they start again, a document
+    begins. transformers finds the same mask with vmap, once more at every call, and asks the data first: slower in
+    every step of pre-training and of XTuner, and a branch that torch.compile cannot take whole.
     """
     index = torch.arange(positions.shape[1], device=positions.device)
     document = index - positions  # where each token's document begins
@@ -88,8 +88,8 @@ def packed_mask(positions: torch.Tensor, dtype: torch.dtype, queries: slice = sl
 def packed_blocks(positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[slice, torch.Tensor]]:
     """The packed mask of BLOCK queries after BLOCK: for each the keys that one of them may see, and their mask [batch, 1, queries, keys].
 
-    What is later, or in a document that ended long before, is not multiplied at all. Keys begin at a multiple of KEYS: oneDNN makes a kernel for each new
-    shape, and a step of the enhancement phase took 205 ms with any beginning, 181 ms with these.
+    What is later, or in a document that ended long before, is not multiplied at all. Keys begin at a multiple of KEYS:
+    oneDNN makes a kernel for each new shape, and the beginning of each document would be one.
     """
     starts, blocks = torch.arange(positions.shape[1], device=positions.device) - positions, []
     for first in range(0, positions.shape[1], BLOCK):

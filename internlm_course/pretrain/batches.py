@@ -7,7 +7,7 @@ import numpy as np
 
 from internlm_course.errors import CourseError
 
-OPEN_ROWS = 64  # rows kept open for packing: at 64 under 3% of the positions stay empty; more rows mix no better and pack no tighter
+OPEN_ROWS = 64  # rows kept open for packing: hardly a position stays empty; more rows mix no better and pack no tighter
 BLOCK = 1 << 26  # tokens of a phase that are packed at a time: 256 MiB
 EMPTY = -1  # a position of a row that holds no token
 

@@ -62,8 +62,8 @@ class PretrainConfig:
     optimizer: Optimizer = field(default_factory=Optimizer)
     seed: int = 0
     compile: bool = False
-    """Whether torch.compile takes the step, where a compiler is found. A phase then begins 20 to 50 s later. Two cores with bf16 were 1.14 times as fast
-    after that, two with AVX2 alone not at all."""
+    """Whether torch.compile takes the step, where a compiler is found. Every phase compiles anew before its first step;
+    cores with bf16 were faster after that, cores with AVX2 alone were not."""
     checkpoint_seconds: float = 20.0
     """Wall clock between two resumable checkpoints; it changes no weight."""
 

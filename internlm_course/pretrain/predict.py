@@ -18,7 +18,7 @@ from internlm_course.pretrain.batches import BLOCK
 from internlm_course.pretrain.config import Phase, PretrainConfig
 
 SCALING = Path(__file__).parent / 'scaling.json'
-LAST = 5  # logged points that make the final loss: one holds 20 steps, whose mean differs from the next's by some 3 %
+LAST = 5  # logged points that make the final loss: one alone, the mean of a few steps, hangs on what their rows hold
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ def pretrain_as_predicted(config: PretrainConfig, phase: Phase, documents: Mappi
     if path.exists():
         prediction = Prediction(**json.loads(path.read_text('utf-8')))
     else:
-        prediction = predict(config, phase, documents, tokenizer)  # no law: the sweep's runs are a fifth of a full phase, and off by a third there
+        # No law: the sweep's runs are far shorter than a full phase, and what it says there is wrong.
+        prediction = predict(config, phase, documents, tokenizer)
         partial = path.with_suffix('.partial')
         partial.write_text(json.dumps(dataclasses.asdict(prediction)), 'utf-8')
         partial.replace(path)

@@ -2,9 +2,10 @@
 
     python tests/bench/scaling.py --pages 20000 --tokenizer STORE/tokenizer-… [--runs 2]
 
-The runs are lab 3's (configs/lab.toml) and read pages straight from the world as it does, in the same order at every size: what the last rows of a
-schedule happen to hold moves the final loss by some 3 %, and so moves all sizes alike. Runs that the file already holds are not made again: it can be
-stopped and started. Then the law is fitted to the small sizes and asked for the tiny one.
+The runs are lab 3's (configs/lab.toml) and read pages straight from the world as it does, in the same order at every
+size: what the last rows of a schedule happen to hold moves the final loss, and so moves all sizes alike. Runs that the
+file already holds are not made again: it can be stopped and started. Then the law is fitted to the small sizes and
+asked for the tiny one.
 """
 import argparse
 import dataclasses
