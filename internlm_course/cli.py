@@ -4,14 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+from internlm_course.catalog import MODELS, STAGES
 from internlm_course.errors import CourseError
-
-STAGES = dict(
-    crawl='raw web pages · 网页抓取', corpus='datatrove: clean corpus · 清洗语料', tokenizer='byte-level BPE · 分词器', tokens='token files · 词元文件',
-    base='pre-training, short context · 预训练（短上下文）', long='pre-training, long context · 预训练（长上下文）',
-    enhanced='pre-training, capability enhancement · 预训练（能力增强）',
-    conversations='instruction data · 指令数据', sft='XTuner LoRA fine-tuning · XTuner 微调', int4='LMDeploy INT4 · LMDeploy 量化',
-    scores='LMDeploy serving + OpenCompass · 部署与评测', agent='Lagent agent with a calculator · Lagent 智能体')
 
 
 class Narrator:
@@ -72,9 +66,8 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def _model(course, name: str, mine: bool):
     """The artifact of one model of the chain."""
-    models = ('base', 'long', 'enhanced', 'sft', 'int4')
-    if name not in models:
-        raise CourseError(f'There is no model "{name}".', f'Choose one of {", ".join(models)}.')
+    if name not in MODELS:
+        raise CourseError(f'There is no model "{name}".', f'Choose one of {", ".join(MODELS)}.')
     return getattr(course, name)(mine)
 
 
@@ -146,7 +139,8 @@ def parser() -> argparse.ArgumentParser:
     command(doctor).add_argument('--imports', action='store_true', help='also import every tool, about a minute')
     for function in (serve, chat):
         added = command(function, parents=[scaled])
-        added.add_argument('--model', default='sft', help='base, long, enhanced, sft or int4 (default: sft)')
+        models = ', '.join(f'{name} ({model.en})' for name, model in MODELS.items())
+        added.add_argument('--model', default='sft', help=f'{models}; default: sft')
         added.add_argument('--mine', action='store_true', help="your own model instead of the staff's")
         if function is serve:
             added.add_argument('--port', type=int, default=None, help='port on 127.0.0.1 (default: a free one)')

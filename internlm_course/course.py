@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
+from internlm_course.catalog import MODELS, SUITES
 from internlm_course.errors import CourseError
 from internlm_course.scale import Scale, open_scale
 from internlm_course.store import Artifact, Store
@@ -192,14 +193,15 @@ class Course:
 
     def scores(self, mine: bool = False) -> Artifact:
         """OpenCompass over the held-out suites: base, long and enhanced by continuation, sft and int4 through the served chat API, in one call."""
-        models = dict(base=self.base(mine), long=self.long(mine), enhanced=self.enhanced(mine), sft=self.sft(mine), int4=self.int4(mine))
+        models = {name: getattr(self, name)(mine) for name in MODELS}
+        served = [name for name, model in MODELS.items() if model.chats]
 
         def make(out: Path) -> dict:
             from internlm_course.evaluate import EvalModel, score
-            judged = [EvalModel(name, checkpoint=models[name].path) for name in ('base', 'long', 'enhanced')]
+            judged = [EvalModel(name, checkpoint=artifact.path) for name, artifact in models.items() if name not in served]
             with ExitStack() as stack:
                 # Both start at once: a server spends its start importing, on one core.
-                servers = {name: stack.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log', ready=False)) for name in ('sft', 'int4')}
+                servers = {name: stack.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log', ready=False)) for name in served}
                 for server in servers.values():
                     server.wait()
                 speeds = {name: decode_speed(server.url, server.model) for name, server in servers.items()}
@@ -231,7 +233,7 @@ class Course:
             scale=self.scale.name, seconds=round(sum(a.seconds for a in made), 1), seconds_now=round(time.monotonic() - began, 1),
             peak_memory_bytes=max(a.peak_memory_bytes for a in made), machine=_machine(), versions={t: metadata.version(t) for t in TOOLS},
             stages=[dict(name=a.stage, seconds=a.seconds, peak_memory_bytes=a.peak_memory_bytes, cached=a.cached, metrics=a.metrics) for a in made],
-            models={name: self._model_card(name, scores, mine) for name in ('base', 'long', 'enhanced', 'sft', 'int4')},
+            models={name: self._model_card(name, scores, mine) for name in MODELS},
             agent=dict(multiplication=dict(with_tools=agent.metrics['multiplication']['with_tools'],
                                            without_tools=agent.metrics['multiplication']['without_tools'],
                                            n=agent.metrics['multiplication']['with_tools']['n'])),

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from internlm_course.catalog import DIMENSIONS, in_order
 from internlm_course.errors import CourseError
 from internlm_course.marking import STOP, mark, trim
 
-DIMENSIONS = ('knowledge', 'language', 'reasoning', 'code', 'long', 'tools')  # the order in which they are shown
 FIELDS = ('id', 'dimension', 'suite', 'prompt', 'question', 'answer')
 
 
@@ -70,4 +70,4 @@ def dimensions(scores: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
         n = sum(row['n'] for row in rows)
         correct = sum(round(row['score'] * row['n']) for row in rows)
         result[dimension] = dict(mark(correct, n), chance=sum(row['chance'] * row['n'] for row in rows) / n)
-    return dict(sorted(result.items(), key=lambda kept: DIMENSIONS.index(kept[0]) if kept[0] in DIMENSIONS else len(DIMENSIONS)))
+    return {dimension: result[dimension] for dimension in in_order(result, DIMENSIONS)}
