@@ -69,7 +69,8 @@ class Course:
             crawl.write_items(out, self.scale.items, SEED)
             crawl.write_problems(out / 'agent.jsonl', self.scale.items, SEED)
             return measured
-        return self._build('crawl', dict(pages=self.scale.pages, items=self.scale.items, seed=SEED), make, ('data', 'model/chat'))
+        settings = dict(pages=self.scale.pages, items=self.scale.items, seed=SEED, suites={name: suite.dimension for name, suite in SUITES.items()})
+        return self._build('crawl', settings, make, ('data', 'model/chat'))
 
     def corpus(self) -> Artifact:
         """The crawl after extraction, language identification, rules and deduplication: clean text, with the funnel measured."""
@@ -86,7 +87,7 @@ class Course:
             train_tokenizer(texts(self.corpus().path), self.scale.vocab_size, out)
             tokenizer = load_tokenizer(out)
             samples: dict[str, list[str]] = {'en': [], 'zh': []}
-            for line in (self.crawl().path / 'items' / 'language.jsonl').read_text('utf-8').splitlines():
+            for line in (self.crawl().path / 'items' / 'translation.jsonl').read_text('utf-8').splitlines():
                 item = json.loads(line)
                 samples[item['lang']].append(item['prompt'])
             return dict(vocab_size=len(tokenizer), characters_per_token={k: round(characters_per_token(tokenizer, v), 3) for k, v in samples.items()})
@@ -242,7 +243,7 @@ class Course:
     def _samples(self, scores: Artifact) -> list[dict]:
         """One question of each kind with what base and sft said to it, as they stand in OpenCompass's predictions."""
         samples = []
-        for index, suite in enumerate(('knowledge', 'language', 'addition', 'word_problem', 'code', 'tools')):
+        for index, suite in enumerate(('knowledge', 'translation', 'reading', 'addition', 'word_problem', 'code', 'tools')):
             items = (self.crawl().path / 'items' / f'{suite}.jsonl').read_text('utf-8').splitlines()
             said = {name: json.loads((scores.path / 'predictions' / name / f'{suite}.jsonl').read_text('utf-8').splitlines()[index])['prediction']
                     for name in ('base', 'sft')}

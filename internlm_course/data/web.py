@@ -30,7 +30,7 @@ def reading_page(rng: random.Random, lang: str) -> list[str]:
     """A text about several people with a question about each, in any order; nobody lives in two places on one page."""
     while True:
         text, asked = world.told_places(rng, lang)
-        if not any(world.Question('language', lang, text, text, place, ('reading', text, name)).held_out for name, _, place in asked):
+        if not any(world.held_out(('reading', text, name)) for name, _, _ in asked):
             break
     joint, told = JOINT[lang], world.PLACE[lang][0]
     return [text, *(world.QA[lang].format(q=question) + joint + told.format(name=name, place=place).rstrip('。.')

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from internlm_course import catalog
+
 FIELDS = ('country', 'capital', 'continent', 'currency')
 FACTS = [dict(en=dict(zip(FIELDS, row[:4])), zh=dict(zip(FIELDS, row[4:]))) for row in
          (line.split('\t') for line in (Path(__file__).parent / 'facts.tsv').read_text('utf-8').splitlines())]
@@ -33,6 +35,8 @@ class Question:
     answer: str
     key: tuple
     lead: str = ''
+    choices: tuple[str, ...] = ()
+    """What a guess among the things that the text names would pick from, where it names some."""
 
     @property
     def completion(self) -> str:
@@ -90,14 +94,24 @@ def knowledge(rng: random.Random, lang: str) -> Question:
     return Question('knowledge', lang, QA[lang].format(q=question), question, fact[wanted], ('knowledge', lang, index, form, fact['country']))
 
 
+def told_names(rng: random.Random, lang: str) -> tuple[str, list[str]]:
+    """A statement about one country, and the names in it."""
+    form, fact = rng.choice(TELL[lang]), rng.choice(FACTS)[lang]
+    return form.format(**fact), [fact[field] for field in FIELDS if f'{{{field}}}' in form]
+
+
 def tell(rng: random.Random, lang: str) -> str:
     """A statement about one country."""
-    return rng.choice(TELL[lang]).format(**rng.choice(FACTS)[lang])
+    return told_names(rng, lang)[0]
 
 
 # --- language: translation and reading -------------------------------------------------------------------------------------------------
+# So many that a tenth of them, held out, has 60 for the suite in each language.
 SENTENCES = [('The capital of {country} is {capital}.', '{country}的首都是{capital}。'), ('{country} is in {continent}.', '{country}在{continent}。'),
-             ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。')]
+             ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。'),
+             ('{capital} is in {continent}.', '{capital}在{continent}。'), ('He lives in {capital}.', '他住在{capital}。'),
+             ('She lives in {country}.', '她住在{country}。'), ('I like {capital}.', '我喜欢{capital}。'), ('He likes {country}.', '他喜欢{country}。'),
+             ('I fly to {capital}.', '我飞往{capital}。'), ('She flies to {country}.', '她飞往{country}。')]
 PLACE = dict(en=('{name} lives in {place}.', 'Where does {name} live?'), zh=('{name}住在{place}。', '{name}住在哪里？'))
 
 
@@ -107,8 +121,8 @@ def translation(rng: random.Random, lang: str) -> Question:
     english, chinese = SENTENCES[form][0].format(**fact['en']), SENTENCES[form][1].format(**fact['zh'])
     key = ('translation', lang, form, fact['en']['country'])
     if lang == 'en':
-        return Question('language', lang, f'English: {english} Chinese:', f'Translate into Chinese: {english}', chinese, key)
-    return Question('language', lang, f'中文：{chinese}英文：', f'翻译成英文：{chinese}', english, key)
+        return Question('translation', lang, f'English: {english} Chinese:', f'Translate into Chinese: {english}', chinese, key)
+    return Question('translation', lang, f'中文：{chinese}英文：', f'翻译成英文：{chinese}', english, key)
 
 
 def told_places(rng: random.Random, lang: str) -> tuple[str, list[tuple[str, str, str]]]:
@@ -124,12 +138,8 @@ def reading(rng: random.Random, lang: str) -> Question:
     text, asked = told_places(rng, lang)
     name, question, place = rng.choice(asked)
     joint, lead = JOINT[lang], PLACE[lang][0].format(name=name, place='').rstrip('。. ')
-    return Question('language', lang, f'{text}\n{QA[lang].format(q=question)}{joint}{lead}', f'{text}\n{question}', place,
-                    ('reading', text, name), lead)
-
-
-def language(rng: random.Random, lang: str) -> Question:
-    return (translation if rng.random() < 0.5 else reading)(rng, lang)
+    return Question('reading', lang, f'{text}\n{QA[lang].format(q=question)}{joint}{lead}', f'{text}\n{question}', place,
+                    ('reading', text, name), lead, tuple(place for _, _, place in asked))
 
 
 # --- reasoning and mathematics -----------------------------------------------------------------------------------------------------------
@@ -213,12 +223,14 @@ def needle(rng: random.Random, lang: str, facts: int | dict[str, int], depth: fl
     """
     facts = facts[lang] if isinstance(facts, dict) else facts
     animal, asked, lead = rng.choice(ANIMALS), SECRET_ASK[lang], SECRET.format(n='').rstrip('. ')
-    lines = [tell(rng, lang) for _ in range(facts)]
+    told = [told_names(rng, lang) for _ in range(facts)]
+    lines = [line for line, _ in told]
     place = rng.randrange(facts + 1) if depth is None else round(depth * facts)
     lines.insert(place, SECRET.format(n=animal) + ' ' * (lang == 'zh'))
     # Paragraphs of six sentences, as a page would have them.
     text = '\n'.join(JOINT[lang].join(lines[i:i + 6]).strip() for i in range(0, len(lines), 6))
-    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked}', animal, ('needle', text), lead)
+    choices = tuple(sorted({animal}.union(*(names for _, names in told))))
+    return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked}', animal, ('needle', text), lead, choices)
 
 
 # --- tools ---------------------------------------------------------------------------------------------------------------------------------
@@ -259,20 +271,23 @@ def ask(ability: Callable, rng: random.Random, lang: str, held_out: bool = False
             return question
 
 
-# Suite -> (dimension of the report's section 4, ability and its options).
-SUITES: dict[str, tuple[str, Callable, dict]] = dict(
-    knowledge=('knowledge', knowledge, {}), language=('language', language, {}), addition=('reasoning', addition, {}),
-    word_problem=('reasoning', word_problem, {}), steps=('reasoning', steps, {}),
-    code=('code', code, {}), needle_short=('long', needle, dict(facts=13)),
-    needle_long=('long', needle, dict(facts=FAR)), tools=('tools', tools, {}))
+# Suite of the catalog -> ability and its options.
+SUITES: dict[str, tuple[Callable, dict]] = dict(
+    knowledge=(knowledge, {}), translation=(translation, {}), reading=(reading, {}), addition=(addition, {}), word_problem=(word_problem, {}),
+    steps=(steps, {}), code=(code, {}), needle_short=(needle, dict(facts=13)), needle_long=(needle, dict(facts=FAR)), tools=(tools, {}))
 
 
 def items(suite: str, count: int, seed: int) -> list[dict]:
     """`count` different held-out items of a suite, half in each language, as the evaluation link reads them."""
-    dimension, ability, options = SUITES[suite]
+    ability, options = SUITES[suite]
     rng, found = random.Random(f'{suite}/{seed}'), {}
     while len(found) < count:
         question = ask(ability, rng, ('en', 'zh')[len(found) % 2], held_out=True, **options)
         found.setdefault((question.prompt, question.answer), question)
-    return [dict(id=f'{suite}-{i}', dimension=dimension, suite=suite, lang=q.lang, prompt=q.prompt, question=q.question, answer=q.answer, reply=q.reply)
-            for i, q in enumerate(found.values())]
+    return [_item(f'{suite}-{i}', suite, question) for i, question in enumerate(found.values())]
+
+
+def _item(name: str, suite: str, q: Question) -> dict:
+    offered = dict(choices=q.choices) if q.choices else {}
+    return dict(id=name, dimension=catalog.SUITES[suite].dimension, suite=suite, lang=q.lang, prompt=q.prompt, question=q.question, answer=q.answer,
+                reply=q.reply, **offered)

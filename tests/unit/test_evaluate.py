@@ -4,7 +4,7 @@ import json
 import pytest
 
 from internlm_course.errors import CourseError
-from internlm_course.evaluate.opencompass import EvalModel, config_text, score
+from internlm_course.evaluate.opencompass import EvalModel, _collect, config_text, score
 from internlm_course.evaluate.suites import chance, dimensions, read_items
 from internlm_course.marking import is_correct, trim, wilson
 
@@ -44,6 +44,26 @@ def test_chance_is_the_best_constant_answer_or_a_guess_among_choices():
     assert chance([item('s', i, a) for i, a in enumerate(['x', 'y.', 'y', 'z'])]) == 0.5
     assert chance([item('s', i, str(i), choices=['0', '1', '2', '3']) for i in range(4)]) == 0.25
     assert chance([item('s', i, str(i)) for i in range(4)]) == 0.25
+
+
+def test_what_opencompass_scored_stands_beside_a_guess_among_the_items_own_choices(tmp_path):
+    """Four different answers among two, two, four and four names: a guess is right in (1/2 + 1/2 + 1/4 + 1/4) / 4 of them, a constant answer in 1/4."""
+    names = ['Paris', 'Rome', 'Oslo', 'Lima']
+    (tmp_path / 'items').mkdir()
+    rows = [item('reading', i, answer, choices=[answer, '?'] if i < 2 else names) for i, answer in enumerate(names)]
+    (tmp_path / 'items' / 'reading.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows), 'utf-8')
+    said = {'predictions': {str(i): dict(prediction=names[i] if i < 3 else 'Cairo') for i in range(4)}, 'results': dict(accuracy=75.0)}
+    for kind, content in said.items():
+        path = tmp_path / 'logs' / 'opencompass' / 'now' / kind / 'base' / 'reading.json'
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(content), 'utf-8')
+    row = _collect(EvalModel('base', tmp_path), 'reading', read_items(tmp_path / 'items')['reading'], tmp_path / 'logs', tmp_path / 'out')
+    assert (row['score'], row['n'], row['chance'], row['dimension']) == (0.75, 4, 0.375, 'knowledge')
+
+
+def test_dimensions_come_in_the_catalogs_order():
+    rows = {name: dict(score=1.0, n=1, chance=0.0, dimension=name) for name in ('other', 'tools', 'knowledge', 'long')}
+    assert list(dimensions(rows)) == ['knowledge', 'long', 'tools', 'other']
 
 
 def test_dimensions_pool_items_not_suites():

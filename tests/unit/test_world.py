@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from internlm_course import catalog
 from internlm_course.data import crawl, web, world
+from internlm_course.evaluate import chance
 from internlm_course.finetune import conversations
 from internlm_course.marking import is_correct
 
@@ -96,9 +98,55 @@ def test_answers_are_right():
             assert item['prompt'].count(item['answer']) == 1
 
 
+@pytest.mark.parametrize('suite', ['reading', 'needle_short', 'needle_long'])
+def test_choices_are_what_the_text_names(suite):
+    """Every choice stands in the text, the answer is one of them, none stands twice, and there is no other name that the text gives."""
+    field = {name: kind for fact in world.FACTS for lang in ('en', 'zh') for kind, name in fact[lang].items()}
+    for item in world.items(suite, 40, seed=0):
+        text, choices = item['question'], item['choices']
+        assert item['answer'] in choices and len(set(choices)) == len(choices) and all(choice in text for choice in choices)
+        if suite == 'reading':
+            assert 2 <= len(choices) <= 4 and {field[choice] for choice in choices} == {'capital'}
+            assert len(choices) == len(re.findall('lives in |住在(?!哪里)', text))
+        else:
+            named = {choice for choice in choices if choice in field}
+            assert set(choices) - named == {item['answer']} and item['answer'] in world.ANIMALS
+            if item['lang'] == 'en':  # Chinese writes no blanks, and 都柏林 holds 柏林
+                text = re.sub('(Mexico|Panama) City', '', text)
+                assert {name for name in field if re.search(rf'\b{name}\b', text)} <= named
+
+
+def test_chance_is_a_guess_among_what_the_text_names():
+    """By hand: the two to four places of a reading give 1/2, 1/3 or 1/4 each; 13 statements leave some twenty names, hundreds hardly more."""
+    rows = {suite: world.items(suite, 120, seed=0) for suite in ('reading', 'needle_short', 'needle_long', 'translation')}
+    places = [len(item['choices']) for item in rows['reading']]
+    assert set(places) == {2, 3, 4}
+    assert chance(rows['reading']) == pytest.approx(sum(places.count(n) / n for n in (2, 3, 4)) / 120)
+    assert 1 / 4 < chance(rows['reading']) < 1 / 2
+    guess = {suite: sum(1 / len(item['choices']) for item in rows[suite]) / 120 for suite in ('needle_short', 'needle_long')}
+    assert 0.03 < guess['needle_short'] < 0.08 and guess['needle_long'] < guess['needle_short'] / 3
+    assert chance(rows['needle_short']) >= guess['needle_short']
+    assert not any('choices' in item for item in rows['translation'])
+
+
+def test_enough_is_held_out_for_every_suite():
+    """Of what has few questions: `items` would look for the sixtieth of fifty for ever."""
+    countries = [fact['en']['country'] for fact in world.FACTS]
+    for lang in ('en', 'zh'):
+        assert sum(world.held_out(('translation', lang, form, country)) for form in range(len(world.SENTENCES)) for country in countries) >= 60
+        facts = [fact[lang]['country'] for fact in world.FACTS]
+        assert sum(world.held_out(('knowledge', lang, asked, form, country)) for asked in range(4) for form in range(3) for country in facts) >= 60
+
+
+def test_suites_and_their_dimensions_are_the_catalogs():
+    assert list(world.SUITES) == list(catalog.SUITES)
+    assert list(dict.fromkeys(suite.dimension for suite in catalog.SUITES.values())) == list(catalog.DIMENSIONS)
+    assert [world.items(suite, 1, seed=0)[0]['dimension'] for suite in ('translation', 'reading')] == ['language'] * 2
+
+
 def test_answers_follow_with_a_blank_where_words_do():
     rng = random.Random(0)
-    asked = {suite: {lang: world.ask(ability, rng, lang, **options) for lang in ('en', 'zh')} for suite, (_, ability, options) in world.SUITES.items()}
+    asked = {suite: {lang: world.ask(ability, rng, lang, **options) for lang in ('en', 'zh')} for suite, (ability, options) in world.SUITES.items()}
     blank = {(suite, lang) for suite, both in asked.items() for lang, question in both.items() if question.completion.startswith(' ')}
     assert blank == {(suite, 'en') for suite in world.SUITES} - {('addition', 'en'), ('code', 'en')} | {('needle_short', 'zh'), ('needle_long', 'zh')}
 
@@ -112,8 +160,7 @@ def test_replies_begin_in_the_pages_own_words():
             assert item['prompt'].endswith(lead) and not (lead and item['question'].endswith(lead)), item
             assert not is_correct(lead, item['reply']), 'the lead alone answers nothing'
             leads.setdefault(suite, set()).add(lead)
-    assert {suite for suite, said in leads.items() if '' not in said} == {'addition', 'word_problem', 'needle_short', 'needle_long'}
-    assert len(leads['language']) > 10, 'reading has a lead, translation none'
+    assert {suite for suite, said in leads.items() if '' not in said} == {'reading', 'addition', 'word_problem', 'needle_short', 'needle_long'}
 
 
 def test_conversations_ask_of_code_what_is_lost_first_and_nothing_held_out():
