@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
     from internlm_course import report
     from internlm_course.course import Course
     root, began = Path(arguments.root), time.monotonic()
-    course = Course.open(arguments.scale, root, Narrator(), arguments.executor)
+    course = Course.open(arguments.scale, root, Narrator(), arguments.executor, arguments.seed)
     out = root / arguments.scale
-    print(f'InternLM chain at scale {arguments.scale}; artifacts in {root / "store"}', flush=True)
+    print(f'InternLM chain at scale {arguments.scale}, seed {arguments.seed}; artifacts in {root / "store"}', flush=True)
     card = course.card()
     report.write(card, out)
     print(f'Report card after {time.monotonic() - began:.0f} s: {out / "report.html"} and {out / "report.json"}')
@@ -74,7 +74,7 @@ def _model(course, name: str, mine: bool):
 def serve(arguments: argparse.Namespace) -> None:
     """Serves one model of the chain until interrupted."""
     from internlm_course.course import Course
-    course = Course.open(arguments.scale, arguments.root)
+    course = Course.open(arguments.scale, arguments.root, seed=arguments.seed)
     with course.serve(_model(course, arguments.model, arguments.mine), Path(arguments.root).absolute() / 'serve.log', arguments.port) as server:
         print(f'{server.model} at {server.url} (OpenAI-compatible; Ctrl-C ends it)', flush=True)
         try:
@@ -89,7 +89,7 @@ def chat(arguments: argparse.Namespace) -> None:
     from openai import OpenAI
 
     from internlm_course.course import Course
-    course = Course.open(arguments.scale, arguments.root)
+    course = Course.open(arguments.scale, arguments.root, seed=arguments.seed)
     with course.serve(_model(course, arguments.model, arguments.mine), Path(arguments.root).absolute() / 'serve.log') as server:
         client = OpenAI(base_url=server.url, api_key='none')
         print('Ask in English or Chinese; an empty line ends. 中英文皆可，空行结束。')
@@ -125,6 +125,11 @@ def labs(arguments: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(prog='internlm-course', description='One small InternLM2 model through the whole open-source chain.')
+def _seed(text: str) -> int | str:
+    """The number where the text is one; what is none, `Course.open` refuses with a sentence."""
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
     commands = top.add_subparsers(dest='command', required=True)
 
     def command(function, **options):
@@ -138,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     command(run, parents=[scaled]).add_argument('--executor', default='local', help='where the data pipeline runs: local, slurm:PARTITION or ray')
     command(doctor).add_argument('--imports', action='store_true', help='also import every tool, about a minute')
     for function in (serve, chat):
+    scaled.add_argument('--seed', type=_seed, default=0, help='of your own training: 0 (default), 1, …; the data stay the same')
         added = command(function, parents=[scaled])
         models = ', '.join(f'{name} ({model.en})' for name, model in MODELS.items())
         added.add_argument('--model', default='sft', help=f'{models}; default: sft')

@@ -24,7 +24,8 @@ from internlm_course.store import Artifact, Store
 
 STAFF = Path(__file__).resolve().parent / 'staff'
 TOOLS = ('torch', 'transformers', 'datatrove', 'xtuner', 'lmdeploy', 'opencompass', 'lagent')
-SEED = 0
+SEED = 0  # of the data, whatever the training's is
+SEEDS = 2**31
 
 
 def _quiet(stage: str, record: dict) -> None:
@@ -38,19 +39,23 @@ class Course:
         listen: called with (stage, record): {'event': 'start' | 'done', …} for every stage, {'event': 'predicted', 'prediction'} before the first
             phase of pre-training, and {'step', 'steps', 'loss', …} while one trains.
     """
+        seed: of what training draws, the first weights and the order of what is read; the data are the same for all, and stand in the store once.
 
-    def __init__(self, scale: Scale, store: Store, listen: Callable[[str, dict], None] = _quiet, executor: str = 'local'):
-        self.scale, self.store, self.listen, self.executor = scale, store, listen, executor
+    def __init__(self, scale: Scale, store: Store, listen: Callable[[str, dict], None] = _quiet, executor: str = 'local', seed: int = 0):
+        self.scale, self.store, self.listen, self.executor, self.seed = scale, store, listen, executor, seed
         self.made: dict[str, Artifact] = {}
 
     @classmethod
-    def open(cls, scale: str = 'tiny', root: str | Path = 'runs', listen: Callable[[str, dict], None] = _quiet, executor: str = 'local') -> 'Course':
+    def open(cls, scale: str = 'tiny', root: str | Path = 'runs', listen: Callable[[str, dict], None] = _quiet, executor: str = 'local',
+             seed: int = 0) -> 'Course':
         """Opens the chain at a scale; artifacts live in `root`/store. `executor`: where the data pipeline runs, see data.executors.
 
         Raises:
-            CourseError: unknown scale, no GPU for a GPU scale, or a folder that cannot be written.
+            CourseError: unknown scale, no GPU for a GPU scale, no such seed, or a folder that cannot be written.
         """
-        return cls(open_scale(scale), Store(Path(root) / 'store'), listen, executor)
+        if type(seed) is not int or not 0 <= seed < SEEDS:
+            raise CourseError(f'The seed cannot be {seed!r}.', f'Give a whole number from 0 to {SEEDS - 1}.')
+        return cls(open_scale(scale), Store(Path(root) / 'store'), listen, executor, seed)
 
     def _build(self, stage: str, settings: dict, make: Callable[[Path], dict | None], code: tuple[str, ...], resumable: bool = False) -> Artifact:
         if stage not in self.made:
@@ -118,6 +123,7 @@ class Course:
         from internlm_course.pretrain.config import CONFIGS, read_config
         config = read_config(CONFIGS / f'{self.scale.pretrain}.toml')
         phase = config.phase(phase_name)
+        config = dataclasses.replace(config, seed=config.seed + self.seed)
 
         def make(out: Path) -> dict:
             from internlm_course.data.tokens import read_corpus
@@ -159,7 +165,7 @@ class Course:
         if not mine:
             return self._staff('sft')
         from internlm_course.machine import training_dtype
-        parent, settings = self.enhanced(mine=True), dict(self.scale.sft, dtype=training_dtype())
+        parent, settings = self.enhanced(mine=True), dict(self.scale.sft, dtype=training_dtype(), seed=self.seed)
 
         def make(out: Path) -> dict:
             from internlm_course.finetune import SFTSettings, sft
