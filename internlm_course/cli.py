@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Builds the whole chain and writes the report card."""
     from internlm_course import report
     from internlm_course.course import Course
+    from internlm_course.staff import ranges
     root, began = Path(arguments.root), time.monotonic()
     course = Course.open(arguments.scale, root, Narrator(), arguments.executor, arguments.seed)
     out = root / arguments.scale
@@ -56,6 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f'Report card after {time.monotonic() - began:.0f} s: {out / "report.html"} and {out / "report.json"}')
     for name, model in card['models'].items():
         print(f'  {name:9}' + '  '.join(f'{d} {s["score"]:4.0%}' for d, s in model['scores'].items()))
+    if 'range' in card:
+        print('\n'.join(ranges.lines(card)))
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -122,14 +125,14 @@ def labs(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
-    top = argparse.ArgumentParser(prog='internlm-course', description='One small InternLM2 model through the whole open-source chain.')
 def _seed(text: str) -> int | str:
     """The number where the text is one; what is none, `Course.open` refuses with a sentence."""
     return int(text) if text.isascii() and text.isdigit() else text
 
 
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(prog='internlm-course', description='One small InternLM2 model through the whole open-source chain.')
     commands = top.add_subparsers(dest='command', required=True)
 
     def command(function, **options):
@@ -140,10 +143,10 @@ def _seed(text: str) -> int | str:
     scaled = argparse.ArgumentParser(add_help=False)
     scaled.add_argument('--scale', default='tiny', help='tiny (two CPU cores), smoke (checks the tools), 1_8b, 7b, 20b (GPU)')
     scaled.add_argument('--root', default='runs', help='folder for artifacts and reports (default: runs)')
+    scaled.add_argument('--seed', type=_seed, default=0, help='of your own training: 0 (default), 1, …; the data stay the same')
     command(run, parents=[scaled]).add_argument('--executor', default='local', help='where the data pipeline runs: local, slurm:PARTITION or ray')
     command(doctor).add_argument('--imports', action='store_true', help='also import every tool, about a minute')
     for function in (serve, chat):
-    scaled.add_argument('--seed', type=_seed, default=0, help='of your own training: 0 (default), 1, …; the data stay the same')
         added = command(function, parents=[scaled])
         models = ', '.join(f'{name} ({model.en})' for name, model in MODELS.items())
         added.add_argument('--model', default='sft', help=f'{models}; default: sft')

@@ -20,6 +20,7 @@ from pathlib import Path
 from internlm_course.catalog import MODELS, SUITES
 from internlm_course.errors import CourseError
 from internlm_course.scale import Scale, open_scale
+from internlm_course.staff.ranges import compare_with_ranges, read_ranges
 from internlm_course.store import Artifact, Store
 
 STAFF = Path(__file__).resolve().parent / 'staff'
@@ -38,8 +39,8 @@ class Course:
     Args:
         listen: called with (stage, record): {'event': 'start' | 'done', …} for every stage, {'event': 'predicted', 'prediction'} before the first
             phase of pre-training, and {'step', 'steps', 'loss', …} while one trains.
-    """
         seed: of what training draws, the first weights and the order of what is read; the data are the same for all, and stand in the store once.
+    """
 
     def __init__(self, scale: Scale, store: Store, listen: Callable[[str, dict], None] = _quiet, executor: str = 'local', seed: int = 0):
         self.scale, self.store, self.listen, self.executor, self.seed = scale, store, listen, executor, seed
@@ -122,8 +123,8 @@ class Course:
         from internlm_course.machine import cpu_dtype
         from internlm_course.pretrain.config import CONFIGS, read_config
         config = read_config(CONFIGS / f'{self.scale.pretrain}.toml')
-        phase = config.phase(phase_name)
         config = dataclasses.replace(config, seed=config.seed + self.seed)
+        phase = config.phase(phase_name)
 
         def make(out: Path) -> dict:
             from internlm_course.data.tokens import read_corpus
@@ -236,8 +237,8 @@ class Course:
         began = time.monotonic()
         scores, agent = self.scores(mine), self.agent(mine)
         made = list(self.made.values())
-        return dict(
-            scale=self.scale.name, seconds=round(sum(a.seconds for a in made), 1), seconds_now=round(time.monotonic() - began, 1),
+        card = dict(
+            scale=self.scale.name, seed=self.seed, seconds=round(sum(a.seconds for a in made), 1), seconds_now=round(time.monotonic() - began, 1),
             peak_memory_bytes=max(a.peak_memory_bytes for a in made), machine=_machine(), versions={t: metadata.version(t) for t in TOOLS},
             stages=[dict(name=a.stage, seconds=a.seconds, peak_memory_bytes=a.peak_memory_bytes, cached=a.cached, metrics=a.metrics) for a in made],
             models={name: self._model_card(name, scores, mine) for name in MODELS},
@@ -245,6 +246,9 @@ class Course:
                                            without_tools=agent.metrics['multiplication']['without_tools'],
                                            n=agent.metrics['multiplication']['with_tools']['n'])),
             data=dict(funnel=self.corpus().metrics['funnel']), samples=self._samples(scores))
+        if mine and self.scale.name == 'tiny' and (ranges := read_ranges()):
+            card['range'] = compare_with_ranges(card, ranges)
+        return card
 
     def _samples(self, scores: Artifact) -> list[dict]:
         """One question of each kind with what base and sft said to it, as they stand in OpenCompass's predictions."""

@@ -9,11 +9,8 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-DIMENSIONS = dict(knowledge='知识', language='语言', reasoning='推理与数学', code='代码', long='长文本', tools='工具')
-MODELS = ('base', 'long', 'enhanced', 'sft', 'chat', 'int8', 'int4')  # in the order in which the model grows up
-STAGES = dict(crawl='网页抓取', corpus='语料', tokenizer='分词器', tokens='词元', pretrain='预训练', base='预训练', long='长文本阶段',
-              enhanced='能力增强', conversations='指令数据', sft='微调', reward='奖励模型', chat='对齐', int4='INT4 量化', int8='INT8 量化', serve='部署',
-              scores='评测', evaluate='评测', agent='智能体')
+from internlm_course.catalog import DIMENSIONS, MODELS, STAGES, SUITES, Name, in_order
+from internlm_course.staff import ranges
 
 
 def duration(seconds: float) -> str:
@@ -51,6 +48,11 @@ def _two(zh: str, en: str) -> str:
     return f'{escape(zh)} <span class="en" lang="en">{escape(en)}</span>'
 
 
+def _named(key: str, names: dict[str, Name]) -> str:
+    """A thing by its Chinese name and by the one that it has in the card."""
+    return _two(names[key].zh if key in names else '', key)
+
+
 def _section(zh: str, en: str, body: str, note: str = '') -> str:
     if not body:
         return ''
@@ -78,8 +80,8 @@ def _bar(part: float, colour: str) -> str:
 def _models(card: dict) -> list[tuple[str, dict, str]]:
     """(name, numbers, colour) of each model, in the order in which it grows up; a model's colour is the same on the whole page."""
     models = card.get('models') or {}
-    names = [name for name in MODELS if name in models] + [name for name in models if name not in MODELS]
-    return [(name, models[name], f'var(--m{(MODELS.index(name) if name in MODELS else i) % 7})') for i, name in enumerate(names)]
+    places = in_order([*MODELS, *models], MODELS)
+    return [(name, models[name], f'var(--m{places.index(name) % 7})') for name in in_order(models, MODELS)]
 
 
 def _mean(model: dict) -> float | None:
@@ -124,10 +126,9 @@ def _stages(card: dict) -> str:
     stages = card.get('stages') or []
     rows = []
     for stage in stages:
-        zh = STAGES.get(stage['name'], '')
         memory = f' <small>{size(stage["peak_memory_bytes"])}</small>' if stage.get('peak_memory_bytes') else ''
         cached = ' <small>缓存 cached</small>' if stage.get('cached') else ''
-        rows.append((_two(zh, stage['name']), stage['seconds'], duration(stage['seconds']) + memory + cached, 'var(--accent)'))
+        rows.append((_named(stage['name'], STAGES), stage['seconds'], duration(stage['seconds']) + memory + cached, 'var(--accent)'))
     return _section('各阶段', 'Stages', _bars(rows), '时间 · 整个进程树的内存峰值。 Time · peak memory of the whole process tree.')
 
 
@@ -178,7 +179,7 @@ def _losses(card: dict) -> str:
     for i, (_, points) in enumerate(lines):
         path = ' '.join(f'{100 * x / done:.3f},{100 - 100 * (y - low) / (high - low):.3f}' for x, y in points)
         curves += f'<polyline class="curve" stroke="var(--m{i % 7})" points="{path}"/>'
-    legend = ''.join(f'<span>{_dot(f"var(--m{i % 7})")}{_two(STAGES.get(name, ""), name)}</span>' for i, (name, _) in enumerate(lines))
+    legend = ''.join(f'<span>{_dot(f"var(--m{i % 7})")}{_named(name, STAGES)}</span>' for i, (name, _) in enumerate(lines))
     return ('<div style="padding:.3rem .8rem 1.6rem 1.8rem"><svg height="190" role="img" aria-label="training loss">' + ''.join(parts) +
             '<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%">' + curves + '</svg></svg></div>'
             f'<div class="legend">{legend}</div>')
@@ -205,25 +206,49 @@ def _bits_per_byte(card: dict) -> str:
     return f'<div class="scroll gap"><table><tr><th>{_two("每字节比特", "bits per byte")}</th>{head}</tr>{body}</table></div>'
 
 
+def _range(card: dict) -> str:
+    """One line where all is within the course's range, otherwise what fell out of it and what that means."""
+    if not card.get('range'):
+        return ''
+    told, kept = ranges.summary(card), ranges.VERDICTS['within']
+    within = _two(f'{kept.zh}：{"、".join(part.zh for part in told.within)}', f'{kept.en}: {", ".join(part.en for part in told.within)}')
+    if not told.fallen:
+        return f'<section>{within}</section>'
+    rows = ''.join(f'<dt>{_two(suite.zh, suite.en)}</dt><dd>{escape(models)}<br>{_two(verdict.zh, verdict.en)}</dd>'
+                   for verdict, suite, models in told.fallen)
+    notes = _note(within) * bool(told.within) + (_note(_two(told.advice.zh, told.advice.en)) if told.advice else '')
+    return _section('与课程的范围相比', "Beside the course's range", f'<dl class="range">{rows}</dl>{notes}')
+
+
 def _scores(card: dict) -> str:
-    models = [(name, model['scores'], colour) for name, model, colour in _models(card) if model.get('scores')]
-    known = dict.fromkeys(dimension for _, scores, _ in models for dimension in scores)
-    dimensions = [each for each in DIMENSIONS if each in known] + [each for each in known if each not in DIMENSIONS]
+    """A row for each dimension and, where it pools several suites, one for each of them."""
+    models = [(name, model, colour) for name, model, colour in _models(card) if model.get('scores')]
+    dimensions = in_order((dimension for _, model, _ in models for dimension in model['scores']), DIMENSIONS)
     if not dimensions:
         return ''
+    pooled = {suite: row['dimension'] for _, model, _ in models for suite, row in (model.get('suites') or {}).items()}
     head = ''.join(f'<th>{_dot(colour)}{escape(name)}</th>' for name, _, colour in models)
     rows, plots = '', ''
     for dimension in dimensions:
-        title = _two(DIMENSIONS.get(dimension, ''), dimension)
-        given = [(name, scores[dimension], colour) for name, scores, colour in models if dimension in scores]
-        first = given[0][1]
-        cells = ''.join(f'<td>{percent(each["score"])}<small>{100 * each["low"]:.0f}–{100 * each["high"]:.0f}</small></td>'
-                        if (each := scores.get(dimension)) else '<td></td>' for _, scores, _ in models)
-        rows += f'<tr><th>{title}</th>{cells}<td><small>{percent(first["chance"])}</small></td></tr>'
-        plots += f'<div><h3><span>{title}</span><small>n = {first["n"]}</small></h3>{_intervals(given)}</div>'
+        title = _named(dimension, DIMENSIONS)
+        given = [(name, model['scores'][dimension], colour) for name, model, colour in models if dimension in model['scores']]
+        rows += _score_row(title, [model['scores'].get(dimension) for _, model, _ in models])
+        plots += f'<div><h3><span>{title}</span><small>n = {given[0][1]["n"]}</small></h3>{_intervals(given)}</div>'
+        suites = in_order((suite for suite, its in pooled.items() if its == dimension), SUITES)
+        for suite in suites if len(suites) > 1 else []:
+            name = _two(SUITES[suite].zh, SUITES[suite].en) if suite in SUITES else escape(suite)
+            rows += _score_row(name, [(model.get('suites') or {}).get(suite) for _, model, _ in models], 'suite')
     return _section('六个维度', 'Six dimensions', f'<div class="scroll"><table><tr><th></th>{head}<th><small>随机 chance</small></th></tr>'
                     f'{rows}</table></div><div class="plots">{plots}</div>', '留出题得分；色带为 95% 区间，虚线为随机水平。 '
                     'Held-out items; bands are 95% intervals, dashed lines are chance.')
+
+
+def _score_row(title: str, measured: list[dict | None], kind: str = 'dimension') -> str:
+    """A table row of one dimension or suite: each model's score over its interval, and what chance would give."""
+    cells = ''.join(f'<td>{percent(each["score"])}<small>{100 * each["low"]:.0f}–{100 * each["high"]:.0f}</small></td>' if each else '<td></td>'
+                    for each in measured)
+    first = next(each for each in measured if each)
+    return f'<tr class="{kind}"><th>{title}</th>{cells}<td><small>{percent(first["chance"])}</small></td></tr>'
 
 
 def _intervals(given: list[tuple[str, dict, str]]) -> str:
@@ -247,7 +272,7 @@ def _weights(card: dict) -> str:
     for name, model, colour in models:
         speed = model.get('decode_tokens_per_second')
         text = size(model['bytes']) + (f' <small>{percent(model["bytes"] / full)}</small>' if full and name in ('int4', 'int8') else '')
-        rows.append((escape(name), model['bytes'], text + (f' <small>{speed:.0f} tok/s</small>' if speed else ''), colour))
+        rows.append((_named(name, MODELS), model['bytes'], text + (f' <small>{speed:.0f} tok/s</small>' if speed else ''), colour))
     return _section('权重大小', 'Bytes of the weights', _bars(rows))
 
 
@@ -272,7 +297,7 @@ def _samples(card: dict) -> str:
 
 
 def _machine(card: dict) -> str:
-    pairs = [*(card.get('machine') or {}).items(), *(card.get('versions') or {}).items()]
+    pairs = [*(card.get('machine') or {}).items(), *(card.get('versions') or {}).items(), ('seed', card.get('seed'))]
     rows = ''.join(f'<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>' for key, value in pairs if value not in (None, ''))
     return _section('机器与版本', 'Machine and versions', f'<dl>{rows}</dl>' if rows else '')
 
@@ -281,7 +306,7 @@ def render(card: dict) -> str:
     """The card as one HTML page that needs no other file and no network."""
     style = Path(__file__).with_suffix('.css').read_text('utf-8')
     scale = escape(str(card.get('scale', '')))
-    parts = [_tiles, _stages, _funnel, _training, _scores, _weights, _agent, _samples, _machine]
+    parts = [_tiles, _range, _stages, _funnel, _training, _scores, _weights, _agent, _samples, _machine]
     return ('<!doctype html><html lang="zh"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<title>InternLM course · {scale}</title><style>{style}</style></head><body><main>'

@@ -24,11 +24,14 @@ def test_report_card(undisturbed):
     card = json.loads((undisturbed / 'smoke' / 'report.json').read_text('utf-8'))
     assert sorted(stage['name'] for stage in card['stages']) == sorted(STAGES)
     assert not any(stage['cached'] for stage in card['stages'])
+    assert card['seed'] == 0 and 'range' not in card, 'the range is of scale tiny'
     for name in ('base', 'long', 'enhanced', 'sft', 'int4'):
         scores = card['models'][name]['scores']
         assert list(scores) == ['knowledge', 'language', 'reasoning', 'code', 'long', 'tools']
         for score in scores.values():
             assert 0 <= score['low'] <= score['score'] <= score['high'] <= 1 and score['n'] >= 8
+        suites = card['models'][name]['suites']
+        assert suites['reading']['n'] == suites['translation']['n'] == 8 and suites['reading']['chance'] >= 0.25
     [quantized] = [stage['metrics'] for stage in card['stages'] if stage['name'] == 'int4']
     assert quantized['linear_bytes_after'] <= 0.30 * quantized['linear_bytes_before']
     assert 0 < card['peak_memory_bytes'] < 4 * 2**30
@@ -46,6 +49,11 @@ def test_other_conversations_leave_pretraining_as_it_is(undisturbed):
     course = Course.open('smoke', undisturbed)
     course.scale = dataclasses.replace(course.scale, conversations=201)
     assert not course.conversations().cached and course.enhanced(mine=True).cached
+
+
+def test_another_seed_shares_the_data(undisturbed):
+    course = Course.open('smoke', undisturbed, seed=1)
+    assert course.tokens().cached and course.conversations().cached and not course.base(mine=True).cached
 
 
 def test_killed_run_ends_bit_identical(undisturbed, tmp_path):

@@ -9,6 +9,7 @@ from internlm_course.course import STAFF, Course
 from internlm_course.finetune.conversations import GREETINGS
 from internlm_course.model import load_tokenizer
 from internlm_course.pretrain.config import CONFIGS, read_config
+from internlm_course.staff.ranges import compare_with_ranges, lines, read_ranges
 
 pytestmark = pytest.mark.chain
 DIMENSIONS = ['knowledge', 'language', 'reasoning', 'code', 'long', 'tools']
@@ -81,6 +82,12 @@ def test_int4_costs_little(card, course):
     assert mean['int4'] >= mean['sft'] - 0.03
     metrics = course.int4().metrics
     assert metrics['linear_bytes_after'] <= 0.30 * metrics['linear_bytes_before']
+
+
+@pytest.mark.skipif(not read_ranges(), reason='no runs were measured')
+def test_what_ships_is_within_the_courses_range(card):
+    found = dict(card, range=compare_with_ranges(card, read_ranges()))
+    assert len(lines(found)) == 2, '\n'.join(lines(found))
 
 
 def test_agent_multiplies_with_its_tool_and_not_without(course):

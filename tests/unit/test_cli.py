@@ -1,13 +1,17 @@
 """The command line and the dial: bad input ends in one sentence with a remedy, and importing the course is instant."""
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from internlm_course import cli
 from internlm_course.errors import CourseError
+from internlm_course.evaluate import dimensions
+from internlm_course.marking import mark
 from internlm_course.scale import SCALES, open_scale
+from internlm_course.staff.ranges import compare_with_ranges
 
 
 def test_unknown_scale(capsys, tmp_path):
@@ -15,6 +19,15 @@ def test_unknown_scale(capsys, tmp_path):
     out, err = capsys.readouterr()
     assert out == '' and err.count('\n') == 1
     assert '"huge"' in err and 'tiny' in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('seed', ['-1', '1.5', 'one', '٣', '', str(2**31)])
+def test_a_seed_that_is_none(seed, capsys, tmp_path):
+    for command in ('run', 'chat'):
+        assert cli.main([command, '--seed', seed, '--root', str(tmp_path)]) == 2
+        out, err = capsys.readouterr()
+        assert out == '' and err.count('\n') == 1 and seed in err and 'whole number' in err
     assert not list(tmp_path.iterdir())
 
 
@@ -39,6 +52,20 @@ def test_cpu_scales_open():
         open_scale('')
 
 
+@pytest.mark.parametrize('judged', [True, False])
+def test_a_run_ends_with_what_fell_out_of_the_courses_range(judged, capsys, tmp_path, monkeypatch):
+    suites = dict(tools=dict(mark(0, 120), dimension='tools', chance=0.0))
+    card = dict(seed=3, models=dict(sft=dict(scores=dimensions(suites), suites=suites)))
+    if judged:
+        card['range'] = compare_with_ranges(card, dict(sft=dict(tools=(0.9, 1.0))))
+    asked = []
+    monkeypatch.setattr('internlm_course.course.Course.open', lambda *given: asked.append(given[-1]) or SimpleNamespace(card=lambda: card))
+    assert cli.main(['run', '--seed', '3', '--root', str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert asked == [3] and 'seed 3;' in out and ('sft 0% (90–100%)' in out) is judged and ('run --seed 4' in out) is judged
+    assert (tmp_path / 'tiny' / 'report.html').is_file()
+
+
 def test_a_resumed_phase_shows_its_own_speed():
     """4,000 steps that an earlier run made, then 20 more: the bar stands at 4,020 and has seen 20."""
     narrator = cli.Narrator()
@@ -53,5 +80,5 @@ HEAVY = ('torch', 'transformers', 'numpy', 'datatrove', 'xtuner', 'lmdeploy', 'o
 
 def test_import_is_light():
     """`import internlm_course` must take under 0.3 s, which nothing heavy allows; the time itself is measured in the benchmarks."""
-    script = f'import sys, internlm_course, internlm_course.course, internlm_course.cli; print([m for m in {HEAVY!r} if m in sys.modules])'
+    script = f'import sys, internlm_course, internlm_course.course, internlm_course.cli, internlm_course.staff.ranges; print([m for m in {HEAVY!r} if m in sys.modules])'
     assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True).stdout == '[]\n'

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from internlm_course import report
+from internlm_course.staff.ranges import compare_with_ranges
 
 
 def score(value: float, chance: float = 0.02) -> dict:
@@ -19,8 +20,13 @@ def scores(*values: float) -> dict:
     return dict(zip(report.DIMENSIONS, map(score, values), strict=True))
 
 
+def suites(translation: float, reading: float, knowledge: float) -> dict:
+    return {'reading': score(reading, 0.36) | {'dimension': 'language'}, 'translation': score(translation) | {'dimension': 'language'},
+            'knowledge': score(knowledge) | {'dimension': 'knowledge'}}
+
+
 FAKE = {
-    'scale': 'fake', 'seconds': 1085.4, 'peak_memory_bytes': 3_210_000_000,
+    'scale': 'fake', 'seed': 5, 'seconds': 1085.4, 'peak_memory_bytes': 3_210_000_000,
     'machine': {'cpu': 'Fake CPU, 2 cores', 'memory': '24 GB', 'dtype': 'float32'}, 'versions': {'torch': '0.0.1', 'xtuner': '0.0.2'},
     'stages': [
         {'name': 'crawl', 'seconds': 11.2, 'peak_memory_bytes': 400_000_000, 'cached': True, 'metrics': {}},
@@ -32,11 +38,11 @@ FAKE = {
         {'name': 'sft', 'seconds': 95.0, 'peak_memory_bytes': 2_300_000_000, 'cached': False, 'metrics': {}}],
     'models': {
         'base': {'bits_per_byte': {'web': 0.912, 'code': 0.401}, 'bytes': 9_100_000, 'decode_tokens_per_second': 195.0,
-                 'scores': scores(.97, .9, .7, .88, .5, .81)},
+                 'scores': scores(.97, .9, .7, .88, .5, .81), 'suites': suites(.93, .34, .97)},
         'long': {'bits_per_byte': {'web': 0.905, 'code': 0.398}, 'bytes': 9_100_000, 'decode_tokens_per_second': 195.0,
                  'scores': scores(.965, .91, .72, .9, .93, .82)},
         'sft': {'bits_per_byte': {'web': 0.95}, 'bytes': 9_100_000, 'decode_tokens_per_second': 195.0,
-                'scores': scores(.96, .9, .71, .89, .92, .9)},
+                'scores': scores(.96, .9, .71, .89, .92, .9), 'suites': suites(.94, .62, .96)},
         'int4': {'bytes': 3_300_000, 'decode_tokens_per_second': 160.0, 'scores': scores(.95, .89, .69, .87, .9, .9)}},
     'agent': {'multiply_3_by_3': {'with_tools': score(0.94), 'without_tools': 0.03, 'n': 120}},
     'data': {'funnel': [{'step': 'pages', 'documents': 20000, 'bytes': 52_000_000, 'precision': None, 'recall': None},
@@ -82,6 +88,55 @@ def test_full_card_shows_every_part():
         assert number in text
     assert page.tags.count('polyline') == 2
     assert '&lt;script&gt;' in text
+
+
+class Rows(HTMLParser):
+    """The texts of the cells of every table row."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.rows = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == 'tr':
+            self.rows.append([])
+        elif tag in ('td', 'th'):
+            self.rows[-1].append('')
+
+    def handle_data(self, data):
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+
+def test_suites_that_a_dimension_pools_have_rows_of_their_own_with_their_own_chance():
+    rows = Rows(report.render(FAKE)).rows
+    [language] = [i for i, row in enumerate(rows) if row and row[0] == '语言 language']
+    assert [row[0] for row in rows[language + 1:language + 4]] == ['翻译 translation', '阅读 reading', '推理与数学 reasoning']
+    assert [row[-1] for row in rows[language:language + 3]] == ['2%', '2%', '36%']
+    assert [cell[:3] for cell in rows[language + 2]] == ['阅读 ', '34%', '', '62%', '', '36%'], 'base, long, sft, int4 and chance'
+    assert not [row for row in rows if row and row[0].startswith('知识') and row[1][:3] != '97%'], 'knowledge is one suite'
+
+
+def ranged(low: float) -> dict:
+    """FAKE with the range of runs whose base had `low` to 100 % in reading."""
+    ranges = {'base': {'translation': (0.9, 1.0), 'reading': (low, 1.0), 'knowledge': (0.9, 1.0)}}
+    return dict(FAKE, range=compare_with_ranges(dict(FAKE, models={'base': FAKE['models']['base']}), ranges))
+
+
+def test_the_range_is_one_line_where_all_is_within_it():
+    text = report.render(ranged(0.3))
+    Page(text)
+    assert "within the course's range: knowledge, language" in text.replace('&#x27;', "'") and '在课程的范围内：知识、语言' in text
+    assert 'class="range"' not in text and '--seed' not in text
+
+
+def test_what_fell_out_of_the_range_is_named_with_its_numbers_and_the_way_on():
+    text = report.render(ranged(0.9))
+    Page(text)
+    part = text[text.index('class="range"'):text.index('</section>', text.index('class="range"'))].replace('&#x27;', "'")
+    assert '阅读 <span class="en" lang="en">reading</span></dt><dd>base 34% (90–100%)<br>低于课程的范围' in part
+    assert "below the course's range" in part and '在课程的范围内：知识' in part and 'internlm-course run --seed 6' in part
 
 
 @pytest.mark.parametrize('part', list(FAKE))
