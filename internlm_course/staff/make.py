@@ -4,10 +4,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from internlm_course.catalog import MODELS
 from internlm_course.course import STAFF, Course
 from internlm_course.model.checkpoint import CODE
 
-NAMES = ('base', 'long', 'enhanced', 'sft')
+NAMES = [name for name in MODELS if name != 'int4']  # which is made of sft in seconds
 
 
 def ship(root: Path, scale: str = 'tiny') -> None:
