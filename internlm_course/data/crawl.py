@@ -216,10 +216,12 @@ def write_items(out: Path, count: int, seed: int) -> dict:
     """Writes `count` held-out items of each suite as `out/items/<suite>.jsonl`; returns their numbers. The items of a smaller count are the first of a
     larger one, so `LEAKED` and more hold all that the crawl of the seed leaks."""
     (out / 'items').mkdir(parents=True, exist_ok=True)
+    written = {}
     for suite in world.SUITES:
         lines = [json.dumps(item, ensure_ascii=False) + '\n' for item in world.items(suite, count, seed)]
         (out / 'items' / f'{suite}.jsonl').write_text(''.join(lines), 'utf-8', newline='\n')
-    return dict.fromkeys(world.SUITES, count)
+        written[suite] = len(lines)
+    return written
 
 
 def write_problems(path: Path, count: int, seed: int) -> None:

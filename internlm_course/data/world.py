@@ -106,12 +106,8 @@ def tell(rng: random.Random, lang: str) -> str:
 
 
 # --- language: translation and reading -------------------------------------------------------------------------------------------------
-# So many that a tenth of them, held out, has 60 for the suite in each language.
 SENTENCES = [('The capital of {country} is {capital}.', '{country}的首都是{capital}。'), ('{country} is in {continent}.', '{country}在{continent}。'),
-             ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。'),
-             ('{capital} is in {continent}.', '{capital}在{continent}。'), ('He lives in {capital}.', '他住在{capital}。'),
-             ('She lives in {country}.', '她住在{country}。'), ('I like {capital}.', '我喜欢{capital}。'), ('He likes {country}.', '他喜欢{country}。'),
-             ('I fly to {capital}.', '我飞往{capital}。'), ('She flies to {country}.', '她飞往{country}。')]
+             ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。')]
 PLACE = dict(en=('{name} lives in {place}.', 'Where does {name} live?'), zh=('{name}住在{place}。', '{name}住在哪里？'))
 
 
@@ -277,12 +273,17 @@ SUITES: dict[str, tuple[Callable, dict]] = dict(
     steps=(steps, {}), code=(code, {}), needle_short=(needle, dict(facts=13)), needle_long=(needle, dict(facts=FAR)), tools=(tools, {}))
 
 
+DRAWS = 5000  # so many draws without a new question say that there are no more
+
+
 def items(suite: str, count: int, seed: int) -> list[dict]:
-    """`count` different held-out items of a suite, half in each language, as the evaluation link reads them."""
+    """`count` different held-out items of a suite, half in each language, as the evaluation link reads them; fewer where the world holds out fewer, as of
+    its few sentences to translate."""
     ability, options = SUITES[suite]
-    rng, found = random.Random(f'{suite}/{seed}'), {}
-    while len(found) < count:
+    rng, found, misses = random.Random(f'{suite}/{seed}'), {}, 0
+    while len(found) < count and misses < DRAWS:
         question = ask(ability, rng, ('en', 'zh')[len(found) % 2], held_out=True, **options)
+        misses = misses + 1 if (question.prompt, question.answer) in found else 0
         found.setdefault((question.prompt, question.answer), question)
     return [_item(f'{suite}-{i}', suite, question) for i, question in enumerate(found.values())]
 
