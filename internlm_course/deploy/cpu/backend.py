@@ -6,9 +6,11 @@ from lmdeploy.pytorch.backends.default.op_backend import DefaultOpsBackend
 from internlm_course.deploy.cpu.attention import CpuAttentionBuilder, CpuAttentionMetadata
 from internlm_course.deploy.cpu.linear import CpuLinearBuilder, CpuLinearW4A16Builder, CpuLinearW8A8Builder, CpuRMSNormW8A8Builder
 from internlm_course.deploy.cpu.norm import CpuRMSNormBuilder
+from internlm_course.deploy.cpu.sampling import CpuMultinomialSamplingBuilder
 
 OPS = {OpType.PagedAttention: CpuAttentionBuilder, OpType.Linear: CpuLinearBuilder, OpType.LinearW4A16: CpuLinearW4A16Builder,
-       OpType.LinearW8A8: CpuLinearW8A8Builder, OpType.RMSNorm: CpuRMSNormBuilder, OpType.RMSNormW8A8: CpuRMSNormW8A8Builder}
+       OpType.LinearW8A8: CpuLinearW8A8Builder, OpType.RMSNorm: CpuRMSNormBuilder, OpType.RMSNormW8A8: CpuRMSNormW8A8Builder,
+       OpType.MultinomialSampling: CpuMultinomialSamplingBuilder}
 
 
 class CpuOpsBackend(DefaultOpsBackend):

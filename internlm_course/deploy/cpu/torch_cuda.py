@@ -30,6 +30,7 @@ class Stream:
     def __init__(self, *args, **kwargs): pass
     def wait_event(self, event): pass
     def wait_stream(self, stream): pass
+    def query(self) -> bool: return True
     def synchronize(self): pass
     def record_event(self, event=None): return event or Event()
     def __enter__(self): return self
