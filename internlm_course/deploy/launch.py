@@ -37,8 +37,9 @@ def main() -> None:
     import torch
     gpu = torch.cuda.is_available()
     if not gpu:
-        from internlm_course.deploy import cpu
+        from internlm_course.deploy import cpu, isolate
         cpu.install(options.kv_blocks)
+        isolate.install()
     from internlm_course.deploy import api
     api.install()
     from lmdeploy.cli import run
