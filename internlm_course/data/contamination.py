@@ -5,12 +5,12 @@ Texts are compared as lists of units after NFKC and case folding, so white space
 there (PaLM, arXiv:2204.02311, asks 70 % of 8-grams), its last one, which holds the answer, among them: the same question about another
 country, or the same text with another question, is no leak.
 """
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from internlm_course.data.rules import UNIT
 from internlm_course.data.safety import normal
+from internlm_course.jsonl import numbered
 
 N, COVERAGE = 13, 0.8
 # An item is looked up by its last five units, as many as '47+38=85' has. A shorter one is too common to be told from chance and is not looked for.
@@ -29,8 +29,13 @@ def grams(units: list[str], n: int) -> list[tuple[str, ...]]:
 
 
 def read_items(folder: Path) -> list[dict]:
-    """The items of every suite in a folder of jsonl files."""
-    return [json.loads(line) for path in sorted(folder.glob('*.jsonl')) for line in path.read_text('utf-8').splitlines()]
+    """The items of every suite in a folder of jsonl files; one without an id is called by its place.
+
+    Raises:
+        CourseError: a row that is no item, with question and answer as text.
+    """
+    return [dict(row, id=str(row.get('id') or f'{path.name}:{number}')) for path in sorted(folder.glob('*.jsonl'))
+            for number, row in numbered(path, 'An item is {"id", "prompt", "answer"}.', ('prompt', 'answer'))]
 
 
 def build_index(items: Iterable[dict]) -> Index:

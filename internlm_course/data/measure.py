@@ -1,12 +1,12 @@
 """What the pipeline's run amounts to: the funnel, and each filter's precision and recall against the crawl's truth."""
-import gzip
-import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from internlm_course.data.privacy import PLACEHOLDERS
+from internlm_course.data.safety import host
+from internlm_course.jsonl import rows
 
 # Step -> (labels that it is for, labels that it may rightly drop). Gibberish is in no language. Masking drops nothing and is measured in spans.
 TARGETS = dict(extraction=({'broken'}, {'broken'}), language=({'language'}, {'language', 'gibberish'}),
@@ -20,8 +20,7 @@ STEPS = list(TARGETS)[1:]
 def documents(folder: Path) -> Iterator[dict]:
     """The documents of a folder of jsonl files, packed or not, in order."""
     for path in sorted([*folder.glob('*.jsonl'), *folder.glob('*.jsonl.gz')]):
-        with gzip.open(path, 'rt', encoding='utf-8') if path.suffix == '.gz' else open(path, encoding='utf-8') as lines:
-            yield from map(json.loads, lines)
+        yield from rows(path)
 
 
 def size(document: dict) -> tuple[int, int]:
@@ -50,7 +49,7 @@ def measure(crawl: Path, out: Path, steps: list[str]) -> dict:
             if 'masked' in metadata:
                 masked[document['id']] = metadata['masked']
             if name is None:
-                tallies['hosts'][metadata['url'].split('/')[2]] += 1
+                tallies['hosts'][host(metadata['url'])] += 1
                 tallies['languages'][metadata['lang']] += 1
                 tallies['domains'][metadata['domain']] += 1
     funnel = []
@@ -70,8 +69,7 @@ def measure(crawl: Path, out: Path, steps: list[str]) -> dict:
 
 def truths(path: Path) -> Iterator[dict]:
     """The lines of `truth.jsonl`."""
-    with open(path, encoding='utf-8') as lines:
-        yield from map(json.loads, lines)
+    return rows(path)
 
 
 def judge(path: Path, order: list[str], outcome: dict[str, int], masked: dict[str, list]) -> tuple[dict, dict]:

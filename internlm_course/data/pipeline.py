@@ -73,15 +73,15 @@ def stages(crawl: Path, out: Path, items: Path) -> dict[str, tuple[list, int]]:
     """Stage -> its datatrove steps and its number of tasks, which no setting changes: the order of the documents depends on it."""
     from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 
-    from internlm_course.data import dedup, filters, records
+    from internlm_course.data import dedup, filters, records, safety
 
     def drop(step: str, fault) -> filters.Drop:
         return filters.Drop(step, fault, records.LinesWriter(out / 'dropped' / step))
 
     def domain(data, rank: int = 0, world_size: int = 1):
         for document in data:
-            host = document.metadata['url'].split('/')[2]
-            document.metadata['domain'] = 'long' if len(document.text.encode()) > LONG else DOMAINS.get(host.split('.')[0], 'web')
+            site = safety.host(document.metadata['url']).split('.')[0]
+            document.metadata['domain'] = 'long' if len(document.text.encode()) > LONG else DOMAINS.get(site, 'web')
             yield document
 
     reader, work, taken = reader_of(crawl), out / 'work', active(crawl, items)

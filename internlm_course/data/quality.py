@@ -3,7 +3,6 @@
 One vector for all: hashed runs of one and two units, and a logistic head each, fitted by scikit-learn and run with numpy. The report fine-tunes BERT;
 `encoder` does the same where there is a GPU.
 """
-import json
 import time
 import zlib
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from internlm_course.data.rules import UNIT
 from internlm_course.errors import CourseError
+from internlm_course.jsonl import rows
 
 HEADS = ('toxic', 'advertisement', 'disfluent')
 LABELS = ('clean', *HEADS)
@@ -51,14 +51,14 @@ def read_labels(path: Path) -> tuple[list[str], list[str]]:
     """Texts and labels of a jsonl file of {text, label}.
 
     Raises:
-        CourseError: a label that no head knows, or not both sides of every head.
+        CourseError: a row that is not of this form, a label that no head knows, or not both sides of every head.
     """
-    rows = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
-    unknown = sorted({row['label'] for row in rows} - set(LABELS))
-    missing = [label for label in LABELS if label not in {row['label'] for row in rows}]
+    found = [(row['text'], row['label']) for row in rows(path, 'A line is {"text", "label"}.', ('text', 'label'))]
+    unknown = sorted({label for _, label in found} - set(LABELS))
+    missing = [label for label in LABELS if label not in {label for _, label in found}]
     if unknown or missing:
         raise CourseError(f'{path} has labels {unknown} that are not known, and no example of {missing}.', f'Use each of {", ".join(LABELS)}.')
-    return [row['text'] for row in rows], [row['label'] for row in rows]
+    return [text for text, _ in found], [label for _, label in found]
 
 
 def train_classifiers(labels: Path, out: Path, encoder: str | None = None) -> dict:
@@ -120,9 +120,9 @@ def finetune(texts: list[str], names: list[str], encoder: str, out: Path, epochs
                                                                problem_type='multi_label_classification').to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-5)
     for _ in range(epochs):
-        for rows in torch.randperm(len(texts)).split(batch):
-            inputs = tokenizer([texts[i] for i in rows], return_tensors='pt', padding=True, truncation=True, max_length=256).to(device)
-            targets = torch.tensor([[float(names[i] == head) for head in HEADS] for i in rows], device=device)
+        for chosen in torch.randperm(len(texts)).split(batch):
+            inputs = tokenizer([texts[i] for i in chosen], return_tensors='pt', padding=True, truncation=True, max_length=256).to(device)
+            targets = torch.tensor([[float(names[i] == head) for head in HEADS] for i in chosen], device=device)
             model(**inputs, labels=targets).loss.backward()
             optimizer.step()
             optimizer.zero_grad()

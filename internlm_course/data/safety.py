@@ -19,9 +19,14 @@ def normal(text: str) -> str:
     return (text if text.isascii() else unicodedata.normalize('NFKC', text)).casefold()
 
 
+def host(url: str) -> str:
+    """The part of a URL between `//` and the path; '' where it has none."""
+    return url.split('/')[2] if url.count('/') > 1 else ''
+
+
 def blocked_host(url: str, domains: Iterable[str] = DOMAINS) -> str | None:
     """The listed domain that the URL's host is or lies under, or None."""
-    labels = url.split('/')[2].rsplit('@')[-1].split(':')[0].lower().split('.')
+    labels = host(url).rsplit('@')[-1].split(':')[0].lower().split('.')
     return next((name for i in range(len(labels)) if (name := '.'.join(labels[i:])) in domains), None)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from internlm_course.deploy.launch import check_version
 from internlm_course.errors import CourseError
+from internlm_course.jsonl import rows
 from internlm_course.process import die_with_parent, run_tool
 
 LINEARS = ('wqkv', 'wo', 'w1', 'w2', 'w3')
@@ -83,12 +84,8 @@ def read_texts(calibration: Path) -> list[str]:
     Raises:
         CourseError: the file is missing, is no jsonl, or has no text.
     """
-    try:
-        texts = [json.loads(line)['text'] for line in calibration.read_text('utf-8').splitlines() if line.strip()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CourseError(f'The calibration file {calibration} cannot be read: {type(error).__name__} {error}.',
-                          'Give a jsonl file whose lines have a "text".') from error
-    if not any(texts):
+    texts = [row['text'] for row in rows(calibration, 'Give a jsonl file whose lines have a "text".', ('text',))]
+    if not any(map(str.strip, texts)):
         raise CourseError(f'The calibration file {calibration} holds no text.', 'Give some hundred lines of course text.')
     return texts
 

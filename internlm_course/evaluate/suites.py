@@ -1,14 +1,14 @@
 """Suites of held-out items, their chance line, and the six dimensions that the report card shows (InternLM2 report, section 4)."""
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from internlm_course.catalog import DIMENSIONS, in_order
 from internlm_course.errors import CourseError
+from internlm_course.jsonl import numbered
 from internlm_course.marking import STOP, mark, trim
 
-FIELDS = ('id', 'dimension', 'suite', 'prompt', 'question', 'answer')
+FIELDS = ('dimension', 'suite', 'prompt', 'question', 'answer')
 
 
 def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | None = None) -> dict[str, list[dict]]:
@@ -22,7 +22,7 @@ def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | N
         limit: at most so many items of each.
 
     Raises:
-        CourseError: no such folder or suite, an empty suite, a line that lacks a field, or an answer of more than one line.
+        CourseError: no such folder or suite, an empty suite, a line that is no item, an answer of more than one line.
     """
     paths = {path.stem: path for path in sorted(Path(folder).glob('*.jsonl'))}
     wanted = list(paths) if suites is None else list(suites)
@@ -32,17 +32,15 @@ def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | N
         raise CourseError(f'There is no {wrong} in {folder}.', f'Suites there: {", ".join(paths) or "none"}.')
     items = {}
     for suite in wanted:
-        lines = [line for line in paths[suite].read_text('utf-8').splitlines() if line.strip()]
-        try:
-            items[suite] = [json.loads(line) for line in lines][:limit]
-        except ValueError as error:
-            raise CourseError(f'{paths[suite]} is not a jsonl file: {error}.', 'Build the corpus again.') from error
-        lacking = [field for item in items[suite] for field in FIELDS if field not in item]
-        if lacking or not items[suite]:
-            fault = f'an item without {lacking[0]}' if lacking else 'no items'
-            raise CourseError(f'{paths[suite]} has {fault}.', 'Build the corpus again.')
+        found = numbered(paths[suite], 'Correct the row, or build the corpus again.', FIELDS)
+        items[suite] = [dict(row, id=str(row.get('id', f'{suite}-{number}'))) for number, row in found][:limit]
+        if not items[suite]:
+            raise CourseError(f'{paths[suite]} has no items.', 'Build the corpus again.')
         for item in items[suite]:
-            item.setdefault('reply', item['answer'])
+            reply, choices = item.setdefault('reply', item['answer']), item.get('choices') or []
+            if not isinstance(reply, str) or not isinstance(choices, list):
+                fault = 'a reply that is no text, or choices that are no list'
+                raise CourseError(f"{paths[suite]}: item '{item['id']}' has {fault}.", 'Correct the row.')
             if long := [field for field in ('answer', 'reply') if STOP.search(item[field].strip())]:
                 raise CourseError(f"{paths[suite]}: the {long[0]} of item '{item['id']}' goes on after its first line, and only that is marked.",
                                   'Ask for what fits one line.')
@@ -66,8 +64,8 @@ def dimensions(scores: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
     for row in scores.values():
         pooled.setdefault(row['dimension'], []).append(row)
     result = {}
-    for dimension, rows in pooled.items():
-        n = sum(row['n'] for row in rows)
-        correct = sum(round(row['score'] * row['n']) for row in rows)
-        result[dimension] = dict(mark(correct, n), chance=sum(row['chance'] * row['n'] for row in rows) / n)
+    for dimension, suites in pooled.items():
+        n = sum(row['n'] for row in suites)
+        correct = sum(round(row['score'] * row['n']) for row in suites)
+        result[dimension] = dict(mark(correct, n), chance=sum(row['chance'] * row['n'] for row in suites) / n)
     return {dimension: result[dimension] for dimension in in_order(result, DIMENSIONS)}

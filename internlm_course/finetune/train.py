@@ -9,9 +9,13 @@ from pathlib import Path
 from internlm_course.errors import CourseError
 from internlm_course.finetune.config import SFTSettings, config_text
 from internlm_course.finetune.messages import count_tokens
+from internlm_course.jsonl import numbered, rows
 from internlm_course.process import run_tool
 
 ROLES = ('system', 'user', 'assistant', 'environment')
+KNOWN = ('role', 'content', 'name', 'tool_calls')
+FORM = ('Give a jsonl file; a line is {"messages": [{"role", "content"}, …]}, '
+        f'roles {", ".join(ROLES)}, one turn of the assistant.')
 
 
 def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings, home: Path) -> dict:
@@ -42,9 +46,12 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
     logs = out / 'logs'
     logs.mkdir(parents=True, exist_ok=True)
     config, work = logs / 'config.py', logs / 'xtuner'
+    # As they were read here: XTuner's own reader stops at a byte order mark or half of a surrogate pair.
+    plain = logs / 'conversations.jsonl'
+    plain.write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in examples), 'utf-8', newline='\n')
     gpu = torch.cuda.is_available()
     processes, threads = (1, {}) if gpu else share_cores(settings.batch_size)
-    config.write_text(config_text(checkpoint, conversations, settings, steps * settings.batch_size, gpu, processes), 'utf-8')
+    config.write_text(config_text(checkpoint, plain, settings, steps * settings.batch_size, gpu, processes), 'utf-8')
     run_tool('internlm_course.finetune.launch', [str(config), str(work), str(checkpoint), str(out), settings.method, str(processes)],
              logs / 'xtuner.log', home, threads)
     metrics = dict(loss=_loss_curve(work, processes), steps=steps, tokens=tokens, cut_conversations=cut,
@@ -72,25 +79,30 @@ def read_conversations(path: Path) -> list[dict]:
     Raises:
         CourseError: the file is missing, empty or no jsonl, or a line is not a conversation in which the assistant speaks.
     """
-    try:
-        lines = [line for line in Path(path).read_text('utf-8').splitlines() if line.strip()]
-    except (OSError, UnicodeError) as error:
-        raise CourseError(f'The conversations {path} cannot be read: {error}.', 'Check the path, or build the corpus first.') from error
-    if not lines:
-        raise CourseError(f'The file {path} holds no conversation.', 'Give a jsonl file of {"messages": […]} lines.')
     examples = []
-    for number, line in enumerate(lines, 1):
-        try:
-            example = json.loads(line)
-            good = all(message['role'] in ROLES and isinstance(message['content'], str) for message in example['messages'])
-            good = good and any(message['role'] == 'assistant' for message in example['messages'])
-        except (ValueError, KeyError, TypeError):
-            good = False
-        if not good:
-            raise CourseError(f'Line {number} of {path} is not a conversation.',
-                              f'A line is {{"messages": [{{"role", "content"}}, …]}}; roles {", ".join(ROLES)}, one turn of the assistant.')
-        examples.append(example)
+    for number, row in numbered(path, FORM):
+        messages = row.get('messages')
+        good = isinstance(messages, list) and all(map(_is_message, messages))
+        if not good or all(message['role'] != 'assistant' for message in messages):
+            raise CourseError(f'Line {number} of {path} is not a conversation.', FORM)
+        # XTuner's reader wants fields of the same types in all messages: what the chat format does not know is left out.
+        known = [{key: value for key, value in message.items() if key in KNOWN} for message in messages]
+        examples.append(dict(messages=known))
+    if not examples:
+        raise CourseError(f'The file {path} holds no conversation.', FORM)
     return examples
+
+
+def _is_message(message: object) -> bool:
+    return (isinstance(message, dict) and message.get('role') in ROLES and isinstance(message.get('content'), str)
+            and isinstance(message.get('name'), str | None) and _are_calls(message.get('tool_calls') or []))
+
+
+def _are_calls(calls: object) -> bool:
+    def is_call(call: object) -> bool:
+        function = call.get('function') if isinstance(call, dict) else None
+        return isinstance(function, dict) and isinstance(function.get('name'), str) and 'arguments' in function
+    return isinstance(calls, list) and all(map(is_call, calls))
 
 
 def _measure(checkpoint: Path, examples: list[dict], settings: SFTSettings) -> tuple[int, int]:
@@ -104,5 +116,4 @@ def _measure(checkpoint: Path, examples: list[dict], settings: SFTSettings) -> t
 def _loss_curve(work: Path, processes: int) -> list[list[float]]:
     """[[packed sequences seen, loss], …] from the log that mmengine keeps of the first rank, which sees one of `processes` at a time."""
     path = next(work.glob('*/vis_data/scalars.json'))
-    rows = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
-    return [[row.get('iter', row['step']) * processes, row['loss']] for row in rows if 'loss' in row]
+    return [[row.get('iter', row['step']) * processes, row['loss']] for row in rows(path) if 'loss' in row]
