@@ -2,14 +2,17 @@
 
 Nothing in a source stops the run: what cannot be read is skipped and counted by its reason, and no record is held that is larger than `PAGE`.
 """
+import contextlib
 import io
 import json
 import lzma
+import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from datatrove.data import DocumentsPipeline
 from datatrove.pipeline.readers.base import BaseDiskReader
@@ -17,12 +20,15 @@ from datatrove.utils.logging import logger
 
 from internlm_course.data.warc import decode, read_warc
 from internlm_course.errors import CourseError
+from internlm_course.jsonl import parse, whole
 
 PAGE = 8 << 20  # bytes; Common Crawl itself cuts a page at 5 MiB
 # Kind -> what its files' names end in, the longest first.
 ENDINGS = dict(wet=('.warc.wet.gz', '.wet.gz', '.wet'), warc=('.warc.gz', '.warc'),
                jsonl=('.jsonl', '.jsonl.gz', '.jsonl.zst', '.jsonl.bz2', '.jsonl.xz', '.ndjson', '.json.gz'), parquet=('.parquet',), text=('.txt', '.md'))
 TALKING = ('datatrove', 'internlm_course.data')
+URL, DATE = re.compile(r'[a-z][a-z0-9+.-]*://[^/\s]', re.I), re.compile(r'[12]\d{3}(?:\d{4})?(?!\d)', re.A)
+OURS = ('lang', 'domain', 'scores', 'masked')  # what the pipeline's steps write into metadata, and read there
 TEXT_FIELDS, ID_FIELDS = ('text', 'content', 'raw_content'), ('id', 'docid', 'doc_id')  # WanJuan writes id and content
 
 
@@ -72,12 +78,34 @@ class SourceReader(BaseDiskReader):
 
 
 def adapt(reader: SourceReader, data: dict, path: str, number: int | str) -> dict:
-    """A record as datatrove's document. Without a URL its file's place stands for it, without a date '', so that later steps work unchanged."""
-    metadata = data.pop('metadata', None)
+    """A record as datatrove's document, with metadata that JSON can hold.
+
+    Where there is no URL with a host its file's place stands for it, and '' where there is no date that begins with a
+    year, so that later steps work unchanged.
+    """
+    nested = data.pop('metadata', None)
     text = next((data.pop(field) for field in TEXT_FIELDS if isinstance(data.get(field), str)), '')
-    identity = next((data.pop(field) for field in ID_FIELDS if data.get(field) is not None), f'{path}/{number}')
-    metadata = dict(url=f'file:///{path}', date='') | (metadata if isinstance(metadata, dict) else {}) | data
-    return dict(text=text, id=str(identity), metadata=metadata)
+    identity = next((data.pop(field) for field in ID_FIELDS if data.get(field) not in (None, '')), f'{path}/{number}')
+    given = (nested if isinstance(nested, dict) else {}) | data
+    kept = {name: value for name, value in given.items() if value is not None and name not in OURS}
+    metadata = {plain(str(name)): plain(value) for name, value in kept.items()}
+    if not URL.match(str(metadata.get('url'))):
+        metadata['url'] = f'file:///{whole(path)}'
+    if not DATE.match(date := str(metadata.get('date'))):
+        date = ''
+    return dict(text=whole(text), id=whole(str(identity)), metadata=metadata | dict(date=date))
+
+
+def plain(value: Any) -> str | int | float:
+    """A value of any type as what JSON has for it: a truth value, a number, or else a text."""
+    if isinstance(value, bool | int) or isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, dict | list):
+        with contextlib.suppress(RecursionError, ValueError):
+            value = json.dumps(value, ensure_ascii=False, default=plain)
+    if isinstance(value, bytes):
+        value = value.decode('utf-8', 'replace')
+    return whole(value.isoformat() if hasattr(value, 'isoformat') else str(value))
 
 
 def source(where: str | Path, kind: str | None = None, limit: int = PAGE) -> SourceReader:
@@ -151,16 +179,16 @@ def read_lines(stream: IO, limit: int) -> Iterator[dict | str]:
             while (rest := stream.readline(limit)) and not rest.endswith(b'\n'):
                 pass
             yield 'too_large'
-        elif line.strip():
+        elif line.removeprefix(b'\xef\xbb\xbf').strip():
             yield parse_line(line)
 
 
 def parse_line(line: bytes) -> dict | str:
     try:
-        data = json.loads(line.decode('utf-8-sig'))
+        data = parse(line)
     except UnicodeDecodeError:
         return 'encoding'
-    except (ValueError, RecursionError):
+    except ValueError:
         return 'bad_json'
     return checked(data) if isinstance(data, dict) else 'bad_json'
 
@@ -171,16 +199,37 @@ def checked(data: dict) -> dict | str:
 
 
 def read_parquet(stream: IO, limit: int) -> Iterator[dict | str]:
-    """The rows of a parquet file, in batches of its row groups; behind a damaged batch nothing can be found any more."""
+    """The rows of a parquet file, in batches of its row groups; behind a damaged batch nothing can be found any more.
+
+    A text may be bytes, as Spark writes it.
+    """
     from pyarrow import ArrowException, parquet
     try:
         with parquet.ParquetFile(stream) as table:
             for batch in table.iter_batches(batch_size=100):
-                for row in batch.to_pylist():
+                for values in zip(*map(column, batch.columns)):
+                    row = dict(zip(batch.schema.names, values))
+                    for field in TEXT_FIELDS:
+                        if isinstance(row.get(field), bytes):
+                            row[field] = row[field].decode('utf-8', 'replace')
                     yield 'too_large' if any(isinstance(row.get(field), str) and len(row[field]) > limit for field in TEXT_FIELDS) else checked(row)
-    except ArrowException as error:
+    except (ArrowException, NotImplementedError) as error:
         logger.warning(f'no parquet: {error}')
         yield 'damaged'
+
+
+def column(cells) -> list:
+    """The values of an Arrow column; what Python has none for becomes bytes (a text that is no UTF-8), text, or None."""
+    with contextlib.suppress(Exception):  # each type raises its own
+        return cells.to_pylist()
+    values = []
+    for cell in cells:
+        values.append(None)
+        for kind in (cell.type, 'binary', 'string'):
+            with contextlib.suppress(Exception):
+                values[-1] = cell.cast(kind).as_py()
+                break
+    return values
 
 
 def read_text(stream: IO, limit: int) -> Iterator[dict | str]:

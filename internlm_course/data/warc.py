@@ -7,6 +7,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from typing import IO
 
 from datatrove.utils.logging import logger
@@ -167,9 +168,15 @@ MEANT = dict(gb2312='gb18030', gbk='gb18030', big5='big5hkscs', latin1='cp1252')
     'x-gbk': 'gb18030', 'big5-hkscs': 'big5hkscs', 'x-x-big5': 'big5hkscs', 'iso-8859-1': 'cp1252', 'latin-1': 'cp1252', 'us-ascii': 'cp1252',
     'shift_jis': 'cp932', 'euc-kr': 'cp949'}
 MARKS = ((b'\xef\xbb\xbf', 'utf-8'), (b'\xff\xfe', 'utf-16-le'), (b'\xfe\xff', 'utf-16-be'))
+# First bytes of the characters that everybody uses, in encodings of two bytes a character; of gb18030 the signs and the
+# first level of hanzi.
+LEADS = dict(gb18030=(0xa1, 0xa3, *range(0xb0, 0xd8)), big5hkscs=(0xa1, *range(0xa4, 0xc7)),
+             cp932=(0x81, 0x82, 0x83, *range(0x88, 0x98)), cp949=(0xa1, *range(0xb0, 0xc9)))
+PART = 2000  # bytes between two signs of HTML, at most, in which a fault is looked for
 # Text in these is ASCII to the eye of UTF-8, so that their word is taken first.
 SHIFTING = ('iso-2022', 'hz', 'utf-7', 'utf-16')
 CONTROL = re.compile('[\x00-\x08\x0b\x0e-\x1f\ufffd]')
+FAULTS = 0.02  # of the characters of a page that has damaged bytes: one in fifty
 
 
 def charset_in(content: bytes) -> str | None:
@@ -182,37 +189,84 @@ def decode(content: bytes, declared: str | None = None) -> str | None:
     """Bytes as text by their mark, as UTF-8, as they declare, or as looks best; None where none of these gives text.
 
     UTF-8 goes before the declaration, because other text is hardly ever valid UTF-8 by chance, and servers declare what they like. What is UTF-8
-    and says so is taken at its word, however odd its characters: they are for the rules to judge.
+    and says so is taken at its word, however odd its characters: they are for the rules to judge. A few damaged bytes
+    become U+FFFD.
     """
     if declared in ('utf-8', 'utf8'):
         with contextlib.suppress(UnicodeDecodeError):
             return content.decode('utf-8-sig')
     for mark, name in MARKS:
         if content.startswith(mark):
-            return attempt(content[len(mark):], name)
-    names = ['utf-8'] + ([MEANT.get(declared, declared)] if declared else [])
-    if declared and declared.startswith(SHIFTING):
-        names.reverse()
-    for name in names:
-        if (text := attempt(content, name)) is not None:
-            return text
-    return detect(content)
+            return attempt(content[len(mark):], name) or mended(content[len(mark):], name)
+    said = MEANT.get(declared, declared)
+    shifting = said if said and said.startswith(SHIFTING) else None
+    return (attempt(content, shifting) or attempt(content, 'utf-8') or damaged_utf8(content) or attempt(content, said)
+            or mended(content, said) or detect(content))
 
 
-def attempt(content: bytes, name: str) -> str | None:
-    """The text in that encoding, or None: unknown, invalid, or full of characters that no page is written in. A page cut in the middle of its
-    last character is still a page."""
-    with contextlib.suppress(LookupError, UnicodeDecodeError, ValueError):
-        text = content.decode(name)
-        return text if len(CONTROL.findall(text)) <= 0.01 * len(text) else None
+def damaged_utf8(content: bytes) -> str | None:
+    """The text of bytes that are UTF-8 but for a few: ten characters beyond ASCII a fault, as no other gives."""
+    text = content.decode('utf-8', 'replace')
+    faults = text.count('\ufffd')
+    beyond = len(text) - faults - len(text.encode('ascii', 'ignore'))
+    return text if beyond >= 10 * faults and few(text) else None
+
+
+def mended(content: bytes, name: str | None) -> str | None:
+    """The text of damaged bytes in that encoding.
+
+    Where characters take two bytes, all that follows a lost byte up to the next sign of HTML is read in wrong pairs: of
+    the places where a byte or two can be left out, the one that leaves the most everyday characters.
+    """
+    common = everyday(name) if name in LEADS else None
+    parts = re.split(rb'([<>\n])', content) if common else [content]  # signs that are no character's second byte
+
+    def mend(part: bytes) -> str:
+        with contextlib.suppress(ValueError):
+            return part.decode(name)
+        if len(part) > PART:
+            return part.decode(name, 'replace')
+        ways = [(part[:at], part[at + left_out:]) for at in range(len(part)) for left_out in (1, 2)]
+        texts = ['\ufffd'.join(piece.decode(name, 'replace') for piece in way) for way in ways]
+        return max(texts, key=lambda text: len(common.findall(text)) - 2 * text.count('\ufffd'))
+
+    with contextlib.suppress(LookupError, ValueError):
+        text = ''.join(map(mend, parts)) if common else content.decode(name, 'replace') if name else ''
+        return text if text and few(text) else None
     return None
+
+
+@cache
+def everyday(name: str) -> re.Pattern:
+    """The characters of an encoding's first level: those whose first byte is in `LEADS`."""
+    pairs = (bytes((lead, second)).decode(name, 'ignore') for lead in LEADS[name] for second in range(0x40, 0xff))
+    return re.compile(f'[{"".join(char for char in pairs if len(char) == 1 and not char.isascii())}]')
+
+
+def attempt(content: bytes, name: str | None) -> str | None:
+    """The text in that encoding, or None: none named, unknown, invalid, or full of signs that no page is written in."""
+    with contextlib.suppress(LookupError, ValueError):
+        text = content.decode(name) if name else None
+        return text if text and few(text, 0.01) else None
+    return None
+
+
+def few(text: str, share: float = FAULTS) -> bool:
+    """Whether characters that no page is written in are at most that share of the text."""
+    return len(CONTROL.findall(text)) <= share * len(text)
 
 
 def detect(content: bytes) -> str | None:
     """The text in the encoding that charset-normalizer finds; where several fit alike, the Western one, which most such pages are in."""
     from charset_normalizer import from_bytes
-    matches = from_bytes(content if len(content) <= 1 << 16 else content[:1 << 16].rsplit(b'\n', 1)[0])
-    if (best := matches.best()) is None:
+    sample = content if len(content) <= 1 << 16 else content[:1 << 16].rsplit(b'\n', 1)[0]
+    tags = sample.split(b'<')
+    # Damaged bytes fit no encoding: then what one half of the page looks like.
+    halves = (b'<'.join(part) for part in (tags[:len(tags) // 2], tags[len(tags) // 2:]))
+    parts = (part for part in (sample, *halves) if not part.isascii())
+    if (matches := next(filter(None, map(from_bytes, parts)), None)) is None:
         return None
+    best = matches.best()
     alike = {name for match in matches if match.chaos <= best.chaos for name in (match.encoding, *match.could_be_from_charset)}
-    return attempt(content, 'cp1252' if 'cp1252' in alike else MEANT.get(best.encoding, best.encoding))
+    name = 'cp1252' if 'cp1252' in alike else MEANT.get(best.encoding, best.encoding)
+    return attempt(content, name) or mended(content, name)
