@@ -1,4 +1,5 @@
 """Comparison outside the kernel: values that a check cell printed as one JSON line, against the reference's, numbers within a tolerance."""
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ def same(value: Any, reference: Any, relative: float = RELATIVE, absolute: float
     if isinstance(reference, bool) or isinstance(value, bool):
         return value is reference
     if isinstance(reference, float):
-        return isinstance(value, int | float) and math.isclose(value, reference, rel_tol=relative, abs_tol=absolute)
+        with contextlib.suppress(OverflowError):  # an integer that no float holds
+            return isinstance(value, int | float) and math.isclose(value, reference, rel_tol=relative, abs_tol=absolute)
+        return False
     if isinstance(reference, int):
         return isinstance(value, int | float) and value == reference
     if isinstance(reference, dict):
@@ -34,10 +37,10 @@ def count(value: Any) -> int:
 def printed(text: str) -> dict[str, Any]:
     """The checks in a cell's printed text: {check: values}; lines of another form are not checks."""
     found = {}
-    for line in text.splitlines():
+    for line in text.split('\n'):  # splitlines would also end a line at U+2028 inside a text
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and record.keys() == {'check', 'values'} and isinstance(record['check'], str):
             found[record['check']] = record['values']

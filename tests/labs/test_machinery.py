@@ -161,3 +161,18 @@ def test_points_need_a_comparison_that_took_place(lab):
     assert points(check, '') == points(check, said.replace('6.5', '9')) == points(check, said.replace('double', 'other')) == 0
     silent = dict(check, outputs=[])
     assert points(silent, '') == points(silent, said) == 0
+
+
+@pytest.mark.parametrize('tolerance, ended', [(0.1, 0), (None, 1)])
+def test_a_notebook_without_cell_ids_is_compared(tmp_path, tolerance, ended):
+    """nbformat 4.0 to 4.4, which Colab writes; cell metadata as other tools leave it."""
+    code = ('# NBVAL_CHECK_OUTPUT\nimport json\n'
+            'print(json.dumps(dict(check="a", values=[1.5, "\\u2028"]), ensure_ascii=False))')
+    output = nbformat.v4.new_output('stream', name='stdout', text='{"check": "a", "values": [1.6, "\u2028"]}\n')
+    stated = dict(course=dict(tolerance=tolerance and dict(relative=tolerance, note='wide')))
+    notebook = nbformat.v4.new_notebook(nbformat_minor=0, cells=[
+        nbformat.v4.new_code_cell(code, execution_count=1, outputs=[output], metadata=stated),
+        nbformat.v4.new_code_cell('1', execution_count=2, metadata=dict(course=None, tags=['nbval-ignore-output']))])
+    for cell in notebook.cells:
+        del cell['id']
+    assert nbval(notebook, tmp_path)[:2] == (ended, {} if ended else {'lab.ipynb: Cell 0': 2})
