@@ -12,7 +12,7 @@ from pathlib import Path
 from internlm_course.errors import CourseError
 from internlm_course.evaluate.suites import chance, read_items
 from internlm_course.marking import is_correct, mark
-from internlm_course.process import run_tool
+from internlm_course.process import open_loopback, run_tool
 
 BATCH = 64
 CONCURRENCY = 8
@@ -103,13 +103,12 @@ def config_text(models: Sequence[EvalModel], rows: Mapping[str, Sequence[Mapping
     imports = """from opencompass.datasets import CustomDataset
 from opencompass.models import HuggingFaceBaseModel
 from opencompass.openicl.icl_inferencer import GenInferencer
-from opencompass.openicl.icl_prompt_template import PromptTemplate
 from opencompass.openicl.icl_retriever import ZeroRetriever
 from opencompass.partitioners import NaivePartitioner
 from opencompass.runners import LocalRunner
 from opencompass.tasks import OpenICLEvalTask, OpenICLInferTask
 
-from internlm_course.evaluate.plugins import ExactAnswer, ServedChat, SideBySide
+from internlm_course.evaluate.plugins import ExactAnswer, Field, ServedChat, SideBySide
 """
     return imports + ''.join(f'\n{key} = {pprint.pformat(value, width=120, sort_dicts=False)}\n' for key, value in parts.items())
 
@@ -142,7 +141,7 @@ def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str, expe
     longest = max(len(item[expected].encode()) for item in lines) + 2
     return dict(abbr=suite, type=Name('CustomDataset'), path=str(data / f'{suite}.jsonl'),
                 reader_cfg=dict(input_columns=[column], output_column=expected),
-                infer_cfg=dict(prompt_template=dict(type=Name('PromptTemplate'), template=f'{{{column}}}'),
+                infer_cfg=dict(prompt_template=dict(type=Name('Field'), template=f'{{{column}}}'),
                                retriever=dict(type=Name('ZeroRetriever')),
                                inferencer=dict(type=Name('GenInferencer'), max_out_len=longest)),
                 eval_cfg=dict(evaluator=dict(type=Name('ExactAnswer'))))
@@ -154,6 +153,7 @@ def _check(models: Sequence[EvalModel]) -> None:
     if odd or not models:
         raise CourseError(f"The models {names} cannot be told apart or named ('{odd[0]}')." if odd else 'No model was given.',
                           'Give each model a name of its own, of letters, digits, dots and dashes.')
+    open_loopback()
     for model in models:
         if model.url is None:
             if model.checkpoint is None or not (Path(model.checkpoint) / 'config.json').is_file():

@@ -1,13 +1,21 @@
-"""What the course adds to OpenCompass, in whose process alone it is imported: the marking rule, a served model without a tokenizer, and a runner that
-asks several of those at a time."""
+"""What the course adds to OpenCompass, in whose process alone it is imported: the marking rule, a prompt that is the item
+as it stands, a served model without a tokenizer, and a runner that asks several of those at a time."""
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 
 from opencompass.models import OpenAISDK
 from opencompass.openicl.icl_evaluator import BaseEvaluator
+from opencompass.openicl.icl_prompt_template import PromptTemplate
 from opencompass.runners import LocalRunner
 
 from internlm_course.marking import is_correct
+
+
+class Field(PromptTemplate):
+    """The item's field that the template, `{field}`, names: upstream's also fills in each `{answer}` of the question."""
+
+    def generate_item(self, entry: dict, *_, **__) -> str:
+        return entry[self.template[1:-1]]
 
 
 class ExactAnswer(BaseEvaluator):

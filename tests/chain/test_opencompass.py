@@ -13,6 +13,9 @@ from internlm_course.model import InternLM2Config, load_model, load_tokenizer, s
 WORDS = ['the', 'capital', 'of', 'France', 'is', 'Paris', ',', 'London', 'lies', 'in', 'England', '法国', '巴黎', '12', '+', '34']
 
 
+BRACES = 'f"{answer} {reply} {question} {prompt} {id}" is </E>\u2028{?'
+
+
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
     import torch
@@ -30,7 +33,8 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def items(tmp_path_factory):
-    """20 prompts of very different lengths, up to four times the model's context, and one suite of two items."""
+    """20 prompts of very different lengths, up to four times the model's context, one suite of two items, and one
+    of signs that a template might take for its own."""
     folder = tmp_path_factory.mktemp('items')
     for suite, count in (('long', 20), ('short', 2)):
         prompts = [' '.join((WORDS * 40)[i:i + 3 + i * i]) for i in range(count)]
@@ -38,6 +42,8 @@ def items(tmp_path_factory):
                      **(dict(reply='It is 123456') if suite == 'short' else {}))
                 for i, prompt in enumerate(prompts)]
         (folder / f'{suite}.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows), 'utf-8')
+    row = dict(id='braces', dimension='code', suite='braces', lang='en', prompt=BRACES, question=BRACES, answer='4')
+    (folder / 'braces.jsonl').write_text(json.dumps(row), 'utf-8')
     return folder
 
 
@@ -95,7 +101,9 @@ def test_one_call_for_base_and_chat(checkpoint, items, server, tmp_path, monkeyp
     result = score(models, items, tmp_path / 'out', tmp_path / 'home')
     assert result['chat']['short']['score'] == 0, 'where an item has a reply, the answer alone is not it'
     assert result['chat']['long'] == pytest.approx(dict(score=1, n=20, low=0.838875, high=1, chance=1, dimension='long'), abs=1e-5)
-    assert {request['messages'][0]['content'] for request in server.seen} == {f'{i}+{i}={{?}}' for i in range(20)}
+    asked = {request['messages'][0]['content'] for request in server.seen}
+    assert asked == {BRACES, *(f'{i}+{i}={{?}}' for i in range(20))}
+    assert result['chat']['braces']['n'] == 1
     assert all(len(sent['messages']) == 1 and sent['temperature'] == 0 and sent['stop'] == ['\n'] for sent in server.seen)
     assert json.loads((tmp_path / 'out' / 'metrics.json').read_text('utf-8')) == result
 

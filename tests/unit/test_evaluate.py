@@ -118,7 +118,7 @@ def test_config_is_python_and_gives_each_model_its_prompt(items, tmp_path):
     text = config_text(models, rows, items)
     body = text[text.index('model_dataset_combinations'):]
     names = {word: word for word in (
-        'HuggingFaceBaseModel', 'ServedChat', 'CustomDataset', 'GenInferencer', 'PromptTemplate', 'ZeroRetriever', 'NaivePartitioner',
+        'HuggingFaceBaseModel', 'ServedChat', 'CustomDataset', 'GenInferencer', 'Field', 'ZeroRetriever', 'NaivePartitioner',
         'LocalRunner', 'SideBySide', 'OpenICLEvalTask', 'OpenICLInferTask', 'ExactAnswer')}
     exec(body, names)
     base, chat = names['model_dataset_combinations']
