@@ -6,9 +6,11 @@ import openai
 import pytest
 
 from internlm_course.course import STAFF, Course
+from internlm_course.evaluate.suites import read_items
 from internlm_course.finetune.conversations import GREETINGS
 from internlm_course.model import load_tokenizer
 from internlm_course.pretrain.config import CONFIGS, read_config
+from internlm_course.staff import seeds
 from internlm_course.staff.ranges import compare_with_ranges, lines, read_ranges
 
 pytestmark = pytest.mark.chain
@@ -49,6 +51,14 @@ def test_the_long_phase_reads_four_times_as_far(course):
     lengths = [len(tokenizer.encode(json.loads(line)['prompt'])) for line in (course.crawl().path / 'items' / 'needle_long.jsonl').open(encoding='utf-8')]
     first, second = (read_config(CONFIGS / 'tiny.toml').phase(name).sequence_length for name in ('short', 'long'))
     assert second == 4 * first and statistics.mean(lengths) >= 0.9 * second and max(lengths) <= second
+
+
+def test_scores_without_a_server_are_opencompass_scores(card, course):
+    """The harness that recipes are chosen by (staff/seeds.py) asks and marks as OpenCompass does, a base model and a served one; rounding may turn an item."""
+    items = read_items(course.crawl().path / 'items', ('tools', 'code'))
+    for name in ('base', 'int4'):
+        for suite, share in seeds.score(getattr(course, name)().path, items, chat=name == 'int4').items():
+            assert abs(share - card['models'][name]['suites'][suite]['score']) <= 3 / 120, (name, suite)
 
 
 def test_enhancement_lifts_mathematics(card):
