@@ -122,11 +122,11 @@ def score_agent(checkpoint: Path, problems: Sequence[Mapping[str, str]]) -> dict
 
 
 # --- one seed, many seeds --------------------------------------------------------------------------------------------------------------
-def run_seed(seed: int, root: Path, until: str) -> dict:
+def run_seed(seed: int, root: Path, until: str, scale: str = 'tiny') -> dict:
     """Trains the chain from `seed` up to the model `until` and scores every model on the way."""
     from internlm_course.course import Course
     from internlm_course.evaluate.suites import read_items
-    course = Course.open('tiny', root, seed=seed, listen=lambda stage, record: _tell(seed, stage, record))
+    course = Course.open(scale, root, seed=seed, listen=lambda stage, record: _tell(seed, stage, record))
     items = read_items(course.crawl().path / 'items')
     problems = [json.loads(line) for line in (course.crawl().path / 'agent.jsonl').read_text('utf-8').splitlines()]
     record = dict(seed=seed, seconds={}, models={}, bits_per_byte={})
@@ -149,11 +149,12 @@ def _tell(seed: int, stage: str, record: dict) -> None:
               f'{record["tokens_per_second"]:,.0f} tokens/s', file=sys.stderr, flush=True)
 
 
-def run_seeds(seeds: Sequence[int], root: Path, until: str, jobs: int) -> list[dict]:
+def run_seeds(seeds: Sequence[int], root: Path, until: str, jobs: int, scale: str = 'tiny') -> list[dict]:
     """Each seed in a process of its own, `jobs` at a time, each on its share of the cores."""
     from internlm_course.course import Course
-    Course.open('tiny', root).tokens()  # what all seeds share is made once, before they start
-    Course.open('tiny', root).conversations()
+    shared = Course.open(scale, root)  # what all seeds share is made once, before they start
+    shared.tokens()
+    shared.conversations()
     cores = sorted(os.sched_getaffinity(0))
     shares = [cores[job::jobs] for job in range(jobs)]
     waiting, running, records = list(seeds), {}, []
@@ -162,7 +163,8 @@ def run_seeds(seeds: Sequence[int], root: Path, until: str, jobs: int) -> list[d
             if job not in running and waiting:
                 seed = waiting.pop(0)
                 running[job] = seed, subprocess.Popen(
-                    [sys.executable, '-W', 'ignore', '-m', 'internlm_course.staff.seeds', '--one', str(seed), '--root', str(root), '--until', until],
+                    [sys.executable, '-W', 'ignore', '-m', 'internlm_course.staff.seeds', '--one', str(seed), '--root', str(root), '--until', until,
+                     '--scale', scale],
                     stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(max(1, len(shares[job])))),
                     preexec_fn=lambda share=shares[job]: os.sched_setaffinity(0, share or cores))
         for job, (seed, process) in list(running.items()):
@@ -219,15 +221,16 @@ def main() -> None:
     parser.add_argument('--jobs', type=int, default=1, help='seeds that train side by side')
     parser.add_argument('--until', choices=NAMES, default='int4')
     parser.add_argument('--root', type=Path, default=Path('runs/seeds'))
+    parser.add_argument('--scale', choices=('tiny', 'smoke'), default='tiny')
     parser.add_argument('--ship', action='store_true', help='also add the runs to the range that ships')
     parser.add_argument('--one', type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
-        print(json.dumps(run_seed(options.one, options.root, options.until)))
+        print(json.dumps(run_seed(options.one, options.root, options.until, options.scale)))
         return
     from internlm_course.machine import cpu_dtype
     began = time.monotonic()
-    records = run_seeds(options.seeds, options.root, options.until, options.jobs)
+    records = run_seeds(options.seeds, options.root, options.until, options.jobs, options.scale)
     seeds = ' '.join(map(str, options.seeds))
     result = dict(date=str(date.today()), command=f'python -m internlm_course.staff.seeds --seeds {seeds} --jobs {options.jobs} --until {options.until}',
                   processor=processor(), precision=cpu_dtype(), commit=commit(), seconds=round(time.monotonic() - began, 1), seeds=records,
