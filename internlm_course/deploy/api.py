@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from fastapi import FastAPI
 from lmdeploy.model import MODELS, BaseChatTemplate
+from lmdeploy.serve.anthropic import adapter
 from lmdeploy.serve.anthropic.protocol import CountTokensRequest, MessagesRequest
 from lmdeploy.serve.core.async_engine import AsyncEngine
 from lmdeploy.serve.openai import api_server
@@ -27,6 +28,7 @@ from lmdeploy.serve.openai.protocol import (
     PoolingRequest,
     PPLRequest,
 )
+from lmdeploy.serve.openai.responses import response
 from lmdeploy.serve.openai.responses.protocol import ResponsesRequest
 from lmdeploy.serve.parsers.response_parser import BaseResponseParser
 from lmdeploy.serve.processors import MultimodalProcessor
@@ -208,9 +210,10 @@ class CheckedRequests:
 
             await self.app(scope, replay, hold_status)
         except UNREADABLE as error:
+            text = str(error)
             if not isinstance(error, BadRequest):
                 log.exception('A request to %s failed.', scope['path'])
-            text = str(error) if isinstance(error, BadRequest) else f'The request cannot be read: {str(error) or "a value is out of its range"}.'
+                text = f'The request cannot be read: {" ".join(text.split()) or "a value is out of its range"}.'
             if not begun:
                 await refusal(text)(scope, receive, send)
             else:  # a stream's status is sent: its last event says what happened, as OpenAI's does
@@ -259,11 +262,23 @@ async def refuse_fields(request, error):
 
 
 def install() -> None:
-    """Puts the additions into LMDeploy's server, in this process."""
+    """Puts the additions into LMDeploy's server, in this process; call before it serves. Tested with LMDeploy 0.15.0 (see launch.TESTED).
+
+    | target | reason |
+    |---|---|
+    | api_server.FastAPI | the middleware CheckedRequests stands before every handler |
+    | api_server.check_request | an empty or over-long prompt is status 200 and finish_reason "error" |
+    | api_server.validation_exception_handler | status 422 and a list, which fails where it holds what JSON cannot |
+    | api_server.resolve_default_gen_config | special tokens, of which tool calls are made, are left out of the text |
+    | anthropic.adapter.build_generation_config | gives that default a second time, which is a TypeError |
+    | responses.response.ResponseInputTokensDetails | lacks a field that openai 3.54 asks for, so that /v1/responses always fails |
+    | AsyncEngine.generate | stop strings must be one token, token-id prompts fail, and a failure is an answer's text |
+    | BaseResponseParser.__init__ | takes tool calls out of every answer; a client that sent no `tools` reads them from the text |
+    """
     MODELS.register_module('internlm2', module=InternLM2Template)
 
     check_request, default_config = api_server.check_request, api_server.resolve_default_gen_config
-    generate, build_parser = AsyncEngine.generate, BaseResponseParser.__init__
+    generate, build_parser, build_config = AsyncEngine.generate, BaseResponseParser.__init__, adapter.build_generation_config
 
     def check_request_and_prompt(request):
         error = check_request(request)
@@ -274,6 +289,9 @@ def install() -> None:
     def with_special_tokens(*args):
         return {**default_config(*args), 'skip_special_tokens': False, 'spaces_between_special_tokens': False}
 
+    def defaults_not_given(request, defaults, **given):
+        return build_config(request, {field: value for field, value in defaults.items() if field not in given}, **given)
+
     def generate_watched(self, messages, *args, gen_config=None, **kwargs):
         stops = [word for word in gen_config.stop_words or [] if word] if gen_config else []
         if stops:
@@ -283,7 +301,6 @@ def install() -> None:
         return watched(generate(self, messages, *args, gen_config=gen_config, **kwargs), stops)
 
     def parse_tools_only_when_asked(self, request):
-        # With a tool parser LMDeploy takes calls out of every answer; a client that sent no `tools` reads them from the text.
         build_parser(self, request)
         if not request.tools:
             self.tool_parser = None
@@ -293,5 +310,7 @@ def install() -> None:
     api_server.resolve_default_gen_config = with_special_tokens
     api_server.validation_exception_handler = refuse_fields
     api_server.FastAPI = partial(FastAPI, middleware=[Middleware(CheckedRequests)])
+    adapter.build_generation_config = defaults_not_given
+    response.ResponseInputTokensDetails = partial(response.ResponseInputTokensDetails, cache_write_tokens=0)
     AsyncEngine.generate = generate_watched
     BaseResponseParser.__init__ = parse_tools_only_when_asked

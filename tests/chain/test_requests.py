@@ -22,7 +22,7 @@ BASE = {CHAT: {'messages': HELLO, 'max_tokens': 4}, COMPLETIONS: {'prompt': 'The
         GENERATE: {'prompt': 'The capital', 'max_tokens': 4}, '/v1/encode': {'input': 'The capital'},
         '/v1/messages': {'messages': HELLO, 'max_tokens': 4}, '/v1/responses': {'input': 'Hello!', 'max_output_tokens': 4}}
 TOOLS = [{'type': 'function', 'function': {'name': 'calculator', 'parameters': {'type': 'object', 'properties': {}}}}]
-ERRORS_AS_TEXT = ('internal error happened', 'in prompt processing error', '"finish_reason": "error"', '"finish_reason":"error"')
+ERRORS_AS_TEXT = ('The request cannot be read', 'internal error happened', 'in prompt processing error', '"finish_reason": "error"', '"finish_reason":"error"')
 
 
 def schema(value, **options) -> dict:
@@ -110,6 +110,15 @@ def test_what_ended_the_engine_is_refused_and_the_next_request_is_answered(post,
         status, text = post(path, BASE.get(path, {}) | body | stream)
         assert status == 400 and message in json.loads(text)['message'], text
     assert post(COMPLETIONS, BASE[COMPLETIONS])[0] == 200
+
+
+@pytest.mark.parametrize('path', BASE)
+def test_every_endpoint_answers_a_good_request(post, path):
+    status, text = post(path, BASE[path])
+    assert status == 200, text
+    if path != '/v1/encode':
+        status, text = post(path, BASE[path] | {'stream': True})
+        assert status == 200 and 'data: ' in text and 'error' not in text, text
 
 
 @pytest.mark.parametrize('temperature', [5e-324, 1e-45, 1e-40, 1e-5, 0])
