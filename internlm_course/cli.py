@@ -2,6 +2,7 @@
 import argparse
 import sys
 import time
+from io import TextIOWrapper
 from pathlib import Path
 
 from internlm_course.catalog import MODELS, STAGES
@@ -89,20 +90,34 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def chat(arguments: argparse.Namespace) -> None:
     """Talks to one model of the chain in the terminal."""
-    from openai import OpenAI
+    from openai import OpenAIError
 
     from internlm_course.course import Course
+    from internlm_course.process import openai_client
     course = Course.open(arguments.scale, arguments.root, seed=arguments.seed)
     with course.serve(_model(course, arguments.model, arguments.mine), Path(arguments.root).absolute() / 'serve.log') as server:
-        client = OpenAI(base_url=server.url, api_key='none')
+        client = openai_client(server.url)
         print('Ask in English or Chinese; an empty line ends. 中英文皆可，空行结束。')
-        while question := input('> ').strip():
-            # Each question stands alone: the tiny model has only seen dialogues of one turn.
-            stream = client.chat.completions.create(model=server.model, messages=[dict(role='user', content=question)], temperature=0,
-                                                    max_tokens=200, stream=True)
-            for piece in stream:
-                print(piece.choices[0].delta.content or '', end='', flush=True)
-            print()
+        while question := _asked():
+            try:
+                # Each question stands alone: the tiny model has only seen dialogues of one turn.
+                messages = [dict(role='user', content=question)]
+                stream = client.chat.completions.create(model=server.model, messages=messages, stream=True, temperature=0,
+                                                        max_tokens=200)
+                for piece in stream:
+                    print(piece.choices[0].delta.content or '', end='', flush=True)
+                print()
+            except OpenAIError as error:
+                print(f'The model did not answer: {error}')
+
+
+def _asked() -> str:
+    """What is typed; '' at the end of the input."""
+    try:
+        return input('> ').strip()
+    except EOFError:
+        print()
+        return ''
 
 
 def lab(arguments: argparse.Namespace) -> None:
@@ -165,7 +180,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; a `CourseError` is one sentence on stderr and exit code 2."""
+    """Runs one command; a `CourseError` is one sentence on stderr and exit code 2.
+
+    What the terminal's encoding lacks, be it ✓ or Chinese, is replaced.
+    """
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors='replace')
     arguments = parser().parse_args(argv)
     try:
         return arguments.function(arguments) or 0

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
+from internlm_course import jsonl
 from internlm_course.catalog import MODELS, SUITES
 from internlm_course.errors import CourseError
 from internlm_course.scale import Scale, open_scale
@@ -93,8 +94,7 @@ class Course:
             train_tokenizer(texts(self.corpus().path), self.scale.vocab_size, out)
             tokenizer = load_tokenizer(out)
             samples: dict[str, list[str]] = {'en': [], 'zh': []}
-            for line in (self.crawl().path / 'items' / 'translation.jsonl').read_text('utf-8').splitlines():
-                item = json.loads(line)
+            for item in jsonl.rows(self.crawl().path / 'items' / 'translation.jsonl'):
                 samples[item['lang']].append(item['prompt'])
             return dict(vocab_size=len(tokenizer), characters_per_token={k: round(characters_per_token(tokenizer, v), 3) for k, v in samples.items()})
         return self._build('tokenizer', dict(corpus=self.corpus().key, vocab_size=self.scale.vocab_size), make, ('model',))
@@ -188,10 +188,9 @@ class Course:
     def _write_calibration(self, path: Path) -> None:
         """Conversations as the served model will read them, because AWQ protects the channels that its calibration text excites."""
         from internlm_course.model.chat import render
-        lines = (self.conversations().path / 'sft.jsonl').read_text('utf-8').splitlines()
         with open(path, 'w', encoding='utf-8') as stream:
-            for line in lines:
-                stream.write(json.dumps(dict(text=render(json.loads(line)['messages'])), ensure_ascii=False) + '\n')
+            for row in jsonl.rows(self.conversations().path / 'sft.jsonl'):
+                stream.write(json.dumps(dict(text=render(row['messages'])), ensure_ascii=False) + '\n')
 
     # --- serving, evaluation, agent --------------------------------------------------------------------------------------------------------
     def serve(self, model: Artifact, log: Path, port: int | None = None, ready: bool = True):
@@ -225,7 +224,7 @@ class Course:
 
         def make(out: Path) -> dict:
             from internlm_course.agents import multiply
-            problems = [json.loads(line) for line in (self.crawl().path / 'agent.jsonl').read_text('utf-8').splitlines()]
+            problems = list(jsonl.rows(self.crawl().path / 'agent.jsonl'))
             with self.serve(model, out / 'logs' / 'serve.log') as server:
                 results = {kind: multiply(server.url, server.model, problems, tools=kind == 'with_tools') for kind in ('with_tools', 'without_tools')}
             return dict(multiplication=results)
@@ -254,10 +253,10 @@ class Course:
         """One question of each kind with what base and sft said to it, as they stand in OpenCompass's predictions."""
         samples = []
         for index, suite in enumerate(('knowledge', 'translation', 'reading', 'addition', 'word_problem', 'code', 'tools')):
-            items = (self.crawl().path / 'items' / f'{suite}.jsonl').read_text('utf-8').splitlines()
-            said = {name: json.loads((scores.path / 'predictions' / name / f'{suite}.jsonl').read_text('utf-8').splitlines()[index])['prediction']
+            items = list(jsonl.rows(self.crawl().path / 'items' / f'{suite}.jsonl'))
+            said = {name: list(jsonl.rows(scores.path / 'predictions' / name / f'{suite}.jsonl'))[index]['prediction']
                     for name in ('base', 'sft')}
-            samples.append(dict(question=json.loads(items[index])['question'], **said))
+            samples.append(dict(question=items[index]['question'], **said))
         return samples
 
     def _model_card(self, name: str, scores: Artifact, mine: bool) -> dict:
@@ -273,8 +272,8 @@ def decode_speed(url: str, model: str, tokens: int = 64) -> float:
     """Tokens a second that the server writes for one user: the median of three greedy answers of `tokens` tokens."""
     import statistics
 
-    from openai import OpenAI
-    client, rates = OpenAI(base_url=url, api_key='none'), []
+    from internlm_course.process import openai_client
+    client, rates = openai_client(url), []
     for _ in range(3):
         began = time.monotonic()
         reply = client.completions.create(model=model, prompt='The', max_tokens=tokens, temperature=0, extra_body=dict(ignore_eos=True))

@@ -74,7 +74,7 @@ def check_imports(modules: dict[str, str] = IMPORTS) -> list[Check]:
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as empty:  # nothing in the caller's folder may shadow a package
             done = subprocess.run([sys.executable, '-c', f'import {module}'], cwd=empty, stdin=subprocess.DEVNULL, capture_output=True,
-                                  text=True)
+                                  encoding='utf-8', errors='replace')
         last = (done.stderr.strip().splitlines() or ['?'])[-1][:60]
         found = last if done.returncode else f'{time.monotonic() - start:.1f} s'
         return Check(f'import {name}', not done.returncode, found, REINSTALL)

@@ -7,12 +7,15 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from internlm_course.errors import CourseError
 
 HOST = '127.0.0.1'
+PROXIES, NO_PROXY = ('http_proxy', 'https_proxy', 'all_proxy'), ('no_proxy', 'NO_PROXY')
 TELLING = re.compile(r'error|exception|killed|no space|cannot|refused|not found|denied|out of memory', re.I)
 
 
@@ -23,11 +26,13 @@ def die_with_parent() -> None:
 
 
 def open_loopback() -> None:
-    """Sees to it that programs of this computer reach each other on 127.0.0.1, which a new network namespace (`unshare -n`) has but not brought up.
+    """Sees to it that programs of this computer reach each other on 127.0.0.1: past any proxy, and in a new network
+    namespace (`unshare -n`), which has the interface but has not brought it up.
 
     Raises:
         CourseError: it is down, and this user may not bring it up.
     """
+    bypass_proxies(os.environ)
     with socket.create_server((HOST, 0)) as server, socket.socket() as client:
         try:
             client.connect(server.getsockname())
@@ -42,6 +47,27 @@ def open_loopback() -> None:
                               'Bring it up as root: ip link set lo up') from error
 
 
+def bypass_proxies(environment: MutableMapping[str, str]) -> None:
+    """Has clients with this environment reach 127.0.0.1 directly, and everything else as before."""
+    named = [name.strip() for variable in NO_PROXY for name in environment.get(variable, '').split(',') if name.strip()]
+    names = ['*'] if '*' in named else list(dict.fromkeys([*named, HOST, 'localhost']))
+    environment.update(dict.fromkeys(NO_PROXY, ','.join(names)))
+
+
+def openai_client(url: str, **options: Any):
+    """An OpenAI client for a served model, and on this computer one that looks at no proxy: httpx stops at a SOCKS
+    address that it cannot use, even where no_proxy says that it need not.
+
+    Args:
+        url: the server's address, ending in /v1.
+        options: of `openai.OpenAI`.
+    """
+    from openai import DefaultHttpxClient, OpenAI
+    open_loopback()
+    here = urlsplit(url).hostname in (HOST, 'localhost')
+    return OpenAI(base_url=url, api_key='none', http_client=DefaultHttpxClient(trust_env=not here), **options)
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nothing listens on at this moment."""
     with socket.socket() as probe:
@@ -50,9 +76,13 @@ def free_port() -> int:
 
 
 def tool_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a tool's process: offline, quiet, with its caches under `home` instead of the user's own folder."""
-    env = dict(os.environ, HF_HOME=str(home), HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', HF_DATASETS_OFFLINE='1',
-               TOKENIZERS_PARALLELISM='false', PYTHONUNBUFFERED='1', HF_HUB_DISABLE_TELEMETRY='1')
+    """The environment of a tool's process: offline, without proxies, quiet, in UTF-8, with its caches under `home`
+    instead of the user's own folder."""
+    env = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}
+    bypass_proxies(env)
+    env.update(HF_HOME=str(home), HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', HF_DATASETS_OFFLINE='1',
+               TOKENIZERS_PARALLELISM='false', PYTHONUNBUFFERED='1', HF_HUB_DISABLE_TELEMETRY='1',
+               PYTHONUTF8='1', PYTHONIOENCODING='utf-8:replace')
     # A folder holding a file such as `awq.py` on the path would shadow packages: tools see the installed course only.
     env['PYTHONPATH'] = str(Path(__file__).resolve().parent.parent)
     env.update(extra or {})

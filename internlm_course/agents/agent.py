@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from internlm_course.errors import CourseError
 from internlm_course.marking import is_correct, mark
 from internlm_course.model.chat import PLUGIN, TOOL_PROMPT
+from internlm_course.process import open_loopback
 
 ATTEMPTS = 3
 
@@ -35,6 +36,7 @@ def solve(url: str, model: str, questions: Sequence[str], tools: bool = True, th
     """
     if not model.lower().startswith('internlm'):
         raise CourseError(f"Lagent cannot call a model named '{model}'.", "Serve it under a name that begins with 'internlm'.")
+    open_loopback()
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda question: _ask(_agent(url, model, tools), question), questions))
 

@@ -2,6 +2,7 @@
 import html
 
 from internlm_course.errors import CourseError
+from internlm_course.process import openai_client
 
 
 class Chat:
@@ -14,8 +15,7 @@ class Chat:
     """
 
     def __init__(self, url: str, model: str, max_tokens: int = 64):
-        from openai import OpenAI
-        self.client, self.model, self.max_tokens = OpenAI(base_url=url, api_key='none', max_retries=0), model, max_tokens
+        self.client, self.model, self.max_tokens = openai_client(url, max_retries=0), model, max_tokens
         self.said: list[tuple[str, str]] = []
         self.box = self._window()
 

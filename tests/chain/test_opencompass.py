@@ -96,6 +96,8 @@ def greedy(model, tokenizer, prompt, tokens):
 def test_one_call_for_base_and_chat(checkpoint, items, server, tmp_path, monkeypatch):
     # In bf16 a random model's near-ties fall as the padding rounds them; in float32 the oracle must be met on every machine.
     monkeypatch.setattr('internlm_course.machine.cpu_dtype', lambda: 'float32')
+    for name, address in dict(http_proxy='http://127.0.0.1:9', all_proxy='socks5://127.0.0.1:9').items():
+        monkeypatch.setenv(name, address)  # OpenCompass reaches the server past them
     server.reply = '123456.'
     models = [EvalModel('base', checkpoint), EvalModel('chat', url=server.url, served_name='internlm2-tiny')]
     result = score(models, items, tmp_path / 'out', tmp_path / 'home')

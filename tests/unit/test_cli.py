@@ -1,12 +1,16 @@
 """The command line and the dial: bad input ends in one sentence with a remedy, and importing the course is instant."""
+import io
+import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from internlm_course import cli
+from internlm_course.doctor import Check
 from internlm_course.errors import CourseError
 from internlm_course.evaluate import dimensions
 from internlm_course.marking import mark
@@ -82,3 +86,56 @@ def test_import_is_light():
     """`import internlm_course` must take under 0.3 s, which nothing heavy allows; the time itself is measured in the benchmarks."""
     script = f'import sys, internlm_course, internlm_course.course, internlm_course.cli, internlm_course.staff.ranges; print([m for m in {HEAVY!r} if m in sys.modules])'
     assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True).stdout == '[]\n'
+
+
+# --- terminals --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize('encoding', ['gbk', 'latin-1', 'ascii', 'utf-16'])
+def test_signs_that_a_terminal_lacks_are_replaced(encoding, monkeypatch):
+    terminal, errors = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    monkeypatch.setattr(sys, 'stderr', errors)
+    monkeypatch.setattr('internlm_course.doctor.diagnose', lambda *_: [Check('内存 memory', True, '4 GB \ud83d')])
+    assert cli.main(['doctor']) == 0 and cli.main(['serve', '--model', '✗']) == 2
+    terminal.flush(), errors.flush()
+    said = terminal.buffer.getvalue().decode(encoding)
+    assert 'memory' in said and '4 GB ?' in said and 'ready: make run' in said
+    assert ('✓' in said) is (encoding == 'utf-16')
+    assert 'There is no model' in errors.buffer.getvalue().decode(encoding)
+
+
+def test_doctor_in_a_terminal_of_ascii():
+    """The command itself, as a shell calls it."""
+    line = [sys.executable, '-m', 'internlm_course.cli', 'doctor']
+    done = subprocess.run(line, env=dict(os.environ, PYTHONIOENCODING='ascii'), capture_output=True)
+    assert b'Traceback' not in done.stderr and done.stdout.isascii() and b'? Python' in done.stdout
+    assert done.stdout.count(b'\n') > 10
+
+
+@pytest.fixture
+def talk(monkeypatch, tmp_path):
+    """Types into chat, whose server answers `lost` with an error and the rest in capitals; returns the exit code."""
+    from openai import OpenAIError
+
+    def create(messages, **_):
+        if (question := messages[0]['content']) == 'lost':
+            raise OpenAIError('too long')
+        return [SimpleNamespace(choices=[SimpleNamespace(delta=SimpleNamespace(content=question.upper()))])]
+
+    client = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
+    monkeypatch.setattr('internlm_course.process.openai_client', lambda url: client)
+    course = SimpleNamespace(sft=lambda mine: None, serve=lambda *_: nullcontext(SimpleNamespace(url='', model='')))
+    monkeypatch.setattr('internlm_course.course.Course.open', lambda *_, **__: course)
+
+    def typed(content: bytes) -> int:
+        monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(content), encoding='utf-8'))
+        return cli.main(['chat', '--root', str(tmp_path)])
+    return typed
+
+
+@pytest.mark.parametrize('content, told', [
+    (b'', []), (b'hello', ['HELLO']), (b'hello\n\nnever\n', ['HELLO']), (b'lost\nhello\n', ['too long', 'HELLO']),
+    (b'caf\xe9\n', ['CAF\ufffd'])])
+def test_the_end_of_the_input_ends_a_chat(talk, capsys, content, told):
+    assert talk(content) == 0
+    out, err = capsys.readouterr()
+    assert all(text in out for text in told) and 'NEVER' not in out and err == ''
