@@ -156,3 +156,19 @@ def test_make_targets_are_thin_and_set_themselves_up():
         rule = re.search(rf'(?m)^{target}: ready ## .+\n((?:\t.*\n)+)', text)
         assert rule and rule[1].count('\n') == 1, target
     assert os.access(HOME / '.ci/run', os.X_OK) and 'make test' in (HOME / '.ci/run').read_text('utf-8')
+
+
+@pytest.mark.skipif(not (HOME / '.git').exists(), reason='not a clone')
+def test_a_clone_by_git_for_windows_runs_under_wsl(tmp_path):
+    """Git for Windows sets core.autocrlf: sh then read a carriage return behind `set -eu`, and hashes differed."""
+    def run(*line: str) -> str:
+        return subprocess.run(line, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    run('git', '-c', 'core.autocrlf=true', 'clone', '-q', str(HOME), 'course')
+    course = tmp_path / 'course'
+    names = run('git', '-C', 'course', 'ls-files').split()
+    texts = [course / name for name in names if not name.endswith(('.safetensors', '.png'))]
+    assert len(texts) > 100 and [path for path in texts if b'\r' in path.read_bytes()] == []
+    (course / '.venv').mkdir()
+    locked = run('sh', '-c', 'cat course/requirements.lock course/pyproject.toml | cksum')
+    (course / '.venv' / '.ready').write_text(f'cpu {locked}')
+    run('make', '-C', 'course', '-s', 'ready', 'TORCH=cpu')  # .ci/setup, with nothing left to do
