@@ -42,14 +42,29 @@ def build_corpus(crawl: Path, out: Path, workers: int = 2, items: Path | None = 
         came through unchanged; recalls: of each kind of noise, by the step that is for it; hosts, languages, domains: documents of each; seconds: by stage.
 
     Raises:
-        CourseError: nothing to read in `crawl`, or a step failed.
+        CourseError: nothing to read in `crawl`, a broken row of its labels or items, or a step failed.
     """
-    reader_of(crawl)  # says what is wrong with it, if anything is
-    out.mkdir(parents=True, exist_ok=True)
     items = items or crawl / 'items'
+    check_inputs(crawl, items)
+    out.mkdir(parents=True, exist_ok=True)
     run_tool('internlm_course.data.pipeline', [str(crawl.resolve()), str(out.resolve()), str(workers), str(items.resolve()), executor],
              out.resolve() / 'logs' / 'pipeline.log', out.resolve() / 'logs')
     return json.loads((out / 'metrics.json').read_text('utf-8'))
+
+
+def check_inputs(crawl: Path, items: Path) -> None:
+    """Reads once, before any step, what must be whole: a broken page is skipped later, a broken label or item is not.
+
+    Raises:
+        CourseError: what is wrong.
+    """
+    from internlm_course.data import contamination, quality
+    reader_of(crawl)
+    taken = active(crawl, items)
+    if 'toxicity' in taken:
+        quality.read_labels(crawl / 'labels.jsonl')
+    if 'contamination' in taken:
+        contamination.read_items(items)
 
 
 def texts(corpus: Path) -> Iterator[str]:

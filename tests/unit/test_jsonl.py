@@ -5,6 +5,7 @@ import json
 import pytest
 
 from internlm_course.data.contamination import read_items as read_search_items
+from internlm_course.data.pipeline import build_corpus
 from internlm_course.data.quality import LABELS, read_labels
 from internlm_course.deploy.quantize import read_texts
 from internlm_course.errors import CourseError
@@ -91,3 +92,14 @@ def test_an_item_whose_reply_or_choices_cannot_be_used_is_named(tmp_path):
         (tmp_path / 's.jsonl').write_text(json.dumps(item | wrong), 'utf-8')
         with pytest.raises(CourseError, match='s.jsonl'):
             read_items(tmp_path)
+
+
+@pytest.mark.parametrize('name, good', [
+    ('labels.jsonl', '{"text": "a", "label": "clean"}'), ('items/s.jsonl', '{"prompt": "a", "answer": "b"}')])
+def test_a_broken_label_or_item_stops_a_pipeline_before_it_starts(tmp_path, name, good):
+    (tmp_path / 'items').mkdir()
+    (tmp_path / 'a.warc.gz').touch()  # what is read where labels and items stand beside it
+    (tmp_path / name).write_text(f'{good}\n{{"text": 1, "prompt": 2}}\n', 'utf-8')
+    with pytest.raises(CourseError, match=f'Line 2 of .*{name}'):
+        build_corpus(tmp_path, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
