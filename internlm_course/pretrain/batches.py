@@ -66,18 +66,23 @@ def pack(documents, count: int, length: int) -> np.ndarray:
 
 
 def rows_of(documents: Mapping[str, list[np.ndarray]], phase, seed: int) -> np.ndarray:
-    """All rows of a phase in training order, int32 [steps * accumulation * micro_batch, sequence_length + 1].
+    """All rows of a phase in training order, int32 [steps * accumulation * micro_batch, sequence_length + 1]; those of its opening come first.
 
     Raises:
         CourseError: there are no documents of any domain of the mixture.
     """
-    if not any(share > 0 and documents.get(name) for name, share in phase.mixture.items()):
-        raise CourseError(f'There are no documents of {", ".join(phase.mixture)}, which phase "{phase.name}" mixes.',
-                          f'Name domains of the token files in its mixture: {", ".join(sorted(documents)) or "there are none"}.')
-    count = phase.steps * phase.accumulation * phase.micro_batch
-    stream = draw(documents, phase.mixture, int(phase.tokens * 1.05) + OPEN_ROWS * phase.sequence_length, seed)
-    rows = pack(stream, count, phase.sequence_length)
-    return rows[np.random.default_rng(seed + 1).permutation(count)]
+    per_step, opening, rows = phase.accumulation * phase.micro_batch, min(phase.opening, phase.steps), []
+    for mixture, steps in ((phase.opening_mixture, opening), (phase.mixture, phase.steps - opening)):
+        count = steps * per_step
+        if not count:
+            continue
+        if not any(share > 0 and documents.get(name) for name, share in mixture.items()):
+            raise CourseError(f'There are no documents of {", ".join(mixture)}, which phase "{phase.name}" mixes.',
+                              f'Name domains of the token files in its mixture: {", ".join(sorted(documents)) or "there are none"}.')
+        wanted = int(count * phase.sequence_length * 1.05) + OPEN_ROWS * phase.sequence_length
+        packed = pack(draw(documents, mixture, wanted, seed), count, phase.sequence_length)
+        rows.append(packed[np.random.default_rng(seed + 1).permutation(count)])
+    return np.concatenate(rows)
 
 
 def slice_of(documents: list[np.ndarray], first: float, last: float) -> list[np.ndarray]:
@@ -99,6 +104,8 @@ def steps_of(documents: Mapping[str, list[np.ndarray]], phase, seed: int, first:
     for begin in range(first // per_block * per_block, phase.steps, per_block):
         end, ours = min(begin + per_block, phase.steps), documents
         if per_block < phase.steps:
-            ours = {name: slice_of(documents[name], *(times * step / phase.steps for step in (begin, end))) for name, times in epochs.items()}
-        rows = rows_of(ours, dataclasses.replace(phase, steps=end - begin), seed + 2 * (begin // per_block))
+            ours = {**documents, **{name: slice_of(documents[name], *(times * step / phase.steps for step in (begin, end)))
+                                    for name, times in epochs.items()}}
+        block = dataclasses.replace(phase, steps=end - begin, opening=max(0, phase.opening - begin))
+        rows = rows_of(ours, block, seed + 2 * (begin // per_block))
         yield from rows.reshape(end - begin, -1, phase.sequence_length + 1)[max(0, first - begin):]

@@ -18,12 +18,20 @@ CONFIGS = Path(__file__).parent / 'configs'
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW with gradient clipping (report, section 3.2.2)."""
+    """AdamW with gradient clipping (report, section 3.2.2); or Muon for the layers' matrices, and AdamW for the rest."""
+    name: str = 'adamw'
+    """'adamw', or 'muon'."""
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.1
     clip: float = 1.0
     """Largest norm of the gradient."""
+    muon_rate: float = 1.0
+    """Muon's learning rate, as a multiple of the phase's."""
+
+    def __post_init__(self):
+        if self.name not in ('adamw', 'muon'):
+            raise ValueError(f'the optimizer "{self.name}" is neither adamw nor muon')
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,9 @@ class Phase:
     """Share of the tokens drawn from each domain of the corpus."""
     warmup: int = 50
     """Steps of linear warm-up."""
+    opening: int = 0
+    """First steps, whose rows are drawn from `opening_mixture` instead: what comes first can teach how to learn the rest."""
+    opening_mixture: Mapping[str, float] = field(default_factory=dict)
     floor: float = 0.1
     activation_checkpointing: bool = False
     """Keep each layer's input alone and compute the rest again in the backward pass: a third more work, a fraction of the memory, same loss."""
