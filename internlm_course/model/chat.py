@@ -78,7 +78,7 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]] | None:
     found = CALL.search(text)
     try:
         record = json.loads(found[1]) if found else None
-    except ValueError:
+    except (ValueError, RecursionError):  # the second of brackets within brackets, a thousand deep
         return None
     if not isinstance(record, dict) or not isinstance(record.get('name'), str):
         return None

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+from internlm_course import jsonl
 from internlm_course.catalog import MODELS
 from internlm_course.errors import CourseError
 from internlm_course.staff.ranges import RANGES
@@ -128,7 +129,7 @@ def run_seed(seed: int, root: Path, until: str, scale: str = 'tiny') -> dict:
     from internlm_course.evaluate.suites import read_items
     course = Course.open(scale, root, seed=seed, listen=lambda stage, record: _tell(seed, stage, record))
     items = read_items(course.crawl().path / 'items')
-    problems = [json.loads(line) for line in (course.crawl().path / 'agent.jsonl').read_text('utf-8').splitlines()]
+    problems = list(jsonl.rows(course.crawl().path / 'agent.jsonl'))
     record = dict(seed=seed, seconds={}, models={}, bits_per_byte={})
     for name in NAMES[:NAMES.index(until) + 1]:
         artifact = getattr(course, name)(mine=True)

@@ -98,3 +98,7 @@ def test_a_call_is_parsed_back(name, parameters, before):
                                   '<|action_start|><|plugin|>\n{"name": "f", "parameters": 3}<|action_end|>'])
 def test_what_is_no_call_is_none(text):
     assert chat.parse_call(text) is None
+
+
+def test_a_call_of_brackets_without_end_is_none():
+    assert chat.parse_call('<|action_start|><|plugin|>\n' + '[' * 100_000 + '<|action_end|>') is None
