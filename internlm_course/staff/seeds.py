@@ -2,9 +2,10 @@
 
     python -m internlm_course.staff.seeds --seeds 0 1 2 3 4 [--jobs 2] [--until sft] [--root runs/seeds] [--ship]
 
-One run may stand at an edge that another processor's rounding falls off, so a recipe is judged by its worst seed. The items and the marking are the
-chain's own; servers and OpenCompass are left out, which saves minutes a seed (`test_seeds.py` holds the two ways together). `--jobs` seeds train side by
-side, each on its share of the cores. Writes tests/bench/results/seeds-<date>-<kind>.json; `--ship` adds the runs to `range.json`, which the package
+One run may stand at an edge that another processor's rounding falls off, so a recipe is judged by its worst seed. The
+items and the marking are the chain's own; servers and OpenCompass are left out, which saves minutes a seed
+(tests/chain/test_staff.py holds the two ways together). `--jobs` seeds train side by side, each on its share of the
+cores. Writes tests/bench/results/seeds-<date>-<kind>.json; `--ship` adds the runs to `range.json`, which the package
 compares a student's run with.
 """
 import argparse

@@ -51,6 +51,7 @@ def url(monkeypatch):
         monkeypatch.setenv(name, '')  # is put back afterwards
     for name, address in PROXIES.items():
         monkeypatch.setenv(name, address)
+    monkeypatch.setattr(urllib.request, '_opener', None)  # an earlier test's urlopen remembers the proxies of then
     server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}/v1'
