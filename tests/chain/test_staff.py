@@ -94,8 +94,8 @@ def test_int4_costs_little(card, course):
     assert metrics['linear_bytes_after'] <= 0.30 * metrics['linear_bytes_before']
 
 
-@pytest.mark.skipif(not read_ranges(), reason='no runs were measured')
 def test_what_ships_is_within_the_courses_range(card):
+    assert read_ranges(), 'the range of the shipped run ships'
     found = dict(card, range=compare_with_ranges(card, read_ranges()))
     assert len(lines(found)) == 2, '\n'.join(lines(found))
 
