@@ -1,4 +1,4 @@
-# Thin: each target is one line over the command line tool. The first call of any of them makes .venv (see .ci/setup).
+# Thin: each target is one line over the command line tool. The first call of any but help and clean makes .venv (see .ci/setup).
 # BENCH  one of the benches alone, e.g. make bench BENCH=pretraining ARGS='--nanogpt CLONE'
 # WORKERS  test files at a time: most of a test's time is a tool's start, on one core; 0 runs them one after the other and shows what they print
 #          (OMP_WAIT_POLICY: threads that wait sleep, and leave the core to the other file)
@@ -11,38 +11,51 @@ WORKERS ?= 2
 COURSE := .venv/bin/internlm-course
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
-.PHONY: run test lab labs bench staff doctor lint lock clean ready
+.PHONY: help lab run serve chat doctor test lint notebooks labs bench staff lock clean ready
+.DEFAULT_GOAL := help
 
-run: ready ## the whole chain, then the report card
-	$(COURSE) run --scale $(SCALE) $(ARGS)
+help: ## this list · 本列表
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-test: ready ## every test, offline
-	$(OFFLINE) OMP_WAIT_POLICY=passive .venv/bin/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
-
-lab: ready ## JupyterLab, on this computer only
+lab: ready ## JupyterLab with your copies of the labs, on this computer only · 打开 JupyterLab，实验都在里面
 	$(COURSE) lab $(ARGS)
 
-labs: ready ## the notebooks again from labs/src, the references executed
-	$(OFFLINE) $(COURSE) labs $(ARGS)
+run: ready ## the whole chain, then the report card · 走完全链路，写出成绩单
+	$(COURSE) run --scale $(SCALE) $(ARGS)
 
-bench: ready ## what each link costs, beside peers, as JSON under tests/bench/results
+serve: ready ## one model behind an OpenAI-compatible address, e.g. ARGS='--model int4' · 启动一个模型的服务
+	$(COURSE) serve --scale $(SCALE) $(ARGS)
+
+chat: ready ## talk to one model in the terminal · 在终端里与模型对话
+	$(COURSE) chat --scale $(SCALE) $(ARGS)
+
+doctor: ready ## what is wrong with this machine, and the remedy · 这台机器缺什么、怎么办
+	$(COURSE) doctor $(ARGS)
+
+test: ready ## every test, offline · 全部测试，离线
+	$(OFFLINE) OMP_WAIT_POLICY=passive .venv/bin/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
+
+lint: ready ## style · 代码风格
+	.venv/bin/python -m ruff check internlm_course images tests
+
+notebooks: ready ## for authors: labs/*.ipynb again from labs/src, the references executed · 供作者：由脚本重建笔记本
+	$(OFFLINE) $(COURSE) notebooks $(ARGS)
+
+labs:
+	@echo "'make lab' opens the labs; authors rebuild them with 'make notebooks'. · 'make lab' 打开实验；作者用 'make notebooks' 重建笔记本。"
+
+bench: ready ## for authors: what each link costs, beside peers, as JSON under tests/bench/results · 供作者：各环节的开销
 	set -e; for bench in $(BENCH); do .venv/bin/python tests/bench/$$bench.py $(ARGS); done
 
-staff: ready ## make the checkpoints that ship: a full run, then its models copied into the package
+staff: ready ## for authors: the checkpoints that ship, by a full run · 供作者：重做随课程提供的检查点
 	$(COURSE) run --scale tiny --root runs
 	.venv/bin/python internlm_course/staff/make.py runs
 
-doctor: ready ## what is wrong with this machine, and the remedy
-	$(COURSE) doctor $(ARGS)
-
-lint: ready ## style
-	.venv/bin/python -m ruff check internlm_course images tests
-
-lock: ready ## resolve again, keeping every locked version that still fits pyproject.toml
+lock: ready ## for authors: resolve again, keeping every locked version that still fits pyproject.toml · 供作者：重新求解依赖
 	sh .ci/setup lock
 
 ready:
 	@TORCH=$(TORCH) sh .ci/setup venv
 
-clean: ## forget builds and caches; keep .venv and runs
+clean: ## forget builds and caches; keep .venv, runs and work · 清除构建与缓存，保留 .venv、runs、work
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache && find internlm_course tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -126,18 +126,23 @@ def lab(arguments: argparse.Namespace) -> None:
     jupyter.main(Path(arguments.folder), arguments.port, not arguments.no_browser)
 
 
-def labs(arguments: argparse.Namespace) -> int:
-    """Rebuilds the labs from their sources and executes the references."""
+def notebooks(arguments: argparse.Namespace) -> int:
+    """Rebuilds the labs' notebooks from their sources and executes the references, for authors; what somebody worked in stays as it is."""
     from internlm_course.classroom import build
     folder = Path(arguments.folder)
     if arguments.check:
         faults = build.outdated(folder)
         print('\n'.join(faults) or 'Every lab is what its source says.')
         return 1 if faults else 0
+    code = 0
     for source in build.sources(folder, tuple(arguments.names)):
         print(f'{source.stem}: executing', flush=True)
-        print(f'{source.stem}: {build.build(source)}', flush=True)
-    return 0
+        try:
+            print(f'{source.stem}: {build.build(source, arguments.force)}', flush=True)
+        except CourseError as error:  # the others go on
+            print(f'internlm-course: {error}', file=sys.stderr)
+            code = 2
+    return code
 
 
 def _seed(text: str) -> int | str:
@@ -172,10 +177,11 @@ def parser() -> argparse.ArgumentParser:
     opened.add_argument('--folder', default='.', help='folder of the course (default: here)')
     opened.add_argument('--port', type=int, default=None, help='port on 127.0.0.1 (default: 8888 or the next free one)')
     opened.add_argument('--no-browser', action='store_true', help='print the address instead of opening a browser')
-    built = command(labs)
+    built = command(notebooks)
     built.add_argument('names', nargs='*', help='labs such as 01_full_chain (default: all)')
     built.add_argument('--folder', default='labs', help='folder with src/ (default: labs)')
     built.add_argument('--check', action='store_true', help='only say which notebooks differ from their sources')
+    built.add_argument('--force', action='store_true', help='write over what somebody changed, too')
     return top
 
 

@@ -151,7 +151,7 @@ def check_port(port: int = PORT) -> Check:
         try:
             probe.bind(('127.0.0.1', port))
         except OSError:
-            return Check(f'端口 port {port}', False, '占用 taken', f'Use another: internlm-course serve --port {port + 1}', required=False)
+            return Check(f'端口 port {port}', False, '占用 taken', f'Use another: make serve ARGS="--port {port + 1}"', required=False)
     return Check(f'端口 port {port}', True, '空闲 free', required=False)
 
 

@@ -3,7 +3,10 @@
 jupytext reads, nbgrader's preprocessors cut the solutions out and lock the checks, nbclient executes. A cell's header gives its name, which is its id,
 and its part: `exercise=true`; `check="<exercise>" points=2` or `check=""` for a value of the tour; `setup=true`, what exercises need; `expected=true`,
 values that a later run plots itself against.
+
+Each notebook records its release, a digest of each cell's text, so that whoever finds it later can tell which cells were changed since.
 """
+import hashlib
 import json
 import os
 import re
@@ -87,7 +90,7 @@ def reference(source: Path):
     for cell in notebook.cells:
         if cell.cell_type == 'markdown':
             cell.source = re.sub(r'(\]\(|src=")\.\./', r'\1../../', cell.source)
-    return notebook
+    return _released(notebook)
 
 
 def student(source: Path):
@@ -99,7 +102,55 @@ def student(source: Path):
     notebook, resources = read(source), {}
     for step in (ClearSolutions, LockCells, ClearOutput):
         notebook, resources = step(config=config).preprocess(notebook, resources)
+    return _released(notebook)
+
+
+def _released(notebook):
+    notebook.metadata.course.release = {cell_name(cell): _digest(cell) for cell in notebook.cells}
     return notebook
+
+
+def cell_name(cell) -> str:
+    """A cell's name; nbgrader's metadata keeps it where a tool dropped the ids."""
+    return cell.get('id') or cell.metadata.get('nbgrader', {}).get('grade_id', '')
+
+
+def _digest(cell) -> str:
+    return hashlib.sha256(cell.source.encode('utf-8', 'surrogatepass')).hexdigest()[:12]
+
+
+def edited(notebook) -> dict:
+    """The cells of a notebook that are not as they were released, by name; None stands for one that was deleted."""
+    released, cells = notebook.metadata.get('course', {}).get('release', {}), {cell_name(cell): cell for cell in notebook.cells}
+    return {name: cells.get(name) for name in {**released, **cells} if name not in cells or _digest(cells[name]) != released.get(name)}
+
+
+def load(path: Path):
+    """A notebook that somebody may have worked in.
+
+    Raises:
+        CourseError: it is none, or a broken one.
+    """
+    import nbformat
+    try:
+        notebook = nbformat.reads(path.read_text('utf-8'), as_version=4)
+        edited(notebook)
+        [output_text(cell) for cell in notebook.cells]
+    except Exception as error:  # whatever stands in the file
+        raise CourseError(f'{path} is no notebook that can be read ({type(error).__name__}). · 笔记本无法读取。',
+                          'Mend it, or move it away and call again. · 请修好，或移走后再试。') from error
+    return notebook
+
+
+def in_use(path: Path, runs: bool) -> bool:
+    """Whether a notebook holds somebody's work: a cell that was changed, or a file that cannot be read; with `runs`, an output too."""
+    if not path.exists():
+        return False
+    try:
+        notebook = load(path)
+    except CourseError:
+        return True
+    return bool(edited(notebook)) or runs and any(cell.get('outputs') for cell in notebook.cells)
 
 
 def paths(source: Path) -> tuple[Path, Path]:
@@ -115,7 +166,6 @@ def skeleton(notebook) -> list:
 
 def outdated(labs: Path) -> list[str]:
     """What in the generated notebooks differs from their sources, one sentence each; outputs are nbval's business."""
-    import nbformat
     faults, made = [], set()
     for source in sources(labs):
         for path, wanted in zip(paths(source), (reference(source), student(source))):
@@ -123,7 +173,11 @@ def outdated(labs: Path) -> list[str]:
             if not path.exists():
                 faults.append(f'{path} is missing.')
                 continue
-            found = nbformat.read(path, as_version=4)
+            try:
+                found = load(path)
+            except CourseError as error:
+                faults.append(error.cause)
+                continue
             if skeleton(found) != skeleton(wanted):
                 there, should = ({c.id: c for c in notebook.cells} for notebook in (found, wanted))
                 cells = [name for name in {**should, **there} if there.get(name) is None or should.get(name) is None
@@ -183,14 +237,24 @@ def keep_expected(source: Path, notebook) -> bool:
     return True
 
 
-def build(source: Path) -> str:
-    """Writes both notebooks of a source, the reference executed; returns the line in which the lab tells its seconds and memory."""
+def build(source: Path, force: bool = False) -> str:
+    """Writes both notebooks of a source, the reference executed; returns the line in which the lab tells its seconds and memory.
+
+    Raises:
+        CourseError: one of them holds somebody's work, and was left as it is; `force` writes over it.
+    """
     import nbformat
     solved, blank = paths(source)
+    kept = [] if force else [path for path in (solved, blank) if in_use(path, runs=path == blank)]
     solved.parent.mkdir(exist_ok=True)
-    nbformat.write(student(source), blank)
-    notebook = execute(reference(source), solved.parent)
-    if keep_expected(source, notebook):  # the plots shall show the curve that was just measured
+    if blank not in kept:
+        nbformat.write(student(source), blank)
+    if solved not in kept:
         notebook = execute(reference(source), solved.parent)
-    nbformat.write(notebook, solved)
+        if keep_expected(source, notebook):  # the plots shall show the curve that was just measured
+            notebook = execute(reference(source), solved.parent)
+        nbformat.write(notebook, solved)
+    if kept:
+        raise CourseError(f'{" and ".join(map(str, kept))}: changed by hand, and left as it is. · 有人改动过，保持原样。',
+                          'Move it into work/, or write over it with --force. · 请移入 work/，或用 --force 覆盖。')
     return next((line for c in reversed(notebook.cells) for line in output_text(c).splitlines() if line.startswith('Measured')), '')

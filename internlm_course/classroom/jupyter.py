@@ -1,8 +1,10 @@
-"""JupyterLab as the course wants it: this environment's kernel, 127.0.0.1 only, the README as landing page, fonts with Chinese, no news from the net."""
+"""JupyterLab as the course wants it: this environment's kernel, 127.0.0.1 only, the work folder's page as landing page, fonts with Chinese, no news from the net,
+and none of nbgrader's buttons: its Validate would call a notebook good that is not."""
 import os
 import sys
 from pathlib import Path
 
+from internlm_course.classroom import workspace
 from internlm_course.errors import CourseError
 from internlm_course.process import HOST, open_loopback
 
@@ -10,11 +12,9 @@ SETTINGS = Path(__file__).parent / 'settings'
 
 
 def landing(folder: Path) -> str:
-    """The page that JupyterLab opens: the README in the language of the user, as far as the folder has one."""
-    chinese = os.environ.get('LC_ALL', os.environ.get('LANG', '')).startswith('zh')
-    names = ('README.zh.md', 'README.md') if chinese else ('README.md', 'README.zh.md')
-    found = next((name for name in names if (folder / name).is_file()), None)
-    return f'/lab/tree/{found}' if found else '/lab'
+    """The page that JupyterLab opens: that of the work folder, in the language of the user."""
+    page = Path(workspace.FOLDER, workspace.PAGES[workspace.language()])
+    return f'/lab/tree/{page.as_posix()}' if (folder / page).is_file() else '/lab'
 
 
 def command(folder: Path, port: int | None = None, browser: bool = True) -> list[str]:
@@ -38,11 +38,13 @@ def environment() -> dict[str, str]:
 
 
 def main(folder: Path, port: int | None = None, browser: bool = True) -> None:
-    """Becomes JupyterLab, so that whatever ends this process ends it too; does not return.
+    """Prepares the work folder and becomes JupyterLab, so that whatever ends this process ends it too; does not return.
 
     Raises:
-        CourseError: there is no such folder.
+        CourseError: there is no such folder, or work/ cannot be written.
     """
+    for line in workspace.prepare(folder):
+        print(line, flush=True)
     line = command(folder, port, browser)
     open_loopback()
     os.execve(line[0], line, environment())

@@ -1,0 +1,181 @@
+"""The student's copies of the labs in work/, which git ignores, and the page there on which JupyterLab opens.
+
+A copy is made once and never written over. A newer release of a lab is laid beside it, with the student's answers carried over by the names of their cells.
+"""
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from internlm_course.classroom.build import cell_name, edited, load
+from internlm_course.classroom.compare import output_text, points
+from internlm_course.errors import CourseError
+
+FOLDER = 'work'
+PAGES = dict(zh='START.zh.md', en='START.md')
+MINUTES_A_POINT = 5  # to read, think and write
+TEXT = dict(zh="""\
+# 从这里开始
+
+[English](START.md)
+{news}
+## 先做什么
+
+1. 在下表中**打开一个实验**。最好先读旁边的讲义。
+2. 用 Shift+Enter **逐个运行单元**，看看得到了什么。不做练习也能运行到底：还没作答的，由课程自己的代码代劳。
+3. **做一个练习**：把 `raise NotImplementedError` 那一行换成你的解答，运行它和它下面的单元。绿色是对了，红色给出第一处不同和提示，灰色是还没作答。
+4. 用 Ctrl+S **保存**。你的文件都在这个文件夹 `work/` 里；更新课程、再次执行 `make lab` 都不会覆盖它们。
+
+## 实验
+
+| 实验 | 用时 | 你的进度 | 讲义 | 参考解答 |
+|---|---|---|---|---|
+{rows}
+
+用时：做完练习的时间，加上机器运行的时间。进度取自你保存的笔记本；每次执行 `make lab`，这一页都会重新生成，请不要在这里记笔记。参考解答留到自己试过之后再看。
+
+- **出了怪事**：菜单 Kernel → Restart Kernel…，再从头运行。
+- **想重做一遍**：给你的笔记本改个名字，再执行 `make lab`，就有一份新的。
+- **结束**：菜单 File → Shut Down，或在终端里按 Ctrl-C。
+""", en="""\
+# Start here
+
+[中文](START.zh.md)
+{news}
+## What to do first
+
+1. **Open a lab** from the table below. The lecture beside it is best read first.
+2. **Run it cell by cell** with Shift+Enter, and look at what comes. It runs to its end unsolved, too: where you have not answered yet, the course's own
+   code goes on.
+3. **Solve an exercise**: write your answer in place of the line `raise NotImplementedError`, then run the cell and the one beneath it. Green is right, red
+   shows the first difference and a hint, grey is not attempted.
+4. **Save** with Ctrl+S. Your work lies in this folder, `work/`; neither an update of the course nor another `make lab` writes over it.
+
+## Labs
+
+| Lab | Time | Your progress | Lecture | Reference |
+|---|---|---|---|---|
+{rows}
+
+Time: to solve it, and for the computer to run it. Your progress is that of the notebooks you saved; every `make lab` writes this page anew, so keep no notes
+here. The reference is for after you have tried.
+
+- **Something is odd**: Kernel → Restart Kernel…, then run from the top.
+- **Once more from the beginning**: rename your notebook and call `make lab`; there will be a fresh one.
+- **To end**: File → Shut Down, or Ctrl-C in the terminal.
+""")
+WORDS = dict(
+    zh=dict(time='约 {hours:g} 小时 + {minutes} 分钟', progress='{1} 题做对 {0} 题，{2:g}/{3:g} 分', fresh='还没开始', broken='无法读取', newer='新版本',
+            lecture='讲义', reference='参考'),
+    en=dict(time='about {hours:g} h + {minutes} min', progress='{0} of {1} exercises, {2:g} of {3:g} points', fresh='not started yet', broken='cannot be read',
+            newer='newer release', lecture='lecture', reference='reference'))
+
+
+def language() -> str:
+    """zh or en, as the user's environment has it."""
+    return 'zh' if (os.environ.get('LC_ALL') or os.environ.get('LANG', '')).startswith('zh') else 'en'
+
+
+def prepare(course: Path) -> list[str]:
+    """Fills <course>/work with copies of the labs and their references, as far as they are missing, and writes its page; returns what there is to say.
+
+    Raises:
+        CourseError: the folder cannot be written.
+    """
+    work, said = course / FOLDER, []
+    labs = sorted((course / 'labs').glob('*.ipynb'))
+    if not labs:  # a folder of another kind
+        return []
+    try:
+        for shipped in labs:
+            for notebook, folder in ((shipped, work), (shipped.parent / 'solutions' / shipped.name, work / 'solutions')):
+                if notebook.exists():
+                    said += _keep(notebook, folder)
+        for tongue, page in PAGES.items():
+            rows = [row for shipped in labs for row in _rows(shipped, work, tongue)]
+            news = ''.join(f'\n> {line}\n' for line in said)
+            (work / page).write_text(TEXT[tongue].format(news=news, rows='\n'.join(rows)), 'utf-8')
+    except OSError as error:
+        raise CourseError(f'The folder {work} cannot be written ({error}). · 无法写入。', 'Make room, or mend its rights. · 请腾出空间，或修正权限。') from error
+    return said
+
+
+def versions(copy: Path) -> list[Path]:
+    """A student's copy and the newer releases beside it."""
+    return [copy, *sorted(copy.parent.glob(f'{copy.stem}.new-*.ipynb'))]
+
+
+def _keep(shipped: Path, folder: Path) -> list[str]:
+    """Copies a notebook into the folder, or lays its newer release beside what is there; what to say about it."""
+    copy = folder / shipped.name
+    try:
+        new = load(shipped)
+        if not copy.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            part = copy.with_suffix('.part')
+            shutil.copyfile(shipped, part)
+            part.replace(copy)  # whole or not at all
+            return []
+        mine = {path: load(path) for path in versions(copy)}
+    except CourseError as error:
+        return [str(error)]
+    release = new.metadata.get('course', {}).get('release')
+    if any(notebook.metadata.get('course', {}).get('release') == release for notebook in mine.values()):
+        return []
+    latest = max(mine, key=lambda path: path.stat().st_mtime)
+    return [_offer(new, copy.with_name(f'{copy.stem}.new-{hashlib.sha256(json.dumps(release).encode()).hexdigest()[:8]}.ipynb'), latest, mine[latest])]
+
+
+def _offer(new, path: Path, latest: Path, mine) -> str:
+    """Writes a newer release with the answers of the student's latest notebook."""
+    import nbformat
+    answers, carried = edited(mine), []
+    for cell in new.cells:
+        answer = answers.get(cell_name(cell))
+        if answer and cell.metadata.get('nbgrader', {}).get('solution'):
+            cell.source = answer.source
+            carried.append(cell_name(cell))
+    path.write_text(nbformat.writes(new) + '\n', 'utf-8')
+    names = ', '.join(carried)
+    return (f'A newer release lies beside your {latest.name}, which stays as it is: {path.name}, with {f"your answers to {names}" if names else "no answers yet"}. · '
+            f'{latest.name} 有了新版本，你的文件没有动：新版本是 {path.name}，{f"已带上你的解答（{names}）" if names else "其中还没有解答"}。')
+
+
+def progress(notebook, reference) -> tuple[int, int, float, float]:
+    """Exercises solved and all there are, points earned and all there are, by the values that the checks had printed when the notebook was saved."""
+    said = {cell_name(cell): output_text(cell) for cell in notebook.cells}
+    graded = [cell for cell in reference.cells if cell.metadata.get('nbgrader', {}).get('grade')]
+    earned = [points(cell, said.get(cell_name(cell), '')) for cell in graded]
+    return sum(map(bool, earned)), len(graded), sum(earned), sum(cell.metadata.nbgrader.points for cell in graded)
+
+
+def _rows(shipped: Path, work: Path, tongue: str) -> list[str]:
+    """The table's lines about one lab: the student's copy, and newer releases beside it."""
+    words, title, time = WORDS[tongue], shipped.stem, ''
+    try:
+        reference = load(shipped.parent / 'solutions' / shipped.name)
+        text = '\n'.join(cell.source for cell in reference.cells)
+        title = re.search(r'(?m)^# (.+)$|$', text)[1].split(' · ')[0 if tongue == 'zh' else -1]
+        hours = max(1, round(progress(reference, reference)[3] * MINUTES_A_POINT / 30)) / 2
+        time = words['time'].format(hours=hours, minutes=re.search(r'\bminutes=(\d+)|$', text)[1] or 5)
+    except CourseError:
+        reference = None
+    links = [f'[{words["lecture"]}](../{path.relative_to(work.parent).as_posix()})'
+             for path in (work.parent / 'lectures' / tongue).glob(f'{shipped.stem[:2]}-*.md')]
+    links = ' '.join(links) + f' | [{words["reference"]}](solutions/{shipped.name})'
+    own, *newer = versions(work / shipped.name)
+    return [f'| [{title}]({own.name}) | {time} | {_state(own, reference, words)} | {links} |',
+            *(f'| ↳ [{words["newer"]}]({path.name}) | | {_state(path, reference, words)} | | |' for path in newer)]
+
+
+def _state(path: Path, reference, words: dict[str, str]) -> str:
+    """How far a notebook is, in words."""
+    try:
+        notebook = load(path)
+    except CourseError:
+        return words['broken']
+    if reference is None or not any(cell.get('outputs') for cell in notebook.cells):
+        return words['fresh']
+    return words['progress'].format(*progress(notebook, reference))
