@@ -16,11 +16,13 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Answer:
-    """The agent's final text ('' when it never came to one), the expressions that it sent to the tool, and the seconds it took."""
+    """The agent's final text ('' when it never came to one), the expressions that it sent to the tool, the seconds it took, and what the model
+    wrote last, as it wrote it: a call that nobody ran stands only there."""
     question: str
     text: str
     calls: tuple[str, ...]
     seconds: float
+    said: str
 
 
 def solve(url: str, model: str, questions: Sequence[str], tools: bool = True, threads: int = 8) -> list[Answer]:
@@ -53,16 +55,15 @@ def multiply(url: str, model: str, problems: Sequence[Mapping[str, str]], tools:
 
 
 def _ask(agent, question: str) -> Answer:
-    start = time.perf_counter()
+    start, text, calls = time.perf_counter(), '', ()
     try:
         reply = agent.chat(question, max_new_tokens=64, temperature=0.0, top_p=1.0, top_k=1, spaces_between_special_tokens=False)
+        text, calls = reply.response.strip(), tuple(str((action.args or {}).get('expression', action.args)) for action in reply.actions)
     except RuntimeError as error:
         raise CourseError(f'The served model did not answer the agent: {error}', "Read the server's log.") from error
     except (AttributeError, KeyError, TypeError, ValueError):
-        # Lagent trusts that a call is one JSON object with name and parameters; a model that writes another is wrong, not broken.
-        return Answer(question, '', (), time.perf_counter() - start)
-    calls = tuple(str((action.args or {}).get('expression', action.args)) for action in reply.actions)
-    return Answer(question, reply.response.strip(), calls, time.perf_counter() - start)
+        pass  # Lagent trusts that a call is one JSON object with name and parameters; a model that writes another is wrong, not broken
+    return Answer(question, text, calls, time.perf_counter() - start, agent._llm.said)
 
 
 def _agent(url: str, model: str, tools: bool):
@@ -94,12 +95,14 @@ def _served_model(url: str, model: str):
     from lagent.llms import GPTAPI
 
     class ServedModel(GPTAPI):
-        """GPTAPI without a rate limit, that gives up: upstream tries a refused connection again for ever."""
+        """GPTAPI without a rate limit, that remembers what the model said, and gives up: upstream tries a refused connection again for ever."""
+        said = ''
 
         def chat(self, *args, **kwargs) -> str:
             self.attempts = 0
             try:
-                return super().chat(*args, **kwargs)
+                self.said = super().chat(*args, **kwargs)
+                return self.said
             except (KeyError, TypeError) as error:  # upstream, on a server's error that is not of OpenAI's shape
                 raise RuntimeError(f'an answer of unknown form ({error!r})') from error
 

@@ -110,7 +110,14 @@ def test_multiply_with_and_without_the_tool(fake):
 def test_a_model_that_writes_nonsense_is_wrong_not_broken(fake, text):
     fake.reply = lambda messages: text
     [answer] = solve(fake.url, 'internlm2-tiny', ['What is 1*1?'])
-    assert answer.text == ''
+    assert answer.text == '' and answer.said == text
+
+
+def test_what_a_model_without_a_tool_writes_is_kept(fake):
+    """It calls a tool that nobody gave it: no answer, no call that ran, but its words are there."""
+    fake.reply = lambda messages: call_text('12*34')
+    [answer] = solve(fake.url, 'internlm2-tiny', ['What is 12*34?'], tools=False)
+    assert (answer.text, answer.calls, answer.said) == ('', (), call_text('12*34'))
 
 
 def test_an_error_of_the_tool_goes_back_to_the_model(fake):
