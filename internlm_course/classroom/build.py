@@ -3,10 +3,7 @@
 jupytext reads, nbgrader's preprocessors cut the solutions out and lock the checks, nbclient executes. A cell's header gives its name, which is its id,
 and its part: `exercise=true`; `check="<exercise>" points=2` or `check=""` for a value of the tour; `setup=true`, what exercises need; `expected=true`,
 values that a later run plots itself against.
-
-Each notebook records its release, a digest of each cell's text, so that whoever finds it later can tell which cells were changed since.
 """
-import hashlib
 import json
 import os
 import re
@@ -15,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from internlm_course.classroom import release
 from internlm_course.classroom.check import EXPECTED
 from internlm_course.classroom.compare import output_text, printed, same
 from internlm_course.errors import CourseError
@@ -90,7 +88,7 @@ def reference(source: Path):
     for cell in notebook.cells:
         if cell.cell_type == 'markdown':
             cell.source = re.sub(r'(\]\(|src=")\.\./', r'\1../../', cell.source)
-    return _released(notebook)
+    return release.record(notebook)
 
 
 def student(source: Path):
@@ -102,55 +100,7 @@ def student(source: Path):
     notebook, resources = read(source), {}
     for step in (ClearSolutions, LockCells, ClearOutput):
         notebook, resources = step(config=config).preprocess(notebook, resources)
-    return _released(notebook)
-
-
-def _released(notebook):
-    notebook.metadata.course.release = {cell_name(cell): _digest(cell) for cell in notebook.cells}
-    return notebook
-
-
-def cell_name(cell) -> str:
-    """A cell's name; nbgrader's metadata keeps it where a tool dropped the ids."""
-    return cell.get('id') or cell.metadata.get('nbgrader', {}).get('grade_id', '')
-
-
-def _digest(cell) -> str:
-    return hashlib.sha256(cell.source.encode('utf-8', 'surrogatepass')).hexdigest()[:12]
-
-
-def edited(notebook) -> dict:
-    """The cells of a notebook that are not as they were released, by name; None stands for one that was deleted."""
-    released, cells = notebook.metadata.get('course', {}).get('release', {}), {cell_name(cell): cell for cell in notebook.cells}
-    return {name: cells.get(name) for name in {**released, **cells} if name not in cells or _digest(cells[name]) != released.get(name)}
-
-
-def load(path: Path):
-    """A notebook that somebody may have worked in.
-
-    Raises:
-        CourseError: it is none, or a broken one.
-    """
-    import nbformat
-    try:
-        notebook = nbformat.reads(path.read_text('utf-8'), as_version=4)
-        edited(notebook)
-        [output_text(cell) for cell in notebook.cells]
-    except Exception as error:  # whatever stands in the file
-        raise CourseError(f'{path} is no notebook that can be read ({type(error).__name__}). · 笔记本无法读取。',
-                          'Mend it, or move it away and call again. · 请修好，或移走后再试。') from error
-    return notebook
-
-
-def in_use(path: Path, runs: bool) -> bool:
-    """Whether a notebook holds somebody's work: a cell that was changed, or a file that cannot be read; with `runs`, an output too."""
-    if not path.exists():
-        return False
-    try:
-        notebook = load(path)
-    except CourseError:
-        return True
-    return bool(edited(notebook)) or runs and any(cell.get('outputs') for cell in notebook.cells)
+    return release.record(notebook)
 
 
 def paths(source: Path) -> tuple[Path, Path]:
@@ -174,7 +124,7 @@ def outdated(labs: Path) -> list[str]:
                 faults.append(f'{path} is missing.')
                 continue
             try:
-                found = load(path)
+                found = release.load(path)
             except CourseError as error:
                 faults.append(error.cause)
                 continue
@@ -245,7 +195,7 @@ def build(source: Path, force: bool = False) -> str:
     """
     import nbformat
     solved, blank = paths(source)
-    kept = [] if force else [path for path in (solved, blank) if in_use(path, runs=path == blank)]
+    kept = [] if force else [path for path in (solved, blank) if release.in_use(path, runs=path == blank)]
     solved.parent.mkdir(exist_ok=True)
     if blank not in kept:
         nbformat.write(student(source), blank)

@@ -1,5 +1,5 @@
-"""JupyterLab as the course wants it: this environment's kernel, 127.0.0.1 only, the work folder's page as landing page, fonts with Chinese, no news from the net,
-and none of nbgrader's buttons: its Validate would call a notebook good that is not."""
+"""JupyterLab as the course wants it: this environment's kernel, 127.0.0.1 only, the work folder's page to land on, fonts with Chinese, no news
+from the net, and none of nbgrader's buttons: its Validate would call a notebook good that is not."""
 import os
 import sys
 from pathlib import Path
@@ -43,8 +43,8 @@ def main(folder: Path, port: int | None = None, browser: bool = True) -> None:
     Raises:
         CourseError: there is no such folder, or work/ cannot be written.
     """
-    for line in workspace.prepare(folder):
-        print(line, flush=True)
+    for news in workspace.prepare(folder):
+        print(f'{news["en"]} · {news["zh"]}', flush=True)
     line = command(folder, port, browser)
     open_loopback()
     os.execve(line[0], line, environment())

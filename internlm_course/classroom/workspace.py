@@ -9,8 +9,8 @@ import re
 import shutil
 from pathlib import Path
 
-from internlm_course.classroom.build import cell_name, edited, load
 from internlm_course.classroom.compare import output_text, points
+from internlm_course.classroom.release import cell_name, edited, load, recorded
 from internlm_course.errors import CourseError
 
 FOLDER = 'work'
@@ -78,13 +78,13 @@ def language() -> str:
     return 'zh' if (os.environ.get('LC_ALL') or os.environ.get('LANG', '')).startswith('zh') else 'en'
 
 
-def prepare(course: Path) -> list[str]:
-    """Fills <course>/work with copies of the labs and their references, as far as they are missing, and writes its page; returns what there is to say.
+def prepare(course: Path) -> list[dict[str, str]]:
+    """Fills <course>/work with copies of the labs and their references, as far as they are missing, and writes its page; returns news, in both languages.
 
     Raises:
         CourseError: the folder cannot be written.
     """
-    work, said = course / FOLDER, []
+    work, news = course / FOLDER, []
     labs = sorted((course / 'labs').glob('*.ipynb'))
     if not labs:  # a folder of another kind
         return []
@@ -92,14 +92,14 @@ def prepare(course: Path) -> list[str]:
         for shipped in labs:
             for notebook, folder in ((shipped, work), (shipped.parent / 'solutions' / shipped.name, work / 'solutions')):
                 if notebook.exists():
-                    said += _keep(notebook, folder)
+                    news += _keep(notebook, folder)
         for tongue, page in PAGES.items():
-            rows = [row for shipped in labs for row in _rows(shipped, work, tongue)]
-            news = ''.join(f'\n> {line}\n' for line in said)
-            (work / page).write_text(TEXT[tongue].format(news=news, rows='\n'.join(rows)), 'utf-8')
+            rows = '\n'.join(row for shipped in labs for row in _rows(shipped, work, tongue))
+            (work / page).write_text(TEXT[tongue].format(news=''.join(f'\n> {line[tongue]}\n' for line in news), rows=rows), 'utf-8')
     except OSError as error:
-        raise CourseError(f'The folder {work} cannot be written ({error}). · 无法写入。', 'Make room, or mend its rights. · 请腾出空间，或修正权限。') from error
-    return said
+        raise CourseError(f'The folder {work} cannot be written ({error}). · 无法写入。',
+                          'Make room, or mend its rights. · 请腾出空间，或修正权限。') from error
+    return news
 
 
 def versions(copy: Path) -> list[Path]:
@@ -107,8 +107,8 @@ def versions(copy: Path) -> list[Path]:
     return [copy, *sorted(copy.parent.glob(f'{copy.stem}.new-*.ipynb'))]
 
 
-def _keep(shipped: Path, folder: Path) -> list[str]:
-    """Copies a notebook into the folder, or lays its newer release beside what is there; what to say about it."""
+def _keep(shipped: Path, folder: Path) -> list[dict[str, str]]:
+    """Copies a notebook into the folder, or lays its newer release beside what is there; the news of it."""
     copy = folder / shipped.name
     try:
         new = load(shipped)
@@ -120,16 +120,23 @@ def _keep(shipped: Path, folder: Path) -> list[str]:
             return []
         mine = {path: load(path) for path in versions(copy)}
     except CourseError as error:
-        return [str(error)]
-    release = new.metadata.get('course', {}).get('release')
-    if any(notebook.metadata.get('course', {}).get('release') == release for notebook in mine.values()):
+        return [dict(en=f'{error} It stays as it is.', zh=f'有一个笔记本无法读取，保持原样；把它移走后再执行 make lab，就有一份新的：{error.cause}')]
+    if any(recorded(notebook) == recorded(new) for notebook in mine.values()):
         return []
     latest = max(mine, key=lambda path: path.stat().st_mtime)
-    return [_offer(new, copy.with_name(f'{copy.stem}.new-{hashlib.sha256(json.dumps(release).encode()).hexdigest()[:8]}.ipynb'), latest, mine[latest])]
+    digest = hashlib.sha256(json.dumps(recorded(new)).encode()).hexdigest()[:8]
+    path = copy.with_name(f'{copy.stem}.new-{digest}.ipynb')
+    if path.exists():
+        return []
+    names = ', '.join(_offer(new, mine[latest], path))
+    return [dict(en=f'{latest.name} has a newer release beside it: {path.name}, {f"with your answers to {names}" if names else "with no answers yet"}. '
+                    'Yours stays as it is; go on in either.',
+                 zh=f'{latest.name} 有了新版本：{path.name}，{f"已带上你的解答（{names}）" if names else "其中还没有解答"}。'
+                    '你的文件没有动；接着做哪一份都可以。')]
 
 
-def _offer(new, path: Path, latest: Path, mine) -> str:
-    """Writes a newer release with the answers of the student's latest notebook."""
+def _offer(new, mine, path: Path) -> list[str]:
+    """Writes a newer release with the answers of the student's notebook; the names of the exercises that have one."""
     import nbformat
     answers, carried = edited(mine), []
     for cell in new.cells:
@@ -138,9 +145,7 @@ def _offer(new, path: Path, latest: Path, mine) -> str:
             cell.source = answer.source
             carried.append(cell_name(cell))
     path.write_text(nbformat.writes(new) + '\n', 'utf-8')
-    names = ', '.join(carried)
-    return (f'A newer release lies beside your {latest.name}, which stays as it is: {path.name}, with {f"your answers to {names}" if names else "no answers yet"}. · '
-            f'{latest.name} 有了新版本，你的文件没有动：新版本是 {path.name}，{f"已带上你的解答（{names}）" if names else "其中还没有解答"}。')
+    return carried
 
 
 def progress(notebook, reference) -> tuple[int, int, float, float]:

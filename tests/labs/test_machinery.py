@@ -1,10 +1,12 @@
 """The tests of the tests, on a small lab: a changed output, a deleted check, a broken solution each make nbval fail; the plain forms pass."""
 import json
+import shutil
 
 import nbformat
 import pytest
 from run_nbval import nbval
 
+from internlm_course import cli
 from internlm_course.classroom import build
 from internlm_course.classroom.compare import output_text, points
 from internlm_course.errors import CourseError
@@ -131,11 +133,50 @@ def test_a_generated_file_that_differs_from_its_source_is_named(lab):
         assert len(build.outdated(lab)) == 1 and 'differs from' in build.outdated(lab)[0] and 'light' in build.outdated(lab)[0]
         path.unlink()
         assert 'is missing' in build.outdated(lab)[0]
+        path.write_text('{')
+        assert 'no notebook that can be read' in build.outdated(lab)[0]
         (lab / '98_stray.ipynb').write_text('{}')
         assert any('has no source' in fault for fault in build.outdated(lab))
     finally:
         path.write_text(text, 'utf-8')
         (lab / '98_stray.ipynb').unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize('content', ['answered', 'run', 'broken'])
+def test_what_somebody_worked_in_is_left_alone(lab, tmp_path, capsys, content):
+    labs = tmp_path / 'labs'
+    shutil.copytree(lab, labs)
+    blank, solved = labs / '99_fixture.ipynb', labs / 'solutions' / '99_fixture.ipynb'
+    if content == 'broken':
+        blank.write_text('{')
+    else:
+        notebook = nbformat.read(blank, as_version=4)
+        if content == 'run':
+            cell(notebook, 'light').outputs = executed(lab).cells[3].outputs
+        else:
+            cell(notebook, 'double').source = 'def double(x): return x + x'
+        nbformat.write(notebook, blank)
+    solved.write_text(solved.read_text('utf-8').replace('return 2 * x', 'return 2.5 * x'), 'utf-8')
+    hers = blank.read_bytes(), solved.read_bytes()
+    assert cli.main(['notebooks', '--folder', str(labs)]) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and str(blank) in said and str(solved) in said and 'work/' in said and '--force' in said
+    assert (blank.read_bytes(), solved.read_bytes()) == hers
+
+
+def test_what_only_a_kernel_changed_is_built_again_and_force_writes_over_the_rest(lab, tmp_path, capsys):
+    labs = tmp_path / 'labs'
+    shutil.copytree(lab, labs)
+    blank, solved = labs / '99_fixture.ipynb', labs / 'solutions' / '99_fixture.ipynb'
+    notebook = executed(labs)
+    cell(notebook, 'light').outputs = []
+    nbformat.write(notebook, solved)
+    blank.write_text('{')
+    assert cli.main(['notebooks', '--folder', str(labs)]) == 2
+    assert str(solved) not in capsys.readouterr().err and cell(executed(labs), 'light').outputs[-1].text == 'used 8\n'
+    solved.write_text('{')
+    assert cli.main(['notebooks', '--folder', str(labs), '--force']) == 0
+    assert cell(executed(labs), 'light').outputs[-1].text == 'used 8\n' and build.outdated(labs) == []
 
 
 @pytest.mark.parametrize('change, words', [

@@ -1,8 +1,12 @@
-"""The lab's run time without a kernel: comparison, attempts, values out, budget, plots with and without Chinese, the chat window, JupyterLab's command."""
+"""The lab's run time without a kernel: comparison, attempts, values out, budget, plots with and without Chinese, JupyterLab's command."""
 import json
+import re
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,9 +14,7 @@ from hypothesis import strategies as st
 
 from internlm_course import cli
 from internlm_course.classroom import check, jupyter, planning, plots
-from internlm_course.classroom.chat import Chat
 from internlm_course.classroom.compare import count, printed, same
-from internlm_course.errors import CourseError
 from internlm_course.marking import wilson
 from internlm_course.model import sizes
 from internlm_course.model.checkpoint import parameter_count
@@ -119,11 +121,12 @@ def test_budget_is_measured_and_judged(capsys, tmp_path, monkeypatch):
     assert 'Budget' in budget and 'within the budget' in kept and 'over the budget' in over
 
 
-def test_runs_lie_in_the_repository_of_the_notebook(tmp_path, monkeypatch):
+@pytest.mark.parametrize('folder', ['labs/solutions', 'work', 'work/solutions'])
+def test_runs_lie_in_the_repository_of_the_notebook(tmp_path, monkeypatch, folder):
     monkeypatch.delenv('INTERNLM_COURSE_RUNS', raising=False)
     (tmp_path / 'internlm_course').mkdir()
-    (tmp_path / 'labs' / 'solutions').mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / 'labs' / 'solutions')
+    (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / folder)
     assert check.runs_folder() == tmp_path / 'runs'
 
 
@@ -192,65 +195,11 @@ def test_loss_curve_redraws_in_place(monkeypatch):
     assert updates == ['Loss curve: 3.00, 2.00', 'Loss curve: 3.00, 2.00, 1.00']
 
 
-# --- chat ------------------------------------------------------------------------------------------------------------------------------------------
-def piece(text):
-    return SimpleNamespace(choices=[SimpleNamespace(delta=SimpleNamespace(content=text))])
-
-
-@pytest.fixture
-def window():
-    """A chat whose client answers with the question in capitals, piece by piece."""
-    chat = Chat('http://127.0.0.1:9/v1', 'internlm2-tiny')
-    chat.asked = []
-
-    def create(**options):
-        chat.asked.append(options['messages'])
-        return [piece(letter) for letter in options['messages'][0]['content'].upper()] + [piece(None)]
-    chat.client = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
-    return chat
-
-
-def test_chat_window_sends_what_is_typed(window):
-    window.entry.value = ' <b>hi</b> '
-    window.button.click()
-    window.button.click()  # nothing typed: nothing sent
-    assert window.said == [('<b>hi</b>', '<B>HI</B>')] and window.entry.value == '' and len(window.asked) == 1
-    assert '&lt;B&gt;HI' in window.log.value and '<b>hi' not in window.log.value
-    assert window.ask('x') == 'X' and window.asked[-1] == [dict(role='user', content='x')]
-
-
-def test_chat_shows_as_text_where_widgets_cannot(window, monkeypatch):
-    window.ask('hi')
-    shown = window._repr_mimebundle_()
-    assert shown['text/plain'] == '> hi\nHI' and 'HI' in shown['text/html'] and 'application/vnd.jupyter.widget-view+json' in shown
-    monkeypatch.setitem(sys.modules, 'ipywidgets', None)
-    plain = Chat('http://127.0.0.1:9/v1', 'internlm2-tiny')
-    plain.client = window.client
-    assert plain.ask('yes') == 'YES' and set(plain._repr_mimebundle_()) == {'text/plain', 'text/html'}
-
-
-def test_chat_without_a_server_is_one_sentence():
-    from internlm_course.deploy.serve import free_port
-    chat = Chat(f'http://127.0.0.1:{free_port()}/v1', 'internlm2-tiny')
-    with pytest.raises(CourseError, match='did not answer'):
-        chat.ask('hi')
-    assert chat.said == []
-    chat.entry.value = 'hi'
-    chat.button.click()
-    assert '⚠' in chat.log.value
-
-
 # --- JupyterLab --------------------------------------------------------------------------------------------------------------------------------------
-def test_jupyterlab_is_local_and_of_this_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv('LANG', 'C.UTF-8')
-    monkeypatch.delenv('LC_ALL', raising=False)
-    for name in ('README.md', 'README.zh.md'):
-        (tmp_path / name).write_text('x')
+def test_jupyterlab_is_local_and_of_this_environment(tmp_path):
     line = jupyter.command(tmp_path, 8899, browser=False)
     assert line[:3] == [sys.executable, '-m', 'jupyterlab'] and '--ServerApp.ip=127.0.0.1' in line and '--no-browser' in line
-    assert '--LabApp.default_url=/lab/tree/README.md' in line and '--ServerApp.port=8899' in line
-    monkeypatch.setenv('LANG', 'zh_CN.UTF-8')
-    assert jupyter.landing(tmp_path) == '/lab/tree/README.zh.md'
+    assert '--LabApp.default_url=/lab' in line and '--ServerApp.port=8899' in line
     assert jupyter.environment()['JUPYTER_PREFER_ENV_PATH'] == '1'
 
 
@@ -269,8 +218,38 @@ def test_jupyterlab_takes_our_settings():
     assert done.stdout.strip() == str(len(settings)), done.stderr
 
 
+def test_nbgraders_buttons_are_not_in_the_students_jupyterlab(tmp_path):
+    """The server itself: the page leaves out the extension in the browser, and none of its addresses answers."""
+    from internlm_course.deploy.serve import free_port
+    home, port = str(tmp_path), free_port()
+    line = [*jupyter.command(tmp_path, port, browser=False), '--IdentityProvider.token=t', '--ServerApp.port_retries=0']
+    server = subprocess.Popen(line, env=dict(jupyter.environment(), HOME=home, JUPYTER_CONFIG_DIR=home, JUPYTER_DATA_DIR=home),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def status_and_text(address: str) -> tuple[int, str]:
+        try:
+            with urlopen(f'http://127.0.0.1:{port}/{address}?token=t', timeout=60) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, ''
+    try:
+        for _ in range(300):  # a minute, on a busy machine
+            try:
+                status, text = status_and_text('lab')
+                break
+            except URLError:
+                assert server.poll() is None
+                time.sleep(0.2)
+        page = json.loads(re.search('id="jupyter-config-data"[^>]*>(.*?)</script>', text, re.S)[1])
+        assert status == 200 and '@jupyter/nbgrader' in page['disabledExtensions']
+        assert [status_and_text(address)[0] for address in ('api', 'formgrader', 'assignments', 'nbgrader_version')] == [200, 404, 404, 404]
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
 def test_commands_refuse_what_is_not_there(capsys, tmp_path):
     assert cli.main(['lab', '--folder', str(tmp_path / 'none')]) == 2
-    assert cli.main(['labs', '--folder', str(tmp_path)]) == 2
+    assert cli.main(['notebooks', '--folder', str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert 'There is no folder' in err and 'There are no labs' in err
