@@ -1,25 +1,34 @@
-"""What a lab needs at run time: its budget, `attempt` for exercises, values out as one JSON line, and the student's own green or red line.
+"""What a lab needs at run time: its budget and tally, `attempt` for exercises, values out as JSON, and the student's own green or red line.
 
-Nothing here decides a grade: values leave the kernel, and are compared elsewhere (compare.py, nbval)."""
+Values leave the kernel and are compared with the reference's elsewhere (compare.py, nbval). The points that a check cell ends with are those at home,
+against the course's own functions; nbgrader takes them for its own."""
 import copy
 import gc
 import html
+import inspect
 import json
 import math
 import os
 import random
-import time
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from internlm_course.classroom.compare import same
+from internlm_course.classroom.kernel import Clock, after_cell, line, rich
 from internlm_course.course import Course
 from internlm_course.machine import trim_memory
 from internlm_course.memory import PeakMemory
 from internlm_course.store import Artifact
 
 NOT_ATTEMPTED = 'not attempted · 未作答'
+UNSOLVED = dict(error='not attempted')  # the value of a stub
+NOTHING = 'your function returned nothing: is a `return` missing? · 函数没有返回值：是不是漏了 return？'
 EXPECTED = Path(__file__).parent / 'expected'
 CODE = ('data', 'model', 'pretrain', 'deploy', 'evaluate', 'agents', 'finetune', 'marking')
 
@@ -32,13 +41,32 @@ def runs_folder() -> Path:
     return next((folder for folder in (here, *here.parents) if (folder / 'internlm_course').is_dir()), here) / 'runs'
 
 
-class Lab:
-    """One lab: prints its budget, opens the course, measures seconds and the peak anonymous memory of the kernel and all that it starts."""
+@dataclass(frozen=True)
+class Earned:
+    """What a check cell ends with: its points, which nbgrader reads as partial credit, and for the student a line."""
+    points: float
+    says: str = field(compare=False)
 
-    def __init__(self, name: str, minutes: float = 5, gigabytes: float = 2, scale: str = 'tiny'):
+    def __repr__(self) -> str:
+        return f'{self.points:g}'
+
+    def _repr_html_(self) -> str:
+        return f'<b>{html.escape(self.says)}</b>'
+
+
+class Lab:
+    """One lab: prints its budget, opens the course, measures seconds and the peak anonymous memory of the kernel and all that it starts.
+
+    Args:
+        minutes: of cells that run; gigabytes: of anonymous memory.
+        points: what each exercise is worth, by the name of its cell, in their order.
+    """
+
+    def __init__(self, name: str, minutes: float = 5, gigabytes: float = 2, scale: str = 'tiny', points: dict[str, float] | None = None):
         self.name, self.minutes, self.gigabytes = name, minutes, gigabytes
+        self.points, self.earned = points or {}, dict.fromkeys(points or {}, 0)
         self.course = Course.open(scale, runs_folder())
-        self.began, self.memory = time.monotonic(), PeakMemory()
+        self.clock, self.memory = Clock(), PeakMemory()
         self.memory.__enter__()
         print(f'Budget · 预算: {minutes:g} min, {gigabytes:g} GB (2 cores, scale {scale} · 双核)')
 
@@ -58,15 +86,44 @@ class Lab:
         path = EXPECTED / f'{self.name[:2]}_curve.json'
         return json.loads(path.read_text('utf-8'))['band'] if path.exists() else None
 
+    def check(self, exercise: str, **parts: tuple[Callable, Callable, Sequence[tuple]]) -> Earned:
+        """An exercise's graded check, the last line of its cell: puts the student's values out, and returns the points at home, all or none.
+
+        Args:
+            parts: by the name under which its values go out: the student's function, the course's own, and the cases.
+        """
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # a student's prints are not values, and nbgrader takes a warning for a failure
+            got = {name: values_of(mine, cases) for name, (mine, _, cases) in parts.items()}
+            agree = [same(*pair) for name, (_, own, cases) in parts.items() for pair in zip(got[name], values_of(own, cases), strict=True)]
+        _put_out(got)
+        points, right, unsolved = self.points[exercise], sum(agree), all(value == UNSOLVED for values in got.values() for value in values)
+        earned = self.earned[exercise] = points if all(agree) else 0
+        said = NOT_ATTEMPTED if unsolved else f"{right} of {len(agree)} cases as the reference's at home · 在家核对，{len(agree)} 例中 {right} 例与参考一致"
+        return Earned(earned, f'{"🟢" if earned else "⚪" if unsolved else "🔴"} {exercise}: {said}; {earned:g} of {points:g} points · 分')
+
     def finish(self) -> None:
-        """Prints what the lab took, beside its budget, and keeps it as <runs>/<lab>.json."""
+        """Prints what the lab took, beside its budget, and the tally of its exercises; keeps both as <runs>/<lab>.json."""
         self.memory.__exit__()
-        seconds, peak = time.monotonic() - self.began, self.memory.peak_bytes / 1e9
-        record = dict(lab=self.name, seconds=round(seconds, 1), peak_memory_bytes=self.memory.peak_bytes, method=self.memory.method)
+        seconds, passed, peak = self.clock.running(), self.clock.passed(), self.memory.peak_bytes / 1e9
+        record = dict(lab=self.name, seconds=round(seconds, 1), solving_seconds=round(passed, 1), peak_memory_bytes=self.memory.peak_bytes,
+                      method=self.memory.method, points=self.earned, possible=self.points)
         (self.course.store.root.parent / f'{self.name}.json').write_text(json.dumps(record) + '\n', 'utf-8')
         kept = seconds <= self.minutes * 60 and peak <= self.gigabytes
         print(f'Measured · 实测: {seconds:.0f} s of {self.minutes * 60:.0f} s, {peak:.2f} GB of {self.gigabytes:g} GB ({self.memory.method}): '
               f'{"within the budget · 未超预算" if kept else "over the budget · 超出预算"}')
+        print(f'Since the first cell, reading and solving included · 自第一个单元起，含阅读与作答: {passed / 60:.0f} min')
+        if self.points:
+            self._tally()
+
+    def _tally(self) -> None:
+        """Shows the points at home by exercise; in JupyterLab an open one is a link to its cell."""
+        head = f'Points at home · 在家得分: {sum(self.earned.values()):g} of {sum(self.points.values()):g}'
+        rows = [(name, f'{self.earned[name]:g} of {points:g}', '' if self.earned[name] else 'open · 未完成') for name, points in self.points.items()]
+        file = quote(Path(os.environ.get('JPY_SESSION_NAME', f'{self.name}.ipynb')).name)  # the server's name of the notebook
+        cells = ''.join(f'<tr><td>{number}. {name}</td><td>{points}</td><td>{mark and f"""<a href="{file}#cell-id={name}">{mark}</a>"""}</td></tr>'
+                        for number, (name, points, mark) in enumerate(rows, 1))
+        rich('\n'.join([head, *(f'{number:3}. {name:16}{points:8}{mark}'.rstrip() for number, (name, points, mark) in enumerate(rows, 1))]),
+             f'<b>{head}</b><table>{cells}</table>')
 
 
 def give_back() -> None:
@@ -76,8 +133,8 @@ def give_back() -> None:
 
 
 def attempt(mine: Callable, own: Callable) -> Callable:
-    """The student's function where it works; where it is not written yet, or fails, the package's own, and one line that says so."""
-    said = []
+    """The student's function where it works; where it is not written yet, or fails, the package's own, and one line under the cell that says so."""
+    said = set()
 
     def call(*args, **options):
         try:
@@ -85,8 +142,8 @@ def attempt(mine: Callable, own: Callable) -> Callable:
         except Exception as error:
             why = NOT_ATTEMPTED if isinstance(error, NotImplementedError) else f'{type(error).__name__}: {error}'
             if why not in said:
-                said.append(why)
-                print(f"{mine.__name__}: {why} (the package's own goes on · 由课程包代劳)")
+                said.add(why)
+                after_cell(f"{mine.__name__}: {why} (the package's own goes on · 由课程包代劳)")
         return own(*args, **options)
     return call
 
@@ -104,53 +161,65 @@ def numbers(rng: random.Random, *shape: int):
 
 def values_of(function: Callable, cases: Sequence[tuple]) -> list:
     """The function's value at each case as JSON can hold it; an error stands as {"error": its name}."""
-    values = []
-    for case in cases:
-        try:
-            values.append(_plain(function(*copy.deepcopy(case))))
-        except NotImplementedError:
-            values.append(dict(error='not attempted'))
-        except Exception as error:
-            values.append(dict(error=type(error).__name__))
-    return values
+    return [_outcome(function, case)[0] for case in cases]
+
+
+def _outcome(function: Callable, case: tuple) -> tuple[Any, Exception | None]:
+    """The function's value at a case, and the error if it raised one."""
+    try:
+        return _plain(function(*copy.deepcopy(case))), None
+    except NotImplementedError as error:
+        return UNSOLVED, error
+    except Exception as error:
+        return dict(error=type(error).__name__), error
 
 
 def show_values(check: str, values: Any) -> None:
-    """Prints values as the one JSON line that is compared outside."""
-    print(json.dumps(dict(check=check, values=_plain(values)), ensure_ascii=False))
+    """Puts values out as the one line of JSON that is compared outside."""
+    _put_out({check: _plain(values)})
 
 
-def show(check: str, function: Callable, cases: Sequence[tuple]) -> None:
-    """Prints the student's values at the cases; an exercise that is not written yet says so first."""
-    values = values_of(function, cases)
-    if values and all(value == dict(error='not attempted') for value in values):
-        print(NOT_ATTEMPTED)
-    show_values(check, values)
+def _put_out(checks: dict[str, Any]) -> None:
+    """A line of JSON for each check, for programs; a notebook shows it folded."""
+    text = '\n'.join(json.dumps(dict(check=check, values=values), ensure_ascii=False) for check, values in checks.items())
+    rich(text, f'<details style="font-size: smaller; opacity: 0.7"><summary>values, for comparison · 供比对的数值</summary>'
+               f'<pre style="white-space: pre-wrap">{html.escape(text)}</pre></details>')
 
 
 def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str) -> None:
     """The student's own light: green where every case agrees with the package, red with the first difference and a hint, grey if not attempted."""
-    got, wanted = values_of(mine, cases), values_of(own, cases)
-    wrong = next((i for i in range(len(cases)) if not same(got[i], wanted[i])), None)
-    if wrong is None:
-        _line('🟢', f'{mine.__name__}: {len(cases)} of {len(cases)} agree · 全部一致', 'green')
-    elif got[wrong] == dict(error='not attempted'):
-        _line('⚪', f'{mine.__name__}: {NOT_ATTEMPTED}', 'gray')
+    outcomes, wanted = [_outcome(mine, case) for case in cases], values_of(own, cases)
+    agree = [same(value, other) for (value, _), other in zip(outcomes, wanted, strict=True)]
+    said = f'{mine.__name__}: {sum(agree)} of {len(cases)} agree · '
+    if all(agree):
+        line('🟢', f'{said}全部一致', 'green')
+        return
+    wrong = agree.index(False)
+    value, error = outcomes[wrong]
+    if value == UNSOLVED:
+        line('⚪', f'{mine.__name__}: {NOT_ATTEMPTED}', 'gray')
     else:
-        shown = [json.dumps(value, ensure_ascii=False)[:200] for value in (got[wrong], wanted[wrong])]
-        _line('🔴', f'{mine.__name__}, case {wrong + 1}: yours · 你的 {shown[0]}, expected · 应为 {shown[1]}. {hint}', 'crimson')
+        call = f'{mine.__name__}({", ".join(_short(repr(argument), 100) for argument in cases[wrong])})'
+        line('🔴', '\n'.join([f'{said}{len(cases)} 例中 {sum(agree)} 例一致', f'case {wrong + 1} · 第 {wrong + 1} 例: {call}',
+                              *_explained(mine, value, error, wanted[wrong]), hint]), 'crimson')
 
 
-def _line(sign: str, text: str, colour: str) -> None:
-    try:
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
-        get_ipython = None
-    if get_ipython is None or get_ipython() is None:
-        print(sign, text)
-    else:
-        display({'text/plain': f'{sign} {text}', 'text/html': f'<b style="color: {colour}">{sign} {html.escape(text)}</b>'}, raw=True)
+def _explained(mine: Callable, value: Any, error: Exception | None, wanted: Any) -> list[str]:
+    """What came instead of the value that was wanted, in lines."""
+    expected = f'expected · 应为 {_short(json.dumps(wanted, ensure_ascii=False))}'
+    if error is None:
+        fault = value['error'] if isinstance(value, dict) and value.keys() == UNSOLVED.keys() else json.dumps(value, ensure_ascii=False)
+        return [NOTHING if value is None else f'yours · 你的 {_short(fault)}', expected]
+    file = getattr(getattr(inspect.unwrap(mine), '__code__', None), 'co_filename', None)
+    inside = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = [f'line {frame.lineno} of your cell · 你的单元第 {frame.lineno} 行: {frame.line}'.rstrip(': ') for frame in inside[-1:]]
+    return [_short(f'{type(error).__name__}: {error}'), *where, expected]
+
+
+def _short(text: str, most: int = 200) -> str:
+    """The text on one line, its middle cut out where it is longer."""
+    text = ' '.join(text.split())
+    return text if len(text) <= most else f'{text[:most * 3 // 4]} … {text[-most // 4:]}'
 
 
 def _plain(value: Any) -> Any:

@@ -48,8 +48,15 @@ def printed(text: str) -> dict[str, Any]:
 
 
 def output_text(cell: Mapping) -> str:
-    """What a notebook cell printed on stdout."""
-    return ''.join(o['text'] for o in cell.get('outputs', ()) if o['output_type'] == 'stream' and o['name'] == 'stdout')
+    """What a notebook cell printed on stdout, and the plain text of what it displayed."""
+    return ''.join(o['text'] if o['output_type'] == 'stream' else f"{o['data'].get('text/plain', '')}\n" for o in cell.get('outputs', ())
+                   if o['output_type'] == 'display_data' or o['output_type'] == 'stream' and o['name'] == 'stdout')
+
+
+def agrees(text: str, reference: str, tolerance: Mapping[str, float]) -> bool:
+    """Whether two texts hold the same checks with values that agree; no check at all is no agreement."""
+    got, wanted = printed(text), printed(reference)
+    return bool(wanted) and got.keys() == wanted.keys() and same(got, wanted, **tolerance)
 
 
 def points(cell: Mapping, text: str) -> float:
@@ -57,6 +64,5 @@ def points(cell: Mapping, text: str) -> float:
 
     Points need a comparison that took place: a reference without values, or a text without them, earns nothing.
     """
-    wanted, got = printed(output_text(cell)), printed(text)
-    agrees = bool(wanted) and got.keys() == wanted.keys() and same(got, wanted, **cell['metadata']['course'].get('tolerance', {}))
-    return cell['metadata']['nbgrader']['points'] if agrees else 0
+    agree = agrees(text, output_text(cell), cell['metadata']['course'].get('tolerance', {}))
+    return cell['metadata']['nbgrader']['points'] if agree else 0

@@ -1,6 +1,7 @@
 """From a model to an application, on paper: the decision flow of lecture 1, the smallest GPU that serves a model, and what a score proves."""
 from internlm_course.marking import wilson
-from internlm_course.model.sizes import kv_bytes, weight_bytes
+from internlm_course.model.chat import render
+from internlm_course.model.sizes import adamw_bytes, kv_bytes, weight_bytes
 
 GPUS = {'RTX 4060': 8, 'T4': 16, 'RTX 4090': 24, 'A100 40G': 40, 'A100 80G': 80}
 """Memory of each card in GiB, smallest first."""
@@ -15,6 +16,16 @@ def steps(complex_scene: bool, enough_compute: bool, needs_environment: bool) ->
         if needs_environment:
             way.append('agent')
     return [*way, 'evaluate', 'deploy']
+
+
+def chat_text(messages: list[dict]) -> str:
+    """The text that a chat model reads, with the assistant's turn opened at its end."""
+    return render(messages, add_generation_prompt=True)
+
+
+def memory(config, bits: int, tokens: int) -> dict[str, int]:
+    """Bytes of the weights in `bits` bits, of the KV cache of `tokens` tokens, and of AdamW's states."""
+    return dict(weights=weight_bytes(config, bits), kv=kv_bytes(config, tokens), adamw=adamw_bytes(config))
 
 
 def smallest_gpu(config, bits: int, tokens: int) -> str | None:

@@ -28,9 +28,10 @@ import random
 
 from internlm_course.classroom import corpus as own
 from internlm_course.classroom import plots
-from internlm_course.classroom.check import Lab, attempt, seeded, self_check, show, show_values
+from internlm_course.classroom.check import Lab, attempt, seeded, self_check, show_values
 
-lab = Lab('02_data', minutes=5, gigabytes=2)
+lab = Lab('02_data', minutes=5, gigabytes=2,
+          points=dict(rates=2, rule=2, threshold=3, signature=3, cut=3, order=3, perplexity=3, leak=3))
 course = lab.course
 
 # %% [markdown] name="funnel-text"
@@ -109,7 +110,7 @@ for _ in range(5):
     before = {page for page in crawled if rng.random() < 0.7}
     bad = {page for page in crawled if rng.random() < 0.4}
     cases.append((before, {page for page in before if rng.random() < (0.8 if page in bad else 0.1)}, bad))
-show('rates', rates, cases)
+lab.check('rates', rates=(rates, own.rates, cases))
 
 # %% name="check-funnel" check=""
 # NBVAL_CHECK_OUTPUT
@@ -159,7 +160,7 @@ rng = seeded('rule')
 LINES = ['巴黎是法国的首都。', 'People in Peru pay with the sol.', '47 + 38 = 85', '-----', '* * *', '～～～～', '--', '', '   ', '=========', '___', '第 2 页']
 cases = [('巴黎是法国的首都。\n秘鲁人用索尔。',), ('一行字\n----',), ('a\nb\nc\nd\n---',), ('a\n\n\n\n\n\n---\nb',), ('a\n--\n::\nb',), ('',)]
 cases += [('\n'.join(rng.choice(LINES) for _ in range(rng.randrange(4, 16))),) for _ in range(24)]
-show('decorated', decorated, cases)
+lab.check('rule', decorated=(decorated, own.decorated, cases))
 
 # %% [markdown] name="threshold-text"
 # ## 3 阈值 · A threshold
@@ -244,7 +245,7 @@ cases = [([0.9, 0.8, 0.7, 0.6, 0.5], [False, True, True, True, False], 0.75), ([
 for _ in range(8):
     bad = [rng.random() < 0.4 for _ in range(rng.randrange(20, 40))]
     cases.append(([round(min(max(rng.gauss(0.6 if is_bad else 0.4, 0.2), 0), 1), 1 + rng.randrange(2)) for is_bad in bad], bad, rng.choice([0.6, 0.7, 0.8])))
-show('lowest_threshold', lowest_threshold, cases)
+lab.check('threshold', lowest_threshold=(lowest_threshold, own.lowest_threshold, cases))
 
 # %% [markdown] name="threshold-look"
 # **看什么**：两条曲线用的是同一批分数。为什么灰线高出那么多？要查准率再高一点，查全率付出多少？被误丢的好页是哪一类？
@@ -303,12 +304,12 @@ print(f'mean error {sum(abs(a - b) for a, b in zip(exact, estimate)) / len(pairs
 # NBVAL_CHECK_OUTPUT
 rng = seeded('signature')
 functions = own.hash_functions(rng, 6)
-show('signature', signature, [({rng.randrange(1 << 32) for _ in range(size)}, functions) for size in (1, 5, 40)])
+pages = [({rng.randrange(1 << 32) for _ in range(size)}, functions) for size in (1, 5, 40)]
 cases = [([1, 2, 3, 4], [4, 1, 2, 3])]
 for _ in range(4):
     one = [rng.randrange(50) for _ in range(20)]
     cases.append((one, [x if rng.random() < 0.6 else rng.randrange(50) for x in one]))
-show('resemblance', resemblance, cases)
+lab.check('signature', signature=(signature, own.signature, pages), resemblance=(resemblance, own.resemblance, cases))
 
 # %% [markdown] name="cut-text"
 # 签名两两比还是太多。切成 $b$ 段、每段 $r$ 个，有一段全同才去比：$P(s) = 1 - (1 - s^r)^b$。
@@ -367,9 +368,9 @@ plots.show(made, 'S-curves of three cuts, with the measured share of pairs found
 # %% name="check-cut" check="cut" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('cut')
-show('found', found, [(round(rng.uniform(0.3, 0.95), 2), rng.choice([4, 8, 16, 32]), rng.choice([2, 4, 8])) for _ in range(4)])
+cases = [(round(rng.uniform(0.3, 0.95), 2), rng.choice([4, 8, 16, 32]), rng.choice([2, 4, 8])) for _ in range(4)]
 drawn = [(rng.choice([60, 96, 128, 144]), round(rng.uniform(0.5, 0.95), 2), rng.choice([0.8, 0.9, 0.99])) for _ in range(6)]
-show('cut', cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), *drawn])
+lab.check('cut', found=(found, own.found, cases), cut=(cut, own.cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), *drawn]))
 
 # %% [markdown] name="order-text"
 # ## 5 代码：引用次序 · Code: the order of imports
@@ -420,7 +421,7 @@ for _ in range(5):
     graph = {name: rng.sample(names[:i], min(i, rng.randrange(3))) + rng.choice([[], ['os'], ['numpy']]) for i, name in enumerate(names)}
     shuffled = rng.sample(sorted(graph), len(graph))
     cases.append(({name: graph[name] for name in shuffled},))
-show('reading_order', reading_order, cases)
+lab.check('order', reading_order=(reading_order, own.reading_order, cases))
 
 # %% [markdown] name="perplexity-text"
 # ## 6 长文本：困惑度 · Long texts: perplexity
@@ -495,7 +496,7 @@ cases = [([3.0, 3.0, 0.1, 2.1], [1.2, 1.2], 2)]
 for _ in range(5):
     one, two = rng.randrange(3, 9), rng.randrange(3, 9)
     cases.append(([round(rng.uniform(0.1, 4), 3) for _ in range(one + two)], [round(rng.uniform(0.1, 4), 3) for _ in range(two)], one))
-show('earns_its_length', earns_its_length, cases)
+lab.check('perplexity', earns_its_length=(earns_its_length, own.earns_its_length, cases))
 
 # %% [markdown] name="perplexity-look"
 # **看什么**：抄两遍的为什么多半通过了？流水线里哪一步本该先拦住它？拼起来的也有一些通过：前半没有帮上内容的忙，却让模型提前知道了语言和体裁。
@@ -565,7 +566,7 @@ for _ in range(6):
     question, other = rng.sample(QUESTIONS, 2)
     at = rng.randrange(2, len(question))
     cases.append((question, f'{other} {question[:at].upper()}\n{question[at:at + rng.randrange(9)]} {rng.randrange(1000)}', rng.randrange(3, 9)))
-show('overlap', overlap, cases)
+lab.check('leak', overlap=(overlap, own.overlap, cases))
 
 # %% [markdown] name="leak-look"
 # **看什么**：好页与考题的重合并不是零，因为题目有套路。界线划在哪里？换一种说法的漏题，这个办法看得见吗？

@@ -27,10 +27,11 @@ import math
 import numpy as np
 
 from internlm_course.classroom import pretraining as own
-from internlm_course.classroom.check import Lab, attempt, numbers, seeded, self_check, show, show_values
+from internlm_course.classroom.check import Lab, attempt, numbers, seeded, self_check, show_values
 from internlm_course.model import sizes
 
-lab = Lab('03_pretraining', minutes=5, gigabytes=2)
+lab = Lab('03_pretraining', minutes=5, gigabytes=2,
+          points=dict(rope=3, split=2, attention=3, schedule=2, bits=2, slow=2, mfu=2, memory=3))
 course = lab.course
 
 # %% [markdown] name="rows-text"
@@ -151,7 +152,8 @@ for m, n in ((3, 1), (13, 11), (33, 31), (13, 1)):
 # %% name="check-rope" check="rope" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('rope')
-show('rope', rope, [(numbers(rng, length, d), theta) for length, d, theta in ((4, 4, 10.0), (3, 6, 10_000.0), (6, 8, rng.uniform(20, 500)))])
+cases = [(numbers(rng, length, d), theta) for length, d, theta in ((4, 4, 10.0), (3, 6, 10_000.0), (6, 8, rng.uniform(20, 500)))]
+lab.check('rope', rope=(rope, own.rope, cases))
 
 # %% [markdown] name="split-text"
 # **练习 2（2 分）** `split_wqkv(wqkv, heads, kv_heads)`：`wqkv` 的行按键值头分组，每组先是几个查询头，再是键，最后是值，每头 $d$ 行。返回三个矩阵 `(q, k, v)`，
@@ -186,7 +188,8 @@ for cards in (1, 2):
 # %% name="check-split" check="split" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('split')
-show('split', split_wqkv, [(numbers(rng, (heads + 2 * kv) * d, 3), heads, kv) for heads, kv, d in ((4, 2, 2), (6, 3, 1), (6, 2, 2))])
+cases = [(numbers(rng, (heads + 2 * kv) * d, 3), heads, kv) for heads, kv, d in ((4, 2, 2), (6, 3, 1), (6, 2, 2))]
+lab.check('split', split=(split_wqkv, own.split_wqkv, cases))
 
 # %% [markdown] name="attention-text"
 # **练习 3（3 分）** `attention(q, k, v)`：`q` 为 `[头, 长度, d]`，`k`、`v` 为 `[键值头, 长度, d]`。相邻的 $g = H / H_{kv}$ 个查询头合用一个键值头；
@@ -221,7 +224,8 @@ print('positions that change when tokens 4 and 5 change · 改动第 4、5 个�
 # %% name="check-attention" check="attention" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('attention')
-show('attention', attention, [(numbers(rng, heads, n, d), numbers(rng, kv, n, d), numbers(rng, kv, n, d)) for heads, kv, n, d in ((4, 2, 3, 4), (6, 2, 4, 2))])
+cases = [(numbers(rng, heads, n, d), numbers(rng, kv, n, d), numbers(rng, kv, n, d)) for heads, kv, n, d in ((4, 2, 3, 4), (6, 2, 4, 2))]
+lab.check('attention', attention=(attention, own.attention, cases))
 
 # %% [markdown] name="schedule-text"
 # ## 4 学习率与损失 · Schedule and loss
@@ -257,7 +261,8 @@ plots.show(drawing, 'Learning rate over steps for three floors: warm-up, then a 
 # %% name="check-schedule" check="schedule" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('schedule')
-show('schedule', learning_rate, [(step, 800, 40, 3e-4, rng.choice([0.05, 0.1, 0.2])) for step in (0, rng.randrange(1, 39), 39, 40, rng.randrange(100, 700), 799)])
+cases = [(step, 800, 40, 3e-4, rng.choice([0.05, 0.1, 0.2])) for step in (0, rng.randrange(1, 39), 39, 40, rng.randrange(100, 700), 799)]
+lab.check('schedule', schedule=(learning_rate, own.learning_rate, cases))
 
 # %% [markdown] name="bits-text"
 # **练习 5（2 分）** `bits_per_byte(nats, text)`：`nats` 是 `text` 每个词元的损失（奈特）。返回整段文本的比特数除以它的 UTF-8 字节数。
@@ -299,7 +304,8 @@ for lang in ('en', 'zh'):
 # %% name="check-bits" check="bits" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('bits')
-show('bits', bits_per_byte, [([round(rng.expovariate(1), 3) for _ in range(rng.randrange(3, 9))], text) for text in ('The capital', '首都是北京。', 'Pi π 3.14')])
+cases = [([round(rng.expovariate(1), 3) for _ in range(rng.randrange(3, 9))], text) for text in ('The capital', '首都是北京。', 'Pi π 3.14')]
+lab.check('bits', bits=(bits_per_byte, own.bits_per_byte, cases))
 
 # %% [markdown] name="slow-text"
 # ## 5 RoPE 的基与“针” · RoPE base and the needle
@@ -329,8 +335,9 @@ for (theta, context), (theta_tiny, context_tiny) in zip([(5e4, 4096), (5e4, 32_7
 # %% name="check-slow" check="slow" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('slow')
-show('slow', slow_pairs, [(128, 50_000.0, 4096), (64, 1_000_000.0, 1024),
-                          *((rng.choice([64, 96, 128]), rng.choice([1e4, 5e4, 1e6]), rng.randrange(100, 40_000)) for _ in range(6))])
+cases = [(128, 50_000.0, 4096), (64, 1_000_000.0, 1024)]
+cases += [(rng.choice([64, 96, 128]), rng.choice([1e4, 5e4, 1e6]), rng.randrange(100, 40_000)) for _ in range(6)]
+lab.check('slow', slow=(slow_pairs, own.slow_pairs, cases))
 
 # %% name="needle"
 import random
@@ -420,8 +427,9 @@ for length in (4096, 32_768, 262_144):
 # %% name="check-mfu" check="mfu" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('mfu')
-show('mfu', mfu, [(rng.randrange(10**6, 10**10), rng.randrange(2, 60), 64 * rng.randrange(2, 90), rng.choice([256, 4096, 32_768]),
-                   rng.uniform(1e3, 1e5), rng.uniform(1e12, 1e15)) for _ in range(4)])
+cases = [(rng.randrange(10**6, 10**10), rng.randrange(2, 60), 64 * rng.randrange(2, 90), rng.choice([256, 4096, 32_768]),
+          rng.uniform(1e3, 1e5), rng.uniform(1e12, 1e15)) for _ in range(4)]
+lab.check('mfu', mfu=(mfu, own.mfu, cases))
 
 # %% [markdown] name="memory-text"
 # **练习 8（3 分）** `card_bytes(parameters, cards, cut)`：混合精度 AdamW，每个参数 `weights` 2 字节、`gradients` 2 字节、`states` 12 字节；
@@ -457,8 +465,9 @@ for name, config_ in sizes.released().items():
 # %% name="check-memory" check="memory" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('memory')
-show('memory', card_bytes, [(rng.randrange(10**9, 10**11), rng.choice([4, 8, 64]), cut) for cut in ([], ['states'], ['gradients', 'states'],
-                                                                                                   ['weights', 'gradients', 'states'], ['weights'])])
+CUTS = [], ['states'], ['gradients', 'states'], ['weights', 'gradients', 'states'], ['weights']
+cases = [(rng.randrange(10**9, 10**11), rng.choice([4, 8, 64]), cut) for cut in CUTS]
+lab.check('memory', memory=(card_bytes, own.card_bytes, cases))
 
 # %% [markdown] name="end-text"
 # ## 结束 · The end

@@ -1,10 +1,15 @@
 """The cells of a lab in a plain namespace, without a kernel: an answer to an exercise is scored in milliseconds, as the grader would score it."""
+import ast
 import contextlib
+import copy
 import io
 from pathlib import Path
 
+from nbformat.v4 import new_output
+from nbgrader.utils import determine_grade
+
 from internlm_course.classroom import build
-from internlm_course.classroom.compare import points, printed
+from internlm_course.classroom.compare import output_text, points, printed
 
 LABS = Path(__file__).resolve().parents[2] / 'labs'
 SOURCES = build.sources(LABS)
@@ -23,25 +28,42 @@ class Cells:
                 self.run(cell.source, self.namespace)
 
     @staticmethod
-    def run(source: str, namespace: dict) -> str:
-        out = io.StringIO()
+    def run(source: str, namespace: dict) -> list:
+        """The outputs of a cell: what it prints, and the value of its last line."""
+        out, tree = io.StringIO(), ast.parse(source)
+        last = ast.Expression(tree.body.pop().value) if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         with contextlib.redirect_stdout(out):
-            exec(compile(source, 'cell', 'exec'), namespace)
-        return out.getvalue()
+            exec(compile(tree, 'cell', 'exec'), namespace)
+            value = eval(compile(last, 'cell', 'eval'), namespace) if last else None
+        result = [] if value is None else [new_output('execute_result', {'text/plain': repr(value), 'text/html': value._repr_html_()})]
+        return [new_output('stream', name='stdout', text=out.getvalue()), *result]
+
+    def copy(self, answers: dict[str, str]) -> dict:
+        """The check cells of a copy with these answers, executed one after the other."""
+        namespace = dict(self.namespace)
+        return {exercise: self.checked(exercise, answers[exercise], namespace) for exercise in self.exercises}
+
+    def checked(self, exercise: str, answer: str, namespace: dict | None = None):
+        """The exercise's check cell, executed after this answer, alone or in a namespace that has others."""
+        namespace, check = dict(self.namespace) if namespace is None else namespace, copy.deepcopy(self.checks[exercise])
+        self.run(answer, namespace)
+        check.outputs = self.run(check.source, namespace)
+        return check
 
     def say(self, exercise: str, answer: str) -> str:
-        """What the exercise's check prints after this answer."""
-        namespace = dict(self.namespace)
-        self.run(answer, namespace)
-        return self.run(self.checks[exercise].source, namespace)
+        """What the exercise's check puts out after this answer."""
+        return output_text(self.checked(exercise, answer))
 
-    def executed(self, exercise: str) -> dict:
+    def executed(self, exercise: str):
         """The check cell as the executed reference would hold it."""
-        text = self.say(exercise, self.solved[exercise].source)
-        return dict(metadata=self.checks[exercise].metadata, outputs=[dict(output_type='stream', name='stdout', text=text)])
+        return self.checked(exercise, self.solved[exercise].source)
 
     def points(self, exercise: str, answer: str) -> float:
-        return points(self.executed(exercise), self.say(exercise, answer))
+        """Ours and nbgrader's points, which must be the same."""
+        check = self.checked(exercise, answer)
+        ours, theirs = points(self.executed(exercise), output_text(check)), determine_grade(check)[0]
+        assert ours == theirs, (exercise, ours, theirs, check.outputs)
+        return ours
 
     def values(self, exercise: str, answer: str) -> dict:
         return printed(self.say(exercise, answer))

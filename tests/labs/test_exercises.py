@@ -1,4 +1,5 @@
-"""Every exercise tells right from wrong: its stub earns nothing, its reference everything, and each known mistake loses the points. No kernel is started."""
+"""Every exercise tells right from wrong: its stub earns nothing, its reference everything, and each known mistake loses the points, with nbgrader as with us.
+No kernel is started."""
 import json
 import runpy
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from lab_cells import SOURCES, Cells
+from nbgrader.utils import determine_grade
 
 from internlm_course.classroom import build
 from internlm_course.classroom.compare import output_text, points, printed
@@ -28,6 +30,7 @@ def test_each_exercise_has_a_check_points_and_three_known_mistakes(cells, lab):
     assert sorted(lab_cells.checks) == sorted(lab_cells.exercises) == sorted(WRONG[lab])
     for exercise in lab_cells.exercises:
         assert lab_cells.checks[exercise].metadata.nbgrader.points > 0 and len(WRONG[lab][exercise]) >= 3, exercise
+    assert lab_cells.namespace['lab'].points == {name: lab_cells.checks[name].metadata.nbgrader.points for name in lab_cells.exercises}
 
 
 @pytest.mark.parametrize('lab, exercise', [(lab, exercise) for lab, found in WRONG.items() for exercise in found])
@@ -36,7 +39,25 @@ def test_stub_earns_nothing_and_reference_everything(cells, lab, exercise):
     full = lab_cells.checks[exercise].metadata.nbgrader.points
     assert lab_cells.points(exercise, lab_cells.solved[exercise].source) == full
     assert lab_cells.points(exercise, lab_cells.blank[exercise].source) == 0
-    assert 'not attempted · 未作答' in lab_cells.say(exercise, lab_cells.blank[exercise].source)
+    line = lab_cells.checked(exercise, lab_cells.blank[exercise].source).outputs[-1].data['text/html']
+    assert f'⚪ {exercise}: not attempted · 未作答; 0 of {full} points' in line
+
+
+@pytest.mark.parametrize('seed', ['0', 'graded'])
+@pytest.mark.parametrize('kind', ['empty', 'partly', 'wrong', 'full'])
+@pytest.mark.parametrize('lab', WRONG)
+def test_nbgraders_marking_the_tally_and_ours_agree(cells, monkeypatch, lab, kind, seed):
+    monkeypatch.setenv('INTERNLM_COURSE_SEED', seed)
+    lab_cells, half = cells[lab], len(cells[lab].exercises) // 2
+    solved, blank = ({name: notebook[name].source for name in lab_cells.exercises} for notebook in (lab_cells.solved, lab_cells.blank))
+    wrong = {name: next(iter(WRONG[lab][name].values())) for name in lab_cells.exercises}
+    answers = dict(empty=blank, partly={**solved, **dict(list(blank.items())[half:])}, wrong=wrong, full=solved)[kind]
+    checks, full = lab_cells.copy(answers), lab_cells.namespace['lab'].points
+    ours = {name: points(lab_cells.executed(name), output_text(check)) for name, check in checks.items()}
+    theirs = {name: determine_grade(check)[0] for name, check in checks.items()}
+    lab_cells.copy(answers)  # `executed` was one more run of the lab
+    assert ours == theirs == lab_cells.namespace['lab'].earned
+    assert ours == {name: full[name] if kind == 'full' or kind == 'partly' and name in lab_cells.exercises[:half] else 0 for name in full}
 
 
 @pytest.mark.parametrize('seed', ['0', '1', '2', 'graded'])
