@@ -89,35 +89,16 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def chat(arguments: argparse.Namespace) -> None:
-    """Talks to one model of the chain in the terminal."""
-    from openai import OpenAIError
-
+    """Talks to one model of the chain in the terminal, until Ctrl-D or Ctrl-C."""
+    from internlm_course.classroom.chat import talk
     from internlm_course.course import Course
-    from internlm_course.process import openai_client
     course = Course.open(arguments.scale, arguments.root, seed=arguments.seed)
-    with course.serve(_model(course, arguments.model, arguments.mine), Path(arguments.root).absolute() / 'serve.log') as server:
-        client = openai_client(server.url)
-        print('Ask in English or Chinese; an empty line ends. 中英文皆可，空行结束。')
-        while question := _asked():
-            try:
-                # Each question stands alone: the tiny model has only seen dialogues of one turn.
-                messages = [dict(role='user', content=question)]
-                stream = client.chat.completions.create(model=server.model, messages=messages, stream=True, temperature=0,
-                                                        max_tokens=200)
-                for piece in stream:
-                    print(piece.choices[0].delta.content or '', end='', flush=True)
-                print()
-            except OpenAIError as error:
-                print(f'The model did not answer: {error}')
-
-
-def _asked() -> str:
-    """What is typed; '' at the end of the input."""
+    model = _model(course, arguments.model, arguments.mine)
     try:
-        return input('> ').strip()
-    except EOFError:
+        with course.serve(model, Path(arguments.root).absolute() / 'serve.log') as server:
+            talk(server.url)
+    except KeyboardInterrupt:
         print()
-        return ''
 
 
 def lab(arguments: argparse.Namespace) -> None:

@@ -12,3 +12,7 @@ class CourseError(Exception):
     def __init__(self, cause: str, remedy: str):
         super().__init__(f'{cause} {remedy}')
         self.cause, self.remedy = cause, remedy
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows."""
+        return [f'CourseError: {self}']

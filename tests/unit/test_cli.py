@@ -3,7 +3,6 @@ import io
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -110,33 +109,3 @@ def test_doctor_in_a_terminal_of_ascii():
     done = subprocess.run(line, env=dict(os.environ, PYTHONIOENCODING='ascii'), capture_output=True)
     assert b'Traceback' not in done.stderr and done.stdout.isascii() and b'? Python' in done.stdout
     assert done.stdout.count(b'\n') > 10
-
-
-@pytest.fixture
-def talk(monkeypatch, tmp_path):
-    """Types into chat, whose server answers `lost` with an error and the rest in capitals; returns the exit code."""
-    from openai import OpenAIError
-
-    def create(messages, **_):
-        if (question := messages[0]['content']) == 'lost':
-            raise OpenAIError('too long')
-        return [SimpleNamespace(choices=[SimpleNamespace(delta=SimpleNamespace(content=question.upper()))])]
-
-    client = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
-    monkeypatch.setattr('internlm_course.process.openai_client', lambda url: client)
-    course = SimpleNamespace(sft=lambda mine: None, serve=lambda *_: nullcontext(SimpleNamespace(url='', model='')))
-    monkeypatch.setattr('internlm_course.course.Course.open', lambda *_, **__: course)
-
-    def typed(content: bytes) -> int:
-        monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(content), encoding='utf-8'))
-        return cli.main(['chat', '--root', str(tmp_path)])
-    return typed
-
-
-@pytest.mark.parametrize('content, told', [
-    (b'', []), (b'hello', ['HELLO']), (b'hello\n\nnever\n', ['HELLO']), (b'lost\nhello\n', ['too long', 'HELLO']),
-    (b'caf\xe9\n', ['CAF\ufffd'])])
-def test_the_end_of_the_input_ends_a_chat(talk, capsys, content, told):
-    assert talk(content) == 0
-    out, err = capsys.readouterr()
-    assert all(text in out for text in told) and 'NEVER' not in out and err == ''

@@ -65,7 +65,7 @@ def test_every_client_reaches_this_computer_past_the_proxy(url):
         urllib.request.urlopen(f'{url}/models', timeout=5)
     assert [model.id for model in openai_client(url).models.list()] == ['internlm2-tiny']
     _check([EvalModel('chat', url=url, served_name='internlm2-tiny')])
-    assert Chat(url, 'internlm2-tiny').ask('hello') == 'hi'
+    assert Chat(url).ask('hello') == 'hi'
     assert solve(url, 'internlm2-tiny', ['hello'], tools=False)[0].text == 'hi'
 
 
@@ -100,5 +100,5 @@ open('log', 'w').write('✓')"""
 def test_a_server_elsewhere_is_asked_through_the_proxy(url, monkeypatch):
     monkeypatch.delenv('all_proxy')
     monkeypatch.delenv('ALL_PROXY')
-    with pytest.raises(CourseError, match='did not answer'):
-        Chat('http://model.example/v1', 'internlm2-tiny').ask('hello')  # 127.0.0.1:9 refuses; no name is looked up
+    with pytest.raises(CourseError, match='does not answer'):
+        Chat('http://model.example/v1').ask('hello')  # 127.0.0.1:9 refuses; no name is looked up
