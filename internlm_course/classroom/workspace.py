@@ -117,7 +117,9 @@ def _keep(shipped: Path, folder: Path) -> list[dict[str, str]]:
             part = copy.with_suffix('.part')
             shutil.copyfile(shipped, part)
             part.replace(copy)  # whole or not at all
-            return []
+            return _misplaced(new, shipped, 'is in its copy', '已在副本里')
+        if misplaced := _misplaced(new, shipped, 'is not in your copy: move it there under another name', '不在你的副本里：请改名移过去'):
+            return misplaced
         mine = {path: load(path) for path in versions(copy)}
     except CourseError as error:
         return [dict(en=f'{error} It stays as it is.', zh=f'有一个笔记本无法读取，保持原样；把它移走后再执行 make lab，就有一份新的：{error.cause}')]
@@ -133,6 +135,14 @@ def _keep(shipped: Path, folder: Path) -> list[dict[str, str]]:
                     'Yours stays as it is; go on in either.',
                  zh=f'{latest.name} 有了新版本：{path.name}，{f"已带上你的解答（{names}）" if names else "其中还没有解答"}。'
                     '你的文件没有动；接着做哪一份都可以。')]
+
+
+def _misplaced(notebook, path: Path, where: str, wo: str) -> list[dict[str, str]]:
+    """The news that somebody worked in a notebook of the course itself, over which the next update would stumble."""
+    if not edited(notebook):
+        return []
+    return [dict(en=f'{path} was changed by hand, and an update would stumble over it. What you wrote {where}. Then put it back: git checkout {path}',
+                 zh=f'{path} 被改动过，更新课程时会冲突。你写的内容{wo}。然后恢复它：git checkout {path}')]
 
 
 def _offer(new, mine, path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -112,10 +113,19 @@ def test_copies_are_made_once_and_never_written_over(course, solved):
     assert solved.read_bytes() == (course / 'labs' / '01_small.ipynb').read_bytes()
 
 
-def test_work_done_in_labs_comes_along(course):
+def test_work_done_in_labs_comes_along_or_is_pointed_at(course):
     change(course / 'labs' / '01_small.ipynb', double=ANSWER)
-    assert workspace.prepare(course) == []
+    said, = workspace.prepare(course)
     assert cell(nbformat.read(course / 'work' / '01_small.ipynb', as_version=4), 'double').source == ANSWER
+    assert 'is in its copy' in said['en'] and said['en'].endswith('git checkout ' + str(course / 'labs' / '01_small.ipynb')) and '冲突' in said['zh']
+    change(course / 'labs' / '01_small.ipynb', triple='def triple(x): return 3 * x')
+    said, = workspace.prepare(course)
+    assert 'is not in your copy' in said['en'] and '不在你的副本里' in said['zh']
+
+
+@pytest.mark.skipif(not (HOME / '.git').exists(), reason='not a clone')
+def test_git_sees_nothing_of_it():
+    assert subprocess.run(['git', '-C', HOME, 'check-ignore', 'work/01_full_chain.ipynb'], stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_a_newer_release_lies_beside_with_the_answers_of_the_older(course, solved):
