@@ -51,7 +51,7 @@ class Earned:
         return f'{self.points:g}'
 
     def _repr_html_(self) -> str:
-        return f'<b>{html.escape(self.says)}</b>'
+        return f'<b>{html.escape(self.says, quote=False)}</b>'
 
 
 class Lab:
@@ -122,7 +122,7 @@ class Lab:
         file = quote(Path(os.environ.get('JPY_SESSION_NAME', f'{self.name}.ipynb')).name)  # the server's name of the notebook
         cells = ''.join(f'<tr><td>{number}. {name}</td><td>{points}</td><td>{mark and f"""<a href="{file}#cell-id={name}">{mark}</a>"""}</td></tr>'
                         for number, (name, points, mark) in enumerate(rows, 1))
-        rich('\n'.join([head, *(f'{number:3}. {name:16}{points:8}{mark}'.rstrip() for number, (name, points, mark) in enumerate(rows, 1))]),
+        rich('\n'.join([head, *(f'{number:3}. {name:16}{points:10}{mark}'.rstrip() for number, (name, points, mark) in enumerate(rows, 1))]),
              f'<b>{head}</b><table>{cells}</table>')
 
 

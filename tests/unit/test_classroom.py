@@ -1,4 +1,4 @@
-"""The lab's run time without a kernel: comparison, attempts, values out, budget, plots with and without Chinese, JupyterLab's command."""
+"""The lab's run time without a kernel: comparison, planning, plots with and without Chinese, JupyterLab's command."""
 import json
 import re
 import subprocess
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from internlm_course import cli
-from internlm_course.classroom import check, jupyter, planning, plots
+from internlm_course.classroom import jupyter, planning, plots
 from internlm_course.classroom.compare import count, printed, same
 from internlm_course.marking import wilson
 from internlm_course.model import sizes
@@ -48,86 +48,6 @@ def test_differs(value, reference):
 def test_count_and_lines_that_are_no_checks():
     assert count({'a': [1, 2, {'b': 3}], 'c': None}) == 4 and count([]) == 0
     assert printed('{"check": "a", "values": [1]}\n{"check": 3, "values": 1}\n{"values": 1}\n[1]\nNaN?\n{"check": "b"}') == {'a': [1]}
-
-
-# --- attempts and values -------------------------------------------------------------------------------------------------------------------------
-def own(x):
-    return 2 * x
-
-
-def stub(x):
-    raise NotImplementedError
-
-
-def broken(x):
-    raise ZeroDivisionError('oops')
-
-
-def test_attempt_goes_on_with_the_packages_own_and_says_so_once(capsys):
-    used = check.attempt(stub, own)
-    assert used(1) == 2 and used(2) == 4
-    assert capsys.readouterr().out.count('stub: not attempted · 未作答') == 1
-    assert check.attempt(broken, own)(3) == 6 and 'broken: ZeroDivisionError: oops' in capsys.readouterr().out
-    assert check.attempt(lambda x: 7, own)(3) == 7 and capsys.readouterr().out == ''
-
-
-def test_show_prints_one_json_line_whatever_the_student_returns(capsys):
-    import numpy
-    values = [numpy.float32(0.5), numpy.arange(2), float('nan'), object(), (1, 2), {3: None}, 'é']
-    check.show('x', lambda i: values[i], [(i,) for i in range(len(values))])
-    out = capsys.readouterr().out
-    assert out.count('\n') == 1
-    assert printed(out)['x'] == [0.5, [0, 1], {'error': 'nan'}, {'error': 'a object is no JSON value'}, [1, 2], {'3': None}, 'é']
-    check.show('x', broken, [(1,)])
-    assert printed(capsys.readouterr().out) == {'x': [{'error': 'ZeroDivisionError'}]}
-    check.show('x', stub, [(1,), (2,)])
-    assert capsys.readouterr().out.splitlines() == [check.NOT_ATTEMPTED, '{"check": "x", "values": [{"error": "not attempted"}, {"error": "not attempted"}]}']
-
-
-def test_a_function_cannot_change_the_cases_of_the_next(capsys):
-    cases = [([1, 2],)]
-    check.show('x', lambda given: given.pop(), cases)
-    assert cases == [([1, 2],)]
-
-
-def test_self_check_is_green_grey_or_red_with_the_first_difference(capsys):
-    check.self_check(own, own, [(1,), (2,)], hint='double it')
-    check.self_check(stub, own, [(1,)], hint='double it')
-    check.self_check(lambda x: 2, own, [(1,), (2,)], hint='double it')
-    green, grey, red = capsys.readouterr().out.splitlines()
-    assert green.startswith('🟢') and '2 of 2' in green and grey.startswith('⚪') and 'not attempted' in grey
-    assert red.startswith('🔴') and 'case 2' in red and '2, expected · 应为 4' in red and 'double it' in red
-
-
-def test_seeded_inputs_change_with_the_grading_seed(monkeypatch):
-    home = check.seeded('x').random()
-    assert check.seeded('x').random() == home != check.seeded('y').random()
-    monkeypatch.setenv('INTERNLM_COURSE_SEED', 'graded')
-    assert check.seeded('x').random() != home
-
-
-def test_budget_is_measured_and_judged(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
-    lab = check.Lab('none', minutes=1, gigabytes=100)
-    first = lab.keep('x', lambda out: dict(made=1), a=1)
-    again = lab.keep('x', lambda out: dict(made=2), a=1)
-    assert not first.cached and again.cached and again.metrics == dict(made=1) and tmp_path in first.path.parents
-    assert lab.expected('curve') is None
-    lab.finish()
-    lab.gigabytes = 1e-6
-    lab.finish()
-    budget, kept, over = capsys.readouterr().out.splitlines()
-    assert json.loads((tmp_path / 'none.json').read_text('utf-8'))['peak_memory_bytes'] > 0
-    assert 'Budget' in budget and 'within the budget' in kept and 'over the budget' in over
-
-
-@pytest.mark.parametrize('folder', ['labs/solutions', 'work', 'work/solutions'])
-def test_runs_lie_in_the_repository_of_the_notebook(tmp_path, monkeypatch, folder):
-    monkeypatch.delenv('INTERNLM_COURSE_RUNS', raising=False)
-    (tmp_path / 'internlm_course').mkdir()
-    (tmp_path / folder).mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / folder)
-    assert check.runs_folder() == tmp_path / 'runs'
 
 
 # --- planning ------------------------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,233 @@
+"""Attempts, values out, the student's own light, points, budget and tally, without a kernel; what a kernel adds, in IPython's own shell."""
+import json
+import re
+import sys
+from textwrap import dedent
+
+import pytest
+
+from internlm_course.classroom import check, kernel
+from internlm_course.classroom.compare import agrees, output_text, points, printed
+
+
+def own(x):
+    return 2 * x
+
+
+def stub(x):
+    raise NotImplementedError
+
+
+def broken(x):
+    raise ZeroDivisionError('oops')
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
+    return check.Lab('none', minutes=1, gigabytes=100, points=dict(double=2, half=1.5, last=1))
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """IPython in this process; calling it runs a cell, and gives what it printed, and what it displayed, its last line's value included, by MIME type."""
+    from IPython.core.displayhook import DisplayHook
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+    from traitlets.config import Config
+    monkeypatch.setenv('IPYTHONDIR', str(tmp_path / 'ipython'))
+    monkeypatch.setattr(DisplayHook, 'write_output_prompt', lambda self: None)  # a terminal's way to show a value
+    monkeypatch.setattr(DisplayHook, 'write_format_data', lambda self, data, metadata: shown.append(data))
+    monkeypatch.setattr(DisplayHook, 'finish_displayhook', lambda self: None)
+    shown, ipython = [], InteractiveShell.instance(config=Config(HistoryManager=dict(enabled=False)))
+
+    def cell(source: str) -> tuple[str, list[dict]]:
+        shown.clear()
+        with capture_output() as captured:
+            ipython.run_cell(dedent(source)).raise_error()
+        return captured.stdout, [output.data for output in captured.outputs] + shown
+    cell('from internlm_course.classroom.check import *\nfrom internlm_course.classroom import kernel\nown = lambda x: 2 * x')
+    yield cell
+    InteractiveShell.clear_instance()
+
+
+# --- attempts and values -------------------------------------------------------------------------------------------------------------------------
+def test_attempt_goes_on_with_the_packages_own_and_says_so_once(capsys):
+    used = check.attempt(stub, own)
+    assert used(1) == 2 and used(2) == 4
+    assert capsys.readouterr().out.count('stub: not attempted · 未作答') == 1
+    assert check.attempt(broken, own)(3) == 6 and 'broken: ZeroDivisionError: oops' in capsys.readouterr().out
+    assert check.attempt(lambda x: 7, own)(3) == 7 and capsys.readouterr().out == ''
+
+
+def test_what_attempt_says_stands_under_the_cells_table(shell):
+    shell('def mine(x): raise NotImplementedError\nused = attempt(mine, own)')
+    printed_, _ = shell('for x in (1, 2):\n    print(f"row {x} {used(x)}")')
+    first, second, said = printed_.splitlines()
+    assert (first, second) == ('row 1 2', 'row 2 4') and said.startswith('mine: not attempted')
+    assert shell('print(used(3))')[0] == '6\n'
+
+
+def test_values_go_out_as_one_json_line_whatever_the_student_returns(lab, capsys):
+    import numpy
+    values = [numpy.float32(0.5), numpy.arange(2), float('nan'), object(), (1, 2), {3: None}, 'é']
+    cases = [(i,) for i in range(len(values))]
+    capsys.readouterr()
+    lab.check('double', x=(lambda i: values[i], own, cases))
+    out = capsys.readouterr().out
+    assert out.count('\n') == 1
+    assert printed(out)['x'] == [0.5, [0, 1], {'error': 'nan'}, {'error': 'a object is no JSON value'}, [1, 2], {'3': None}, 'é']
+    lab.check('double', x=(broken, own, [(1,)]), y=(stub, own, [(1,), (2,)]))
+    assert printed(capsys.readouterr().out) == dict(x=[{'error': 'ZeroDivisionError'}], y=[{'error': 'not attempted'}] * 2)
+
+
+def test_a_function_cannot_change_the_cases_of_the_next(lab):
+    cases = [([1, 2],)]
+    lab.check('double', x=(lambda given: given.pop(), own, cases))
+    assert cases == [([1, 2],)]
+
+
+def test_what_a_student_prints_is_no_value_and_no_failure(lab, capsys):
+    def chatty(x):
+        print('debugging')
+        print('trouble', file=sys.stderr)  # nbgrader takes a cell that writes there for one that failed
+        return 2 * x
+    capsys.readouterr()
+    assert lab.check('double', x=(chatty, own, [(1,)])).points == 2
+    assert capsys.readouterr() == ('{"check": "x", "values": [2]}\n', '')
+
+
+def test_a_notebook_shows_values_folded_and_a_line_and_nbgrader_a_number(shell, monkeypatch, tmp_path):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
+    shell('lab = Lab("none", points=dict(double=2))')
+    out, (values, line) = shell('lab.check("double", a=(lambda x: x + x, own, [(1,), ("<b>",)]), b=(lambda x: 4, own, [(1,), (2,), (3,)]))')
+    assert out == '' and values['text/plain'] == '{"check": "a", "values": [2, "<b><b>"]}\n{"check": "b", "values": [4, 4, 4]}'
+    assert values['text/html'].startswith('<details') and '&lt;b&gt;' in values['text/html'] and '<b>' not in values['text/html']
+    assert line['text/plain'] == '0' and "🔴 double: 3 of 5 cases as the reference's at home" in line['text/html'] and '0 of 2 points' in line['text/html']
+    assert shell('lab.check("double", a=(own, own, [(1,)]))')[1][1]['text/plain'] == '2'
+    cell = dict(metadata=dict(course={}, nbgrader=dict(points=2)), outputs=[dict(output_type='display_data', data=values)])
+    assert printed(output_text(cell)).keys() == {'a', 'b'} and points(cell, values['text/plain']) == 2 and points(cell, line['text/plain']) == 0
+
+
+def test_no_check_is_no_agreement():
+    said = '{"check": "a", "values": [1.5]}'
+    assert agrees(said, said, {}) and agrees(said.replace('1.5', '1.6'), said, dict(relative=0.1)) and not agrees(said.replace('1.5', '1.6'), said, {})
+    assert not agrees('', '', {}) and not agrees(said, '', {}) and not agrees(said.replace('a', 'b', 1), said, {})
+
+
+# --- the student's own light ---------------------------------------------------------------------------------------------------------------------
+def test_self_check_is_green_grey_or_red_with_the_first_difference(capsys):
+    check.self_check(own, own, [(1,), (2,)], hint='double it')
+    check.self_check(stub, own, [(1,)], hint='double it')
+    check.self_check(lambda x: 2, own, [(1,), (2,)], hint='double it')
+    green, grey, *red = capsys.readouterr().out.splitlines()
+    assert green.startswith('🟢') and '2 of 2' in green and grey.startswith('⚪') and 'not attempted' in grey
+    assert red == ['🔴 <lambda>: 1 of 2 agree · 2 例中 1 例一致', 'case 2 · 第 2 例: <lambda>(2)', 'yours · 你的 2', 'expected · 应为 4', 'double it']
+
+
+def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
+    shell("""\
+        def helper(x):
+            return [1][x]
+
+        def mine(x):
+            if x > 1:
+                total = total + helper(x)
+            return 2 * x""")
+    _, (red,) = shell("self_check(mine, own, [(1,), (2,)], hint='double it')")
+    said = red['text/plain'].splitlines()
+    assert said[1:] == ['case 2 · 第 2 例: mine(2)', said[2], 'line 6 of your cell · 你的单元第 6 行: total = total + helper(x)', 'expected · 应为 4', 'double it']
+    assert said[2].startswith('UnboundLocalError: ') and "'total'" in said[2]
+    assert '<br>' in red['text/html'] and 'line 6 of your cell' in red['text/html']
+    shell('def mine(x): return helper(x)')  # where the error rises in another cell, the line of this one that led there
+    assert 'line 1 of your cell · 你的单元第 1 行: def mine(x): return helper(x)' in shell("self_check(mine, own, [(1,)], '')")[1][0]['text/plain']
+
+
+def test_a_missing_return_is_asked_for_unless_none_is_right(capsys):
+    check.self_check(lambda x: None, own, [(1,)], hint='')
+    assert 'your function returned nothing: is a `return` missing? · 函数没有返回值：是不是漏了 return？\nexpected · 应为 2' in capsys.readouterr().out
+    check.self_check(lambda x: None, lambda x: None, [(1,)], hint='')
+    assert '🟢' in capsys.readouterr().out
+    check.self_check(lambda x: 3, lambda x: None, [(1,)], hint='')
+    assert 'yours · 你的 3\nexpected · 应为 null' in capsys.readouterr().out
+
+
+def test_long_inputs_are_shortened_and_odd_values_named(capsys):
+    check.self_check(lambda *given: {1}, lambda *given: [1], [('a\nb' * 100, list(range(1000)), 3)], hint='')
+    case, yours = capsys.readouterr().out.splitlines()[1:3]
+    assert len(case) < 250 and case.count('…') == 2 and r"('a\nba\nb" in case and case.endswith('998, 999], 3)')
+    assert yours == 'yours · 你的 a set is no JSON value'
+    assert kernel.shell() is None
+
+
+def test_markup_in_what_is_shown_stays_text(shell):
+    _, (red,) = shell("self_check(lambda x: '<script>', own, [('<i>',)], hint='a < b')")
+    assert '<script>' not in red['text/html'] and '&lt;script&gt;' in red['text/html'] and '&lt;i&gt;' in red['text/html'] and 'a &lt; b' in red['text/html']
+
+
+def test_seeded_inputs_change_with_the_grading_seed(monkeypatch):
+    home = check.seeded('x').random()
+    assert check.seeded('x').random() == home != check.seeded('y').random()
+    monkeypatch.setenv('INTERNLM_COURSE_SEED', 'graded')
+    assert check.seeded('x').random() != home
+
+
+# --- budget and tally ----------------------------------------------------------------------------------------------------------------------------
+def test_budget_is_measured_and_judged(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
+    lab = check.Lab('none', minutes=1, gigabytes=100)
+    first = lab.keep('x', lambda out: dict(made=1), a=1)
+    again = lab.keep('x', lambda out: dict(made=2), a=1)
+    assert not first.cached and again.cached and again.metrics == dict(made=1) and tmp_path in first.path.parents
+    assert lab.expected('curve') is None
+    lab.finish()
+    lab.gigabytes = 1e-6
+    lab.finish()
+    budget, kept, _, over, _ = capsys.readouterr().out.splitlines()
+    assert json.loads((tmp_path / 'none.json').read_text('utf-8'))['peak_memory_bytes'] > 0
+    assert 'Budget' in budget and 'within the budget' in kept and 'over the budget' in over
+
+
+def test_the_budget_counts_cells_that_run_and_not_the_time_between(shell, monkeypatch, tmp_path):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
+    now = [100.0]
+    monkeypatch.setattr('internlm_course.classroom.kernel.time.monotonic', lambda: now[0])
+
+    def after(seconds):
+        now[0] += seconds
+    monkeypatch.setattr(kernel, 'after', after, raising=False)
+    shell('kernel.after(5)\nlab = Lab("none", minutes=5)\nkernel.after(2)')
+    after(3600)  # the student thinks
+    shell('kernel.after(30)')
+    with pytest.raises(ValueError):
+        shell('kernel.after(10)\nraise ValueError')
+    after(120)
+    said, _ = shell('kernel.after(1)\nlab.finish()')
+    record = json.loads((tmp_path / 'none.json').read_text('utf-8'))
+    assert record['seconds'] == 43 and record['solving_seconds'] == 3763
+    assert 'Measured · 实测: 43 s of 300 s' in said and 'within the budget' in said and 'reading and solving included · 自第一个单元起，含阅读与作答: 63 min' in said
+
+
+def test_the_tally_has_points_by_exercise_and_links_open_ones_to_their_cells(shell, monkeypatch, tmp_path):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
+    monkeypatch.setenv('JPY_SESSION_NAME', '/somewhere/my lab.ipynb')
+    shell('lab = Lab("none", points=dict(double=2, half=1.5, last=1))')
+    shell('lab.check("double", x=(own, own, [(1,)]))')
+    shell('lab.check("half", x=(lambda x: 3, own, [(1,)]))')
+    _, (tally,) = shell('lab.finish()')
+    assert re.sub(' +', ' ', tally['text/plain']).splitlines() == [
+        'Points at home · 在家得分: 2 of 4.5', ' 1. double 2 of 2', ' 2. half 0 of 1.5 open · 未完成', ' 3. last 0 of 1 open · 未完成']
+    assert re.findall('href="([^"]*)"', tally['text/html']) == ['my%20lab.ipynb#cell-id=half', 'my%20lab.ipynb#cell-id=last']
+    record = json.loads((tmp_path / 'none.json').read_text('utf-8'))
+    assert record['points'] == dict(double=2, half=0, last=0) and record['possible'] == dict(double=2, half=1.5, last=1)
+    shell('lab.check("double", x=(lambda x: 3, own, [(1,)]))')  # spoilt again
+    assert '1. double 0 of 2' in re.sub(' +', ' ', shell('lab.finish()')[1][0]['text/plain'])
+
+
+@pytest.mark.parametrize('folder', ['labs/solutions', 'work', 'work/solutions'])
+def test_runs_lie_in_the_repository_of_the_notebook(tmp_path, monkeypatch, folder):
+    monkeypatch.delenv('INTERNLM_COURSE_RUNS', raising=False)
+    (tmp_path / 'internlm_course').mkdir()
+    (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / folder)
+    assert check.runs_folder() == tmp_path / 'runs'
