@@ -6,9 +6,9 @@
 # 一页原始网页如何变成语料、词元、模型、对话、INT4 服务、分数和会用计算器的智能体？每一环都用真实的工具，模型只有两百万参数。
 # **先预测，再运行，再观察，再解释**：见到“先预测”，请把答案写进它下面那一格，再往下运行；运行过后，答案可以展开来对照。
 #
-# How does a raw web page become a corpus, tokens, a model, a conversation, an INT4 server, a score, and an agent that uses a calculator? Every link is the
-# real tool; only the model is small, with two million parameters. **Predict, run, look, explain**: where it says “Predict”, write your answer into the cell
-# below it before you go on; after the run there is an answer to unfold and compare.
+# How does a raw web page become a corpus, tokens, a model, a conversation, an INT4 server, a score, and an agent that uses a calculator? Every link is the real
+# tool; only the model is small, with two million parameters. **Predict, run, look, explain**: where it says “Predict”, write your answer into the cell below it
+# before you go on; after the run there is an answer to unfold and compare.
 #
 # | 练习 · Exercise | 分 · points |
 # |---|---|
@@ -41,8 +41,8 @@ course = lab.course
 #
 # **先预测**：下面这页 HTML 里，读者要看的正文占几成字节？清洗的哪一步会丢掉最多的网页？
 #
-# A small synthetic web in WARC files, with mirrors, advertisements, gibberish and other languages mixed in. The truth is kept aside, so each filter's
-# precision and recall can be measured. datatrove does the cleaning.
+# A small synthetic web in WARC files, with mirrors, advertisements, gibberish and other languages mixed in. The truth is kept aside, so each filter's precision
+# and recall can be measured. datatrove does the cleaning.
 #
 # **Predict**: how much of the HTML below, in bytes, is text that a reader came for? Which step of the cleaning will drop most pages?
 
@@ -75,17 +75,17 @@ for row in corpus.metrics['funnel']:
     print(f'{row["step"]:14}{row["documents"]:>10,}{row["bytes"]:>12,}{rates}')
 
 # %% [markdown] name="data-look"
-# **看什么**：一行一行往下，看篇数和字节数。哪一步省下最多字节，却几乎不丢网页？哪一步丢的网页最多？查准率（precision）低于 1，是误丢了好页；
-# 查全率（recall）低于 1，是放过了坏页：这一趟犯的是哪种错？
+# **看什么**：一行一行往下，看篇数和字节数。哪一步省下最多字节，却几乎不丢网页？哪一步丢的网页最多？查准率（precision）低于 1，是误丢了好页；查全率（recall）
+# 低于 1，是放过了坏页：这一趟犯的是哪种错？
 #
-# **What to look for**: go down row by row. Which step saves most bytes and yet drops hardly a page? Which drops most pages? A precision below 1 means good pages
-# lost, a recall below 1 bad pages kept: which kind of error was made here?
+# **What to look for**: go down row by row. Which step saves most bytes and yet drops hardly a page? Which drops most pages? A precision below 1 means good
+# pages lost, a recall below 1 bad pages kept: which kind of error was made here?
 #
 # <details><summary>答案 · Answer</summary>
 #
-# 抽取正文（`extraction`）之后，字节剩不到三分之一，网页却几乎都在：丢的是标签、菜单和脚本。丢网页最多的是去重（`duplicates`）。没有一步误丢好页；
-# 只有去重放过了几页，那些镜像改动较多，没有认出来。别急着相信满分：这里的噪声是课程自己造的，真实的网络没有这样分明的界线。
-# 一个会犯错的过滤器，见实验 2 第 3 部分。
+# 抽取正文（`extraction`）之后，字节剩不到三分之一，网页却几乎都在：丢的是标签、菜单和脚本。丢网页最多的是去重（`duplicates`）。没有一步误丢好页；只有
+# `duplicates` 放过了几页，那些镜像改动较多，没有认出来。别急着相信满分：这里的噪声是课程自己造的，真实的网络没有这样分明的界线。一个会犯错的过滤器，见实验 2 第
+# 3 部分。
 #
 # After `extraction` less than a third of the bytes is left, and yet nearly every page is there: what went is tags, menus and scripts. Most pages go with
 # `duplicates`. No step loses a good page; only `duplicates` keeps a few that it should have dropped, copies that were changed too much to be recognised. Do not
@@ -164,9 +164,9 @@ show_values('curve', minute.metrics['curve'])
 # 什么都不懂，就是给每个词元同样的机会 $1/V$，损失是 $\ln V$，图的下面打印着它的值。曲线先快后慢。它的第一个点已经比 $\ln V$ 低，因为那是头一段训练的平均。
 # 第一段陡降学到的是哪些词元常见，然后是句式，最后才是事实。
 #
-# Knowing nothing means the same chance $1/V$ for each token, so the loss is $\ln V$; its value is printed below the plot. The curve falls fast, then slowly. Its
-# first point is already below $\ln V$, being the mean over the first stretch of training. What is learnt in the first steep part is which tokens are frequent;
-# then come the forms of sentences, and last the facts.
+# Knowing nothing means the same chance $1/V$ for each token, so the loss is $\ln V$; its value is printed below the plot. The curve falls fast, then slowly.
+# Its first point is already below $\ln V$, being the mean over the first stretch of training. What is learnt in the first steep part is which tokens are
+# frequent; then come the forms of sentences, and last the facts.
 #
 # </details>
 
@@ -181,9 +181,9 @@ show_values('curve', minute.metrics['curve'])
 #
 # **练习 1（2 分）** 写出 `chat_text(messages)`：`messages` 是若干 `{'role', 'content'}` 的列表，返回整段文本，结尾打开助手的一轮。
 #
-# A chat model only ever sees one text. InternLM2's format: each message is `<|im_start|>role\ncontent<|im_end|>\n` (with the message's `role` and `content`; `\n`
-# is a line break), and at the end the assistant's turn is opened: `<|im_start|>assistant\n`. The `<s>` at the very beginning is the tokenizer's business, not
-# yours.
+# A chat model only ever sees one text. InternLM2's format: each message is `<|im_start|>role\ncontent<|im_end|>\n` (with the message's `role` and `content`;
+# `\n` is a line break), and at the end the assistant's turn is opened: `<|im_start|>assistant\n`. The `<s>` at the very beginning is the tokenizer's business,
+# not yours.
 #
 # **Exercise 1 (2 points)** Write `chat_text(messages)`: `messages` is a list of `{'role', 'content'}`; return the whole text, with the assistant's turn opened
 # at its end.
@@ -210,7 +210,8 @@ cases = [([dict(role=rng.choice(['system', 'user', 'assistant', 'environment']),
 lab.check('template', template=(chat_text, planning.chat_text, [*cases, ([dict(role='user', content=' two\nlines ')],)]))
 
 # %% [markdown] name="talk-text"
-# 现在让三个模型回答同样的问题：一分钟的（`minute`）、`base`、`sft`。前两个只会续写，所以给它们题目的续写形式；`sft` 得到的是用你的模板写成的对话。方括号里是正确答案。
+# 现在让三个模型回答同样的问题：一分钟的（`minute`）、`base`、`sft`。前两个只会续写，所以给它们题目的续写形式；`sft` 得到的是用你的模板写成的对话。
+# 方括号里是正确答案。
 #
 # **先预测**：`base` 已经“知道”答案，为什么还需要 `sft`？
 #
@@ -259,8 +260,8 @@ del models
 # %% [markdown] name="talk-look"
 # **看什么**：哪些题一分钟的模型只学会了答案的样子，却没学会答案？最后四行：同一句话，有模板和没有模板，两个模型各怎样接？
 #
-# **What to look for**: in which questions has the model of one minute learnt what an answer looks like, but not the answer? And in the last four lines: how does
-# each model take the same words with the template and without?
+# **What to look for**: in which questions has the model of one minute learnt what an answer looks like, but not the answer? And in the last four lines: how
+# does each model take the same words with the template and without?
 #
 # <details><summary>答案 · Answer</summary>
 #
@@ -268,8 +269,8 @@ del models
 # 没有模板的那句话，对两者都不是问话，只是某一页的开头。一分钟的模型会答一个国家、一种货币、一个数，样子都对，只是常常不对题。
 #
 # Knowledge comes from pre-training; what fine-tuning teaches is to converse: it is my turn, this is what I answer, here I stop. Given the template, `sft`
-# replies; `base` has never seen it, takes it for one more page, and writes on as pages do. Without the template the words are no question to either of them, only
-# the beginning of some page. The model of one minute answers with a country, a currency, a number: of the right kind, and often the wrong one.
+# replies; `base` has never seen it, takes it for one more page, and writes on as pages do. Without the template the words are no question to either of them,
+# only the beginning of some page. The model of one minute answers with a country, a currency, a number: of the right kind, and often the wrong one.
 #
 # </details>
 
@@ -295,8 +296,8 @@ del models
 #
 # $$N = 2Vh + L\,\bigl(h\,(H + 2H_{kv})\,d + h^2 + 3hf + 2h\bigr) + h,\qquad d = h / H$$
 #
-# **Exercise 2 (2 points)** Write `parameters(config)`, which returns $N$. The fields of `config`: `vocab_size` is $V$, `hidden_size` is $h$, `num_hidden_layers`
-# is $L$, `num_attention_heads` is $H$, `num_key_value_heads` is $H_{kv}$, `intermediate_size` is $f$.
+# **Exercise 2 (2 points)** Write `parameters(config)`, which returns $N$. The fields of `config`: `vocab_size` is $V$, `hidden_size` is $h$,
+# `num_hidden_layers` is $L$, `num_attention_heads` is $H$, `num_key_value_heads` is $H_{kv}$, `intermediate_size` is $f$.
 
 # %% name="parameters" exercise=true
 def parameters(config) -> int:
@@ -370,8 +371,9 @@ cases = [(config, bits, rng.randrange(1, 200_000)) for config in sizes.released(
 lab.check('memory', memory=(memory, planning.memory, cases))
 
 # %% [markdown] name="gpu-text"
-# **练习 4（2 分）** 写出 `gpu(config, bits, tokens)`：`planning.GPUS` 把显卡的名字映到 GiB，从小到大。返回最小的那一块的名字，它的九成显存（`planning.USABLE`）
-# 放得下权重和 `tokens` 个词元的 KV 缓存；都放不下就返回 `None`。1 GiB 是 $2^{30}$ 字节。可以调用上一题的 `memory_used(config, bits, tokens)`。
+# **练习 4（2 分）** 写出 `gpu(config, bits, tokens)`：`planning.GPUS` 把显卡的名字映到 GiB，从小到大。返回最小的那一块的名字，
+# 它的九成显存（`planning.USABLE`）放得下权重和 `tokens` 个词元的 KV 缓存；都放不下就返回 `None`。1 GiB 是 $2^{30}$ 字节。可以调用上一题的
+# `memory_used(config, bits, tokens)`。
 #
 # **先预测**：20B 量化到 4 位，24 GB 的卡（RTX 4090）能带 32k 上下文吗？
 #
@@ -456,8 +458,8 @@ show_values('int4', dict(linear_bytes_ratio=round(int4.metrics['linear_bytes_rat
 #
 # 四分之一多一点：一个权重是 4 位，再摊上 $(16 + 4) / 64$ 位，除以 16，就是上面打印的那个比例。组越大，摊得越少，舍入也越粗。
 #
-# A little more than a quarter: a weight has 4 bits and its part of the shared ones, $(16 + 4) / 64$; divided by 16 that is the share printed above. Larger groups
-# cost less, and round more coarsely.
+# A little more than a quarter: a weight has 4 bits and its part of the shared ones, $(16 + 4) / 64$; divided by 16 that is the share printed above. Larger
+# groups cost less, and round more coarsely.
 #
 # </details>
 
@@ -506,8 +508,8 @@ print(f'knowledge: {knowledge["score"]:.0%} of {knowledge["n"]} items, chance {k
 #
 # $$\frac{\hat p + \frac{z^2}{2n} \pm z\sqrt{\frac{\hat p(1-\hat p)}{n} + \frac{z^2}{4n^2}}}{1 + \frac{z^2}{n}}$$
 #
-# 写出 `interval(score, n)`，返回 `(low, high)`；再写 `better(first, second, n)`：两个分数都来自 $n$ 道题，区间不相交时，哪个高就返回 `'first'` 或
-# `'second'`，否则返回 `'undecided'`。
+# 写出 `interval(score, n)`，返回 `(low, high)`；再写 `better(first, second, n)`：两个分数都来自 $n$ 道题，区间不相交时，哪个高就返回 `'first'` 或 `'second'`，
+# 否则返回 `'undecided'`。
 #
 # **Exercise 5 (3 points)** A score $\hat p$ in $[0, 1]$ comes from $n$ items. Its 95% Wilson interval is (with $z = 1.959964$)
 #
@@ -560,12 +562,12 @@ lab.check('interval', interval=(interval, planning.interval, cases), better=(bet
 #
 # <details><summary>答案 · Answer</summary>
 #
-# 24 道题，分数在一半附近时，上下将近二十个百分点；越靠近 100%，区间越窄，并且只向下伸。表里只有从 `7B-Base` 到 `7B` 的那一行，区间不相交；
-# 其余的差别，换一批题就可能反过来。（在同一批题上配对检验会更灵敏，但需要逐题的结果。）
+# 24 道题，分数在一半附近时，上下将近二十个百分点；越靠近 100%，区间越窄，并且只向下伸。表里只有从 `7B-Base` 到 `7B` 的那一行，区间不相交；其余的差别，
+# 换一批题就可能反过来。（在同一批题上配对检验会更灵敏，但需要逐题的结果。）
 #
-# With 24 items and a score near one half, nearly twenty points up and down; the nearer to 100%, the narrower, and downwards only. In the table the intervals lie
-# apart in one row alone, from `7B-Base` to `7B`; every other difference might turn round on other items. (A paired test on the same items sees more, but needs
-# the answers one by one.)
+# With 24 items and a score near one half, nearly twenty points up and down; the nearer to 100%, the narrower, and downwards only. In the table the intervals
+# lie apart in one row alone, from `7B-Base` to `7B`; every other difference might turn round on other items. (A paired test on the same items sees more, but
+# needs the answers one by one.)
 #
 # </details>
 
@@ -617,12 +619,12 @@ show_values('agent', dict(calculator=calculate('123*456'), asked=len(problems)))
 #
 # <details><summary>答案 · Answer</summary>
 #
-# 微调的对话里，这样的题总是写成一次调用。没有工具，它也照样写调用，却没有谁来执行，所以没有答案；这么大的乘法，它从没学过心算。有了计算器，
-# 它只要抄写两次：把题目里的数抄进算式，再把结果抄进回答。若有错，多半就错在抄写上。
+# 微调的对话里，这样的题总是写成一次调用。没有工具，它也照样写调用，却没有谁来执行，所以没有答案；这么大的乘法，它从没学过心算。有了计算器，它只要抄写两次：
+# 把题目里的数抄进算式，再把结果抄进回答。若有错，多半就错在抄写上。
 #
-# In the conversations of its fine-tuning such a question was always met with a call. Without a tool it writes the call all the same, nobody runs it, and so there
-# is no answer; products of this size it never learnt to do in its head. With the calculator it only has to copy twice: the numbers into the expression, the
-# result into the answer. Where it fails, it mostly fails in copying.
+# In the conversations of its fine-tuning such a question was always met with a call. Without a tool it writes the call all the same, nobody runs it, and so
+# there is no answer; products of this size it never learnt to do in its head. With the calculator it only has to copy twice: the numbers into the expression,
+# the result into the answer. Where it fails, it mostly fails in copying.
 #
 # </details>
 
@@ -632,8 +634,8 @@ show_values('agent', dict(calculator=calculate('123*456'), asked=len(problems)))
 # 讲义 · Lecture 1：[第 3 节](../lectures/zh/01-full-chain.md#3-从模型到应用) /
 # [section 3](../lectures/en/01-full-chain.md#3-from-model-to-application)
 #
-# 第 1 讲的流程：先选模型。业务场景**不复杂**，就直接评测、部署。场景**复杂**，就微调：**算力够**用全参数，不够用 LoRA；微调之后若还要**与环境交互**，就构建智能体；
-# 最后评测、部署。
+# 第 1 讲的流程：先选模型。业务场景**不复杂**，就直接评测、部署。场景**复杂**，就微调：**算力够**用全参数，不够用 LoRA；微调之后若还要**与环境交互**，
+# 就构建智能体；最后评测、部署。
 #
 # **练习 6（2 分）** 写出 `decide(complex_scene, enough_compute, needs_environment)`，三个参数都是真假值，依次返回要走的步骤，是一个列表，名字取自
 # `'choose'`（选模型）、`'full fine-tuning'`（全参数微调）、`'LoRA'`、`'agent'`（智能体）、`'evaluate'`（评测）、`'deploy'`（部署）。
@@ -641,8 +643,8 @@ show_values('agent', dict(calculator=calculate('123*456'), asked=len(problems)))
 # The flow of lecture 1: first choose a model. If the scene is **not complex**, evaluate and deploy. If it is **complex**, fine-tune: in full with **enough
 # compute**, otherwise by LoRA; if after that it must **interact with an environment**, build an agent; at last evaluate and deploy.
 #
-# **Exercise 6 (2 points)** Write `decide(complex_scene, enough_compute, needs_environment)`, from three truth values to the list of steps in order, by the names
-# `'choose'`, `'full fine-tuning'`, `'LoRA'`, `'agent'`, `'evaluate'`, `'deploy'`.
+# **Exercise 6 (2 points)** Write `decide(complex_scene, enough_compute, needs_environment)`, from three truth values to the list of steps in order, by the
+# names `'choose'`, `'full fine-tuning'`, `'LoRA'`, `'agent'`, `'evaluate'`, `'deploy'`.
 
 # %% name="decide" exercise=true
 def decide(complex_scene: bool, enough_compute: bool, needs_environment: bool) -> list[str]:

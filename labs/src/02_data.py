@@ -1,12 +1,14 @@
 # %% [markdown] name="title"
 # # 实验二：把网页炼成语料 · Lab 2: from a crawl to a corpus
 #
-# 一次小小的抓取，两千来页，真相另存一份。你来当质检员：每一步丢了什么，该不该丢，漏了多少；再亲手写出其中最要紧的八个部件。
-# **先预测，再运行，再观察，再解释**：带 🔮 的问题请先在心里写下答案。讲义：[第 2 讲](../lectures/zh/02-data.md)。
+# 讲义：[第 2 讲](../lectures/zh/02-data.md) · Lecture: [lecture 2](../lectures/en/02-data.md)
 #
-# A small crawl of some two thousand pages, with the truth kept aside. You are the inspector: what does each step drop, did it deserve it, what got through?
-# And you write the eight parts that matter most. **Predict, run, look, explain**: answer each 🔮 in your mind first. The lecture: [lecture
-# 2](../lectures/en/02-data.md).
+# 一次小小的抓取，两千来页，真相另存一份。你来当质检员：每一步丢了什么，该不该丢，漏了多少；再亲手写出其中最要紧的八个部件。
+# **先预测，再运行，再观察，再解释**：见到“先预测”，请把答案写进它下面那一格，再往下运行；运行过后，答案可以展开来对照。
+#
+# A small crawl of some two thousand pages, with the truth kept aside. You are the inspector: what does each step drop, did it deserve it, what got through? And
+# you write the eight parts that matter most. **Predict, run, look, explain**: where it says “Predict”, write your answer into the cell below it before you go
+# on; after the run there is an answer to unfold and compare.
 #
 # | 练习 · Exercise | 分 · points |
 # |---|---|
@@ -20,6 +22,7 @@
 # | 8 找出漏题 · the leaked item | 3 |
 #
 # 不做练习也能运行到底：未作答时由课程包代劳。
+#
 # The lab runs to its end unsolved, too: where you have not answered yet, the package goes on.
 
 # %% name="setup" setup=true
@@ -37,13 +40,22 @@ course = lab.course
 # %% [markdown] name="funnel-text"
 # ## 1 漏斗 · The funnel
 #
+# 讲义 · Lecture 2：[第 3 节](../lectures/zh/02-data.md#3-流水线) /
+# [section 3](../lectures/en/02-data.md#3-the-pipeline);
+# [第 5 节](../lectures/zh/02-data.md#5-查准与查全) /
+# [section 5](../lectures/en/02-data.md#5-precision-and-recall)
+#
 # 抓取里混着镜像、广告、外语、乱码、辱骂、个人信息，还有几页夹带了考题。datatrove 一步步清洗，真相最后才用来打分。
 #
-# 🔮 一百页里，能留下几页？哪一步丢得最多？按字节算，哪一步缩水最厉害？
+# **先预测**：一百页里，能留下几页？哪一步丢的页最多？按字节算，哪一步缩水最厉害？
 #
-# The crawl holds mirrors, advertisements, other languages, gibberish, abuse, personal data, and a few pages with test items in them. datatrove cleans it
-# step by step; the truth is used at the end only, to measure. 🔮 Of a hundred pages, how many stay? Which step drops most pages, and which shrinks the bytes
-# most?
+# The crawl holds mirrors, advertisements, other languages, gibberish, abuse, personal data, and a few pages with test items in them. datatrove cleans it step
+# by step; the truth is used at the end only, to measure.
+#
+# **Predict**: of a hundred pages, how many stay? Which step drops most pages, and which shrinks the bytes most?
+
+# %% [markdown] name="funnel-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="funnel"
 from internlm_course.data.crawl import write_crawl
@@ -69,13 +81,24 @@ axes.set(xlabel=plots.label('占抓取的比例', 'share of the crawl'))
 axes.legend(frameon=False)
 plots.show(made, 'The funnel: ' + ', '.join(f'{row["step"]} {row["documents"]} documents' for row in funnel))
 
-# %% [markdown] name="rates-text"
-# **练习 1（2 分）** `rates(before, dropped, bad)` 返回（查准率，查全率）。三个都是编号的集合：轮到这一步时还剩的页，它丢掉的页，整个抓取里该由它丢的页。
-# 前面的步骤已经丢掉的，不该算在它头上。没有可除的，就返回 `None`。
+# %% [markdown] name="funnel-answer"
+# <details><summary>答案 · Answer</summary>
 #
-# **Exercise 1 (2 points)** `rates(before, dropped, bad)` returns (precision, recall) from three sets of ids: the pages left when the step's turn came,
-# those it dropped, and all of the crawl's pages that are its business. What earlier steps have dropped already is not its fault. Where there is nothing to
-# divide by: `None`.
+# 一半以上的页留了下来，字节却不到五分之一。按字节算，缩水最厉害的是第一步抽取正文（`extraction`），它几乎不丢页；丢页最多的是去重（`duplicates`）。
+# “留下多少”先要问：按页数，还是按字节？
+#
+# Over half of the pages stay, and yet less than a fifth of the bytes. By bytes the first step, `extraction`, shrinks most, though it drops hardly a page; most
+# pages go with `duplicates`. So whoever asks how much is left must say whether in pages or in bytes.
+#
+# </details>
+
+# %% [markdown] name="rates-text"
+# **练习 1（2 分）** 写出 `rates(before, dropped, bad)`，返回 (查准率, 查全率)。三个参数都是页面编号的集合：`before` 是轮到这一步时还剩的页，`dropped`
+# 是它丢掉的页，`bad` 是整个抓取里该由它丢的页。前面的步骤已经丢掉的，不该算在它头上。没有可除的，那一个就是 `None`。
+#
+# **Exercise 1 (2 points)** Write `rates(before, dropped, bad)`, which returns (precision, recall). All three are sets of pages' ids: `before`, those left when
+# the step's turn came; `dropped`, those it dropped; `bad`, all of the crawl's pages that are its business. What earlier steps have dropped already is not its
+# fault. Where there is nothing to divide by, that one is `None`.
 
 # %% name="rates" exercise=true
 def rates(before: set, dropped: set, bad: set) -> tuple:
@@ -120,21 +143,31 @@ show_values('funnel', dict(only_fewer=all(a['documents'] >= b['documents'] for a
 # %% [markdown] name="funnel-look"
 # **看什么**：语种一步的查准率比上面的漏斗低。这里只认外语，漏斗却把它顺手丢掉的乱码也算对。“该丢”由谁说了算，数字就是谁的。
 #
-# **What to look for**: the language step has a lower precision here than in the funnel above. Here only other languages count; the funnel also gives credit
-# for the gibberish that goes with them. A rate belongs to whoever says what deserves to be dropped.
+# **What to look for**: the language step has a lower precision here than in the funnel above. Here only other languages count; the funnel also gives credit for
+# the gibberish that goes with them. A rate belongs to whoever says what deserves to be dropped.
 
 # %% [markdown] name="rule-text"
 # ## 2 规则 · A rule
 #
+# 讲义 · Lecture 2：[第 3.2 节](../lectures/zh/02-data.md#32-规则) /
+# [section 3.2](../lectures/en/02-data.md#32-rules)
+#
 # 报告的规则之一是分隔符反常：满页都是 `-----`、`* * *`、`～～～`。
 #
-# **练习 2（2 分）** `decorated(text)`：不空的行里，分隔行**超过**五分之一就返回 `True`。分隔行去掉两头空白后至少三个字符，且没有一个是字母、汉字或数字。
+# **练习 2（2 分）** 写出 `decorated(text)`：不空的行里，分隔行**超过**五分之一就返回 `True`，否则返回 `False`。分隔行去掉两头空白后至少三个字符，
+# 且没有一个是字母、汉字或数字。
 #
-# 🔮 用 `[A-Za-z0-9]` 来认“字母数字”，会误伤谁？
+# **先预测**：如果用 `[A-Za-z0-9]` 来认字母和数字，会误伤谁？
 #
-# One rule of the report is about separators: pages full of `-----` or `* * *`. **Exercise 2 (2 points)** `decorated(text)`: `True` where **more than** a
-# fifth of the lines that are not blank are separators. A separator, stripped, has at least three characters, and none is a letter, a hanzi or a digit. 🔮
-# Who is hurt if you look for `[A-Za-z0-9]`?
+# One rule of the report is about abnormal separators: pages full of `-----`, `* * *`, `～～～`.
+#
+# **Exercise 2 (2 points)** Write `decorated(text)`: `True` where **more than** a fifth of the lines that are not blank are separators, otherwise `False`. A
+# separator, without the blanks at its ends, has at least three characters, and none is a letter, a hanzi or a digit.
+#
+# **Predict**: who is hurt if you look for letters and digits by `[A-Za-z0-9]`?
+
+# %% [markdown] name="rule-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="rule" exercise=true
 def decorated(text: str) -> bool:
@@ -148,10 +181,16 @@ def decorated(text: str) -> bool:
 self_check(decorated, own.decorated, [('一行\n二行\n三行\n四行',), ('a\n---\nb\n\n\n\nc',), ('a\nb\nc\nd\n---',), ('a\n--\n//',), ('12 + 30 = 42\n* * *\n',), ('',)],
            hint='空行不算；恰好五分之一不丢；str.isalnum 也认汉字 · Blank lines do not count; exactly a fifth stays; str.isalnum knows hanzi.')
 decorated_used = attempt(decorated, own.decorated)
+
+import re
+
 arrived = [document for document in arrived if document['metadata']['lang'] in ('en', 'zh', 'und')]
 caught = [document for document in arrived if decorated_used(document['text'])]
 good = sum(truth[document['id']]['label'] in ('clean', 'mirror') for document in caught)
-print(f'{len(caught)} of {len(arrived)} pages are decorated; {good} of them are good pages\n')
+print(f'{len(caught)} of {len(arrived)} pages are decorated; {good} of them are good pages')
+narrow = [document for document in arrived if decorated_used(re.sub(r'[^\x00-\x7f]', '-', document['text']))]  # as [A-Za-z0-9] sees them
+chinese = sum(document['metadata']['lang'] == 'zh' for document in narrow)
+print(f'by [A-Za-z0-9] · 若用 [A-Za-z0-9]: {len(narrow)} pages, {chinese} of them Chinese · 其中中文\n')
 print(caught[0]['text'][:300] if caught else '')
 
 # %% name="check-rule" check="rule" points=2
@@ -162,16 +201,35 @@ cases = [('巴黎是法国的首都。\n秘鲁人用索尔。',), ('一行字\n-
 cases += [('\n'.join(rng.choice(LINES) for _ in range(rng.randrange(4, 16))),) for _ in range(24)]
 lab.check('rule', decorated=(decorated, own.decorated, cases))
 
+# %% [markdown] name="rule-answer"
+# <details><summary>答案 · Answer</summary>
+#
+# 中文页：汉字不在 `[A-Za-z0-9]` 里，一行汉字看上去就像一行分隔符。上面数过：这样认，丢掉的页多出许多倍，而且几乎都是中文页。
+#
+# The Chinese pages: a hanzi is not in `[A-Za-z0-9]`, so a line of them looks like a separator. The count above says it: looked for like this, many times as
+# many pages go, and nearly all of them are Chinese.
+#
+# </details>
+
 # %% [markdown] name="threshold-text"
 # ## 3 阈值 · A threshold
 #
+# 讲义 · Lecture 2：[第 3.3 节](../lectures/zh/02-data.md#33-安全) /
+# [section 3.3](../lectures/en/02-data.md#33-safety);
+# [第 5 节](../lectures/zh/02-data.md#5-查准与查全) /
+# [section 5](../lectures/en/02-data.md#5-precision-and-recall)
+#
 # 现在训练一个认辱骂的分类器，只给它二十条标注，让它犯错。每页得一个分，分数不低于阈值就丢。
 #
-# 🔮 阈值一路往下降，查准率一定一路往下掉吗？坏页从占一半变成占百分之二，同一条阈值的查准率会怎样？
+# **先预测**：阈值一路往下降，查准率一定一路往下掉吗？坏页从占一半变成只占百分之二三，同一个阈值的查准率会怎样？
 #
 # Now train a classifier for abuse, on only twenty labels, so that it errs. Every page gets a score, and what scores the threshold or more is dropped.
-# 🔮 As the threshold goes down, must precision go down at every step? And where bad pages are not half but two in a hundred, what becomes of it at the same
-# threshold?
+#
+# **Predict**: as the threshold goes down, must precision go down at every step? And where bad pages are not half of all but two or three in a hundred, what
+# becomes of the precision at the same threshold?
+
+# %% [markdown] name="threshold-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="classifier"
 from internlm_course.data.quality import load_classifiers, train_classifiers
@@ -192,12 +250,13 @@ for place, (score, is_bad, text) in enumerate(sorted(scored, reverse=True)[:200]
         print(f'{place + 1:3}. {score:.3f} {"toxic" if is_bad else "-":6} {text[-60:]!r}')
 
 # %% [markdown] name="choose-text"
-# **练习 3（3 分）** `lowest_threshold(scores, bad, wanted)`：在出现过的分数里，找**最低**的一个作阈值，使丢掉的页（分数 ≥ 阈值）里坏页至少占 `wanted`；
-# 找不到就返回 `None`。最低，就是在保住查准率的前提下查全率最高。当心：查准率不是单调的，分数相同的页同进同退。
+# **练习 3（3 分）** 写出 `lowest_threshold(scores, bad, wanted)`：`scores` 是各页的分数，`bad` 是各页的真假值，坏页为真，次序相同。在出现过的分数里，
+# 找**最低**的一个作阈值，使丢掉的页（分数 ≥ 阈值）里坏页至少占 `wanted`；找不到就返回 `None`。最低，就是在保住查准率的前提下查全率最高。当心：
+# 查准率不是单调的，分数相同的页同进同退。
 #
-# **Exercise 3 (3 points)** `lowest_threshold(scores, bad, wanted)`: of the scores that occur, the **lowest** such that of the dropped pages (score ≥
-# threshold) at least the share `wanted` is bad; `None` where there is none. The lowest is the one with the best recall at that precision. Mind that
-# precision is not monotone, and that pages of equal score go together.
+# **Exercise 3 (3 points)** Write `lowest_threshold(scores, bad, wanted)`: `scores` holds each page's score, `bad` in the same order whether it is bad. Of the
+# scores that occur, return the **lowest** such that of the dropped pages (score ≥ threshold) at least the share `wanted` is bad; `None` where there is none.
+# The lowest is the one with the best recall at that precision. Mind that precision is not monotone, and that pages of equal score go together.
 
 # %% name="threshold" exercise=true
 def lowest_threshold(scores: list[float], bad: list[bool], wanted: float) -> float | None:
@@ -232,6 +291,9 @@ for wanted in (0.8, 0.95):
     gone = [row[1] for row in scored if row[0] >= threshold]
     recall = sum(gone) / (len(balanced) / 2)
     print(f'precision {wanted:.0%}: threshold {threshold:.3f}, recall {recall:.0%}, {len(gone) - sum(gone)} good pages lost · 误丢的好页')
+    for score, is_bad, text in sorted(scored, reverse=True):
+        if score >= threshold and not is_bad:
+            print(f'   {score:.3f} {text[-70:]!r}')
     axes.plot(recall, sum(gone) / len(gone), 'o', color='C3')
     axes.annotate(f'{threshold:.2f}', (recall, sum(gone) / len(gone)), textcoords='offset points', xytext=(6, 6), color='C3')
 axes.set(xlabel=plots.label('查全率', 'recall'), ylabel=plots.label('查准率', 'precision'), xlim=(0, 1.02), ylim=(0, 1.03))
@@ -248,24 +310,47 @@ for _ in range(8):
 lab.check('threshold', lowest_threshold=(lowest_threshold, own.lowest_threshold, cases))
 
 # %% [markdown] name="threshold-look"
-# **看什么**：两条曲线用的是同一批分数。为什么灰线高出那么多？要查准率再高一点，查全率付出多少？被误丢的好页是哪一类？
+# **看什么**：两条曲线用的是同一批分数。为什么灰线高出那么多？要查准率再高一点，查全率付出多少？上面列出的、被误丢的好页，是哪一类？
 #
-# **What to look for**: both curves use the same scores. Why is the grey one so much higher? What does a little more precision cost in recall? Which good
-# pages are lost?
+# **What to look for**: both curves use the same scores. Why is the grey one so much higher? What does a little more precision cost in recall? What kind of page
+# are the good ones lost, listed above?
+#
+# <details><summary>答案 · Answer</summary>
+#
+# 不一定：曲线有起有落，往下放进来的若正好是坏页，查准率反而升高。同一个阈值，查全率在两条曲线上相同，因为坏页还是那些；可是抓取里的好页多出几十倍，
+# 误丢的也就多，查准率低了。查准率从八成提到九成半，查全率就丢掉一大半：想少冤枉，就得多放过。误丢的好页，看看它们写了什么：分类器没见过的行文，
+# 在二十条标注里像谁，就被当成谁。
+#
+# Not at every step: the curves go up and down, and where the next page to be let in is bad, precision rises. At one threshold the recall is the same on both
+# curves, because the bad pages are the same; but the crawl has many times as many good ones, more of them are lost, and precision falls. From a precision of
+# eight tenths to nine and a half, more than half of the recall goes: fewer false charges, more that get through. As to the good pages lost, look at what they
+# say: writing of a kind that the classifier had not met was taken for what it most resembled among twenty labels.
+#
+# </details>
 
 # %% [markdown] name="signature-text"
 # ## 4 去重 · Duplicates
 #
-# 把一页切成 5 元片段，每个片段是一个整数。给定一组散列函数 $h(x) = (a x + b) \bmod p$，其中 $p = 2^{61} - 1$（`own.PRIME`）。
+# 讲义 · Lecture 2：[第 4 节](../lectures/zh/02-data.md#4-去重的数学) /
+# [section 4](../lectures/en/02-data.md#4-the-mathematics-of-duplicates)
 #
-# **练习 4（3 分）** `signature(numbers, hashes)`：每个 `(a, b)` 在整个集合上的最小散列值，依次成一个列表。`resemblance(one, other)`：两个签名在同一位置上
-# 相等的比例，它估计的是 Jaccard 相似度。
+# 把一页切成 5 元片段，每个片段是一个整数。每个散列函数是一对 `(a, b)`，把整数 $x$ 变成 $h(x) = (a x + b) \bmod p$，其中 $p = 2^{61} - 1$（`own.PRIME`）。
 #
-# 🔮 128 个散列，真实相似度 0.7 时，估计值的标准差多大？（$\sqrt{s(1-s)/128}$）
+# **练习 4（3 分）** 写出 `signature(numbers, hashes)`：对 `hashes` 里的每个 `(a, b)`，取整个集合 `numbers` 上的最小散列值，依次成一个列表。再写
+# `resemblance(one, other)`：两个签名在同一位置上相等的比例，它估计的是两个集合的 Jaccard 相似度。
 #
-# A page is cut into 5-grams, each a whole number. Given hash functions as above. **Exercise 4 (3 points)** `signature(numbers, hashes)`: for each `(a, b)`
-# the smallest hash over the whole set, as a list in that order. `resemblance(one, other)`: the share of places at which two signatures agree, which
-# estimates their Jaccard similarity. 🔮 With 128 hashes and a true similarity of 0.7, how large is the standard deviation of the estimate?
+# **先预测**：128 个散列，真实相似度 $s = 0.7$ 时，估计值的标准差多大？（128 次独立的“相等或不等”。）
+#
+# A page is cut into 5-grams, each a whole number. Each hash function is a pair `(a, b)`, which turns a number $x$ into $h(x) = (a x + b) \bmod p$ with
+# $p = 2^{61} - 1$ (`own.PRIME`).
+#
+# **Exercise 4 (3 points)** Write `signature(numbers, hashes)`: for each `(a, b)` of `hashes` the smallest hash over the whole set `numbers`, as a list in that
+# order. And `resemblance(one, other)`: the share of places at which two signatures agree, which estimates the Jaccard similarity of the two sets.
+#
+# **Predict**: with 128 hashes and a true similarity of $s = 0.7$, how large is the standard deviation of the estimate? (128 independent “agree or not”.)
+
+# %% [markdown] name="signature-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="signature" exercise=true
 def signature(numbers: set[int], hashes: list[tuple[int, int]]) -> list[int]:
@@ -284,6 +369,9 @@ some = own.hash_functions(random.Random(1), 8)
 self_check(signature, own.signature, [({3, 5, 8}, some), ({13}, some)], hint='先散列，再取最小 · Hash first, then take the smallest; one value for each hash function.')
 self_check(resemblance, own.resemblance, [([1, 2, 3, 4], [1, 9, 3, 2])], hint='位置要对上 · Place by place: the same value elsewhere does not count.')
 signature_used, resemblance_used = attempt(signature, own.signature), attempt(resemblance, own.resemblance)
+
+import statistics
+
 hashes = own.hash_functions(random.Random(0))
 texts = {document['id']: document['text'] for document in arrived}
 pairs = [(name, row['mirror_of']) for name, row in truth.items() if row['mirror_of'] in texts and name in texts][:60]
@@ -298,7 +386,13 @@ axes.plot([0, 1], [0, 1], color='0.7')
 axes.plot(exact, estimate, '.', color='C0')
 axes.set(xlabel=plots.label('真实相似度', 'Jaccard similarity'), ylabel=plots.label('128 个散列的估计', 'estimate of 128 hashes'))
 plots.show(made, f'Estimates of {len(pairs)} pairs against their Jaccard similarity')
-print(f'mean error {sum(abs(a - b) for a, b in zip(exact, estimate)) / len(pairs):.3f}')
+print(f'mean error · 平均误差 {sum(abs(a - b) for a, b in zip(exact, estimate)) / len(pairs):.3f}')
+
+rng, drawn = random.Random(2), []
+for _ in range(100):  # pairs of sets that share 28 of 40 numbers
+    numbers = [rng.randrange(1 << 32) for _ in range(40)]
+    drawn.append(resemblance_used(*(signature_used(set(half), hashes) for half in (numbers[:34], numbers[6:]))))
+print(f'100 pairs of similarity 0.7 · 100 对: mean · 平均 {statistics.mean(drawn):.3f}, standard deviation · 标准差 {statistics.stdev(drawn):.3f}')
 
 # %% name="check-signature" check="signature" points=3
 # NBVAL_CHECK_OUTPUT
@@ -311,18 +405,34 @@ for _ in range(4):
     cases.append((one, [x if rng.random() < 0.6 else rng.randrange(50) for x in one]))
 lab.check('signature', signature=(signature, own.signature, pages), resemblance=(resemblance, own.resemblance, cases))
 
+# %% [markdown] name="signature-answer"
+# <details><summary>答案 · Answer</summary>
+#
+# $\sqrt{s(1-s)/128}$，约 0.04，上面一百对量得的就在它附近。想把误差减半，散列要用四倍。
+#
+# $\sqrt{s(1-s)/128}$, about 0.04, and the hundred pairs above were measured near it. To halve the error takes four times the hashes.
+#
+# </details>
+
 # %% [markdown] name="cut-text"
-# 签名两两比还是太多。切成 $b$ 段、每段 $r$ 个，有一段全同才去比：$P(s) = 1 - (1 - s^r)^b$。
+# 签名两两比还是太多。切成 $b$ 段、每段 $r$ 个，有一段全同才去比：相似度为 $s$ 的一对被找到的概率是 $P(s) = 1 - (1 - s^r)^b$。
 #
-# **练习 5（3 分）** `found(s, b, r)` 返回这个概率。`cut(hashes, similarity, wanted)`：在 $b r$ = `hashes` 的切法里，选**段最长**（$r$ 最大，冤枉最少）而又能以
-# 至少 `wanted` 的概率找到相似度为 `similarity` 的一对，返回 `(b, r)`；没有就返回 `None`。
+# **练习 5（3 分）** 写出 `found(s, b, r)`，返回这个概率。再写 `cut(hashes, similarity, wanted)`：在 $b r$ = `hashes` 的切法里，选**段最长**（$r$ 最大，
+# 冤枉最少）而又能以至少 `wanted` 的概率找到相似度为 `similarity` 的一对，返回 `(b, r)`；没有就返回 `None`。
 #
-# 🔮 128 个散列，想让 0.8 的一对有九成机会被找到，该切成几段？
+# **先预测**：128 个散列，想让 0.8 的一对有九成机会被找到，该切成几段？
 #
-# Comparing all signatures is still too much: cut them into $b$ bands of $r$, and compare where a whole band agrees. **Exercise 5 (3 points)** `found(s, b,
-# r)` returns the chance above. `cut(hashes, similarity, wanted)`: of all cuts with $b r$ = `hashes`, the one with the **longest bands** (largest $r$,
-# fewest false candidates) that still finds a pair of this similarity with a chance of at least `wanted`, as `(b, r)`; `None` where there is none. 🔮 With
-# 128 hashes, how many bands find a pair of 0.8 in nine cases of ten?
+# Comparing all signatures is still too much: cut them into $b$ bands of $r$ values, and compare only where a whole band agrees. A pair of similarity $s$ is
+# then found with the chance $P(s) = 1 - (1 - s^r)^b$.
+#
+# **Exercise 5 (3 points)** Write `found(s, b, r)`, which returns this chance. And `cut(hashes, similarity, wanted)`: of all cuts with $b r$ = `hashes`, the one
+# with the **longest bands** (largest $r$, fewest false candidates) that still finds a pair of `similarity` with a chance of at least `wanted`, as `(b, r)`;
+# `None` where there is none.
+#
+# **Predict**: with 128 hashes, how many bands find a pair of 0.8 in nine cases of ten?
+
+# %% [markdown] name="cut-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="cut" exercise=true
 def found(s: float, b: int, r: int) -> float:
@@ -372,18 +482,39 @@ cases = [(round(rng.uniform(0.3, 0.95), 2), rng.choice([4, 8, 16, 32]), rng.choi
 drawn = [(rng.choice([60, 96, 128, 144]), round(rng.uniform(0.5, 0.95), 2), rng.choice([0.8, 0.9, 0.99])) for _ in range(6)]
 lab.check('cut', found=(found, own.found, cases), cut=(cut, own.cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), *drawn]))
 
+# %% [markdown] name="cut-answer"
+# <details><summary>答案 · Answer</summary>
+#
+# 16 段，每段 8 个：找到的概率是 95%。段再长一倍，切成 8 段，就只剩 20%；再短一半，切成 32 段，一个也不漏，可是 0.5 的一对也多半要拿来比。
+#
+# 16 bands of 8: it is found with a chance of 95%. With bands twice as long, 8 of them, 20% is left; with bands half as long, 32 of them, none is missed, but
+# most pairs of 0.5 must be compared, too.
+#
+# </details>
+
 # %% [markdown] name="order-text"
 # ## 5 代码：引用次序 · Code: the order of imports
 #
-# 一个仓库拼成一篇，被引用的放前面。**练习 6（3 分）** `reading_order(imports)`：`imports` 把每个文件映到它引用的名字（仓库之外的名字不算）。
+# 讲义 · Lecture 2：[第 6 节](../lectures/zh/02-data.md#6-代码) /
+# [section 6](../lectures/en/02-data.md#6-code)
+#
+# 一个仓库拼成一篇，被引用的放前面。
+#
+# **练习 6（3 分）** 写出 `reading_order(imports)`：`imports` 把每个文件映到它引用的名字（仓库之外的名字不算），返回全部文件的列表。
 # 每次从已经可以放的文件里取**字母最小**的一个；放不下去的（成环的，以及等着环的）最后按字母排。
 #
-# 🔮 `a` 引用 `z`，`b` 和 `z` 谁也不引用：次序是什么？
+# **先预测**：`a` 引用 `z`，`b` 和 `z` 谁也不引用：次序是什么？
 #
-# A repository becomes one document, with what is imported in front. **Exercise 6 (3 points)** `reading_order(imports)`: each file is mapped to the names
-# that it imports, some of them from outside the repository, which do not count. Of the files that are ready, always place the **alphabetically first**;
-# what never gets ready, circles and whatever waits for them, comes last in alphabetical order. 🔮 `a` imports `z`; `b` and `z` import nothing: what is the
-# order?
+# A repository becomes one document, with what is imported in front.
+#
+# **Exercise 6 (3 points)** Write `reading_order(imports)`: `imports` maps each file to the names that it imports (those from outside the repository do not
+# count); return the list of all files. Of the files that are ready, always place the **alphabetically first**; what never gets ready, circles and whatever
+# waits for them, comes last in alphabetical order.
+#
+# **Predict**: `a` imports `z`; `b` and `z` import nothing: what is the order?
+
+# %% [markdown] name="order-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="order" exercise=true
 def reading_order(imports: dict[str, list[str]]) -> list[str]:
@@ -403,6 +534,7 @@ self_check(reading_order, own.reading_order,
            [(dict(a=['z'], b=[], z=['os']),), (dict(x=['y'], y=['x'], a=['x'], m=[]),), (dict(train=['model', 'torch'], model=['tensor'], tensor=[]),)],
            hint='每放一个，就重新看一遍谁可以放了 · After each file look again at who is ready; names from outside are never waited for.')
 order_used = attempt(reading_order, own.reading_order)
+print('a imports z; b, z: nothing · a 引用 z:', order_used(dict(a=['z'], b=[], z=[])))
 
 from internlm_course.data import code
 
@@ -423,20 +555,41 @@ for _ in range(5):
     cases.append(({name: graph[name] for name in shuffled},))
 lab.check('order', reading_order=(reading_order, own.reading_order, cases))
 
+# %% [markdown] name="order-answer"
+# <details><summary>答案 · Answer</summary>
+#
+# `b`、`z`、`a`：`a` 字母最小，却要等 `z`；可以放的 `b` 和 `z` 里，先放 `b`。
+#
+# `b`, `z`, `a`: `a` comes first in the alphabet, but has to wait for `z`; of `b` and `z`, which are ready, `b` goes first.
+#
+# </details>
+
 # %% [markdown] name="perplexity-text"
 # ## 6 长文本：困惑度 · Long texts: perplexity
 #
-# 前半对后半有帮助，才算一篇真正的长文：$\mathrm{PPL}(S_2 \mid S_1) < \mathrm{PPL}(S_2)$。模型给出每个词元的损失 $-\log p$（奈特）。
+# 讲义 · Lecture 2：[第 7 节](../lectures/zh/02-data.md#7-长文本) /
+# [section 7](../lectures/en/02-data.md#7-long-text)
 #
-# **练习 7（3 分）** `earns_its_length(whole, alone, split)`：`whole` 是 $S_1$ 和 $S_2$ 连读时每个词元的损失，前 `split` 个属于 $S_1$；`alone` 是单读 $S_2$ 时的损失。
-# 返回 `dict(given=PPL(S2|S1), alone=PPL(S2), keep=前者更小)`。
+# 把一篇切成前半 $S_1$ 和后半 $S_2$。前半对后半有帮助，才算一篇真正的长文：$\mathrm{PPL}(S_2 \mid S_1) < \mathrm{PPL}(S_2)$。困惑度 $\mathrm{PPL}$
+# 是每个词元的平均损失的指数；模型给出每个词元的损失 $-\log p$（奈特）。
 #
-# 🔮 三篇“长文”：真的一篇、两篇不相干的拼成一篇、同一篇抄两遍。哪几篇会留下？
+# **练习 7（3 分）** 写出 `earns_its_length(whole, alone, split)`：`whole` 是 $S_1$ 和 $S_2$ 连读时每个词元的损失，前 `split` 个属于 $S_1$；`alone` 是单读 $S_2$
+# 时的损失。返回一个字典：`given` 是 $\mathrm{PPL}(S_2 \mid S_1)$，`alone` 是 $\mathrm{PPL}(S_2)$，`keep` 是前者是否更小。
 #
-# A long text is one where the first half helps with the second. The model gives the loss $-\log p$ of each token, in nats. **Exercise 7 (3 points)**
-# `earns_its_length(whole, alone, split)`: `whole` holds the losses of all tokens when $S_1$ and $S_2$ are read in one, the first `split` being those of
-# $S_1$; `alone` those of $S_2$ read by itself. Return `dict(given=PPL(S2|S1), alone=PPL(S2), keep=whether the first is smaller)`. 🔮 Three "long texts": a
-# true one, two unrelated ones pasted together, and one text twice. Which stay?
+# **先预测**：三篇“长文”：真的一篇、两篇不相干的拼成一篇、同一篇抄两遍。哪几篇会留下？
+#
+# Cut a document into a first half $S_1$ and a second half $S_2$. It is a long text in truth where the first helps with the second:
+# $\mathrm{PPL}(S_2 \mid S_1) < \mathrm{PPL}(S_2)$. The perplexity $\mathrm{PPL}$ is the exponential of the mean loss of a token; the model gives the loss
+# $-\log p$ of each token, in nats.
+#
+# **Exercise 7 (3 points)** Write `earns_its_length(whole, alone, split)`: `whole` holds the losses of all tokens when $S_1$ and $S_2$ are read in one, the
+# first `split` being those of $S_1$; `alone` those of $S_2$ read by itself. Return a dict: `given` is $\mathrm{PPL}(S_2 \mid S_1)$, `alone` is
+# $\mathrm{PPL}(S_2)$, `keep` is whether the first of them is smaller.
+#
+# **Predict**: three “long texts”: a true one, two unrelated ones pasted together, and one text twice. Which stay?
+
+# %% [markdown] name="perplexity-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="perplexity" exercise=true
 def earns_its_length(whole: list[float], alone: list[float], split: int) -> dict:
@@ -499,22 +652,47 @@ for _ in range(5):
 lab.check('perplexity', earns_its_length=(earns_its_length, own.earns_its_length, cases))
 
 # %% [markdown] name="perplexity-look"
-# **看什么**：抄两遍的为什么多半通过了？流水线里哪一步本该先拦住它？拼起来的也有一些通过：前半没有帮上内容的忙，却让模型提前知道了语言和体裁。
+# **看什么**：每一类留下几篇？抄两遍的为什么通过了？去重那一步拦得住它吗？拼起来的，前半没有帮上内容的忙，为什么也有通过的？
 #
-# **What to look for**: why does most text that is there twice pass? Which step of the pipeline should have stopped it before? Some pasted ones pass, too:
-# their first half is no help with the content, but it tells the model which language and which kind of page to expect.
+# **What to look for**: how many of each kind stay? Why does a text that is there twice pass? Would the step that drops duplicates have stopped it? And why do
+# some pasted ones pass, though their first half is no help with the content?
+#
+# <details><summary>答案 · Answer</summary>
+#
+# 真的都该留下；抄两遍的也通过，因为后半可以照着前半抄，每个词元都容易。去重拦不住它：去重拿一页与另一页比，而这是一页之内的重复；
+# 要靠困惑度之前的统计筛子（讲义同一节）。拼起来的：前半让模型提前知道了后半是什么语言、哪类页面，总会省下一点损失。所以课程的长文一步要求
+# $\mathrm{PPL}(S_2 \mid S_1)$ 不只更小，还要小出一截。
+#
+# The true ones should all stay. A text that is there twice passes as well, because its second half can be copied from the first, and every token is easy. The
+# step for duplicates would not have stopped it: it compares one page with another, and this repeats itself within a page; for that there is the statistical
+# sieve before the perplexity (same section of the lecture). As to the pasted ones: their first half tells the model which language and which kind of page to
+# expect, and that always saves a little loss. The course's own step for long texts therefore asks that $\mathrm{PPL}(S_2 \mid S_1)$ be smaller by a margin.
+#
+# </details>
 
 # %% [markdown] name="leak-text"
 # ## 7 漏题 · The leaked item
 #
-# 抓取里有几页夹带了评测题，连同答案。**练习 8（3 分）** `overlap(item, page, n)`：题目的 $n$ 元字符片段（去重之后）有多大比例也在页面里。比较之前两边都
-# 规范化：`unicodedata.normalize('NFKC', …)`、`casefold()`、去掉所有空白。题目比 $n$ 短，就整个算一个片段。
+# 讲义 · Lecture 2：[第 8 节](../lectures/zh/02-data.md#8-去污染与泄漏) /
+# [section 8](../lectures/en/02-data.md#8-decontamination-and-leakage)
 #
-# 🔮 分母该用题目的片段数，还是页面的？为什么？
+# 抓取里有几页夹带了评测题，连同答案。
 #
-# A few pages of the crawl hold test items with their answers. **Exercise 8 (3 points)** `overlap(item, page, n)`: the share of the item's different
-# $n$-grams of characters that the page has, too. Before, normalise both: `unicodedata.normalize('NFKC', …)`, `casefold()`, and no white space at all. An
-# item shorter than $n$ counts as one piece. 🔮 Whose n-grams belong in the denominator, the item's or the page's, and why?
+# **练习 8（3 分）** 写出 `overlap(item, page, n)`：题目 `item` 的 $n$ 元字符片段（去重之后）有多大比例也在页面 `page` 里。比较之前两边都 规范化：
+# `unicodedata.normalize('NFKC', …)`、`casefold()`、去掉所有空白。题目比 $n$ 短，就整个算一个片段。
+#
+# **先预测**：分母该用题目的片段数，还是页面的？为什么？
+#
+# A few pages of the crawl hold test items with their answers.
+#
+# **Exercise 8 (3 points)** Write `overlap(item, page, n)`: the share of the different $n$-grams of characters of the test item `item` that the page `page` has,
+# too. Before comparing, normalise both: `unicodedata.normalize('NFKC', …)`, `casefold()`, and no white space at all. An item shorter than $n$ counts as one
+# piece.
+#
+# **Predict**: whose pieces belong in the denominator, the item's or the page's, and why?
+
+# %% [markdown] name="leak-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="leak" exercise=true
 def overlap(item: str, page: str, n: int) -> float:
@@ -571,13 +749,26 @@ lab.check('leak', overlap=(overlap, own.overlap, cases))
 # %% [markdown] name="leak-look"
 # **看什么**：好页与考题的重合并不是零，因为题目有套路。界线划在哪里？换一种说法的漏题，这个办法看得见吗？
 #
-# **What to look for**: good pages overlap with items, too, because questions follow patterns. Where would you draw the line? And would a leaked item in
-# other words be seen?
+# **What to look for**: good pages overlap with items, too, because questions follow patterns. Where would you draw the line? And would a leaked item in other
+# words be seen?
+#
+# <details><summary>答案 · Answer</summary>
+#
+# 用题目的片段数：整道题都在页面里，比例就是 1，不管页面多长；用页面的，长页夹带一整道题也只占一点点。界线划在好页最高的重合与 1 之间：
+# 划低了冤枉照套路写的好页，划高了放过改了几个字的题。换一种说法就看不见了：片段是一个字一个字比的。查过，不等于干净。
+#
+# The item's: an item that is all there then has a share of 1, however long the page; by the page's, a long page with a whole item would have next to nothing.
+# The line belongs between the highest overlap of a good page and 1: lower, and good pages that follow a pattern are accused; higher, and items with a few
+# letters changed get through. In other words it is not seen: pieces are compared letter by letter. Checked is not yet clean.
+#
+# </details>
 
 # %% [markdown] name="end-text"
 # ## 结束 · The end
 #
-# 看看这一趟花了多少时间和内存。See what it took: seconds, and the anonymous memory of the kernel and of everything it started.
+# 看看这一趟花了多少时间和内存（内核与它启动的所有进程的匿名内存）。
+#
+# See what it took: seconds, and the anonymous memory of the kernel and of everything it started.
 
 # %% name="end"
 lab.finish()

@@ -1,11 +1,14 @@
 # %% [markdown] name="title"
 # # 实验三：预训练三分钟 · Lab 3: three minutes of pre-training
 #
-# 随机的权重、两个核、三分钟：你的曲线会不会落在预期的带子里？训练之后，把第 3 讲的零件一个个写出来：RoPE、`wqkv`、注意力、学习率、每字节比特数、MFU、显存。
-# **先预测，再运行，再观察，再解释**：带 🔮 的问题请先在心里写下答案。
+# 讲义：[第 3 讲](../lectures/zh/03-pretraining.md) · Lecture: [lecture 3](../lectures/en/03-pretraining.md)
 #
-# Random weights, two cores, three minutes: will your curve lie within the expected band? Then you write the parts of lecture 3 one by one: RoPE, `wqkv`,
-# attention, the schedule, bits per byte, MFU, memory. **Predict, run, look, explain**: answer each 🔮 in your mind before you run the cell.
+# 随机的权重、两个核、三分钟：你的曲线会不会落在预期的带子里？训练之后，把讲义里的零件一个个写出来：RoPE、`wqkv`、注意力、学习率、每字节比特数、MFU、显存。
+# **先预测，再运行，再观察，再解释**：见到“先预测”，请把答案写进它下面那一格，再往下运行；运行过后，答案可以展开来对照。
+#
+# Random weights, two cores, three minutes: will your curve lie within the expected band? Then you write the lecture's parts one by one: RoPE, `wqkv`,
+# attention, the schedule, bits per byte, MFU, memory. **Predict, run, look, explain**: where it says “Predict”, write your answer into the cell below it before
+# you go on; after the run there is an answer to unfold and compare.
 #
 # | 练习 · Exercise | 分 · points |
 # |---|---|
@@ -19,6 +22,7 @@
 # | 8 切分之后的显存 · memory after sharding | 3 |
 #
 # 不做练习也能运行到底：未作答时由课程包代劳。
+#
 # The lab runs to its end unsolved, too: where you have not answered yet, the package goes on.
 
 # %% name="setup" setup=true
@@ -37,12 +41,21 @@ course = lab.course
 # %% [markdown] name="rows-text"
 # ## 1 一行里有什么 · What a row holds
 #
-# 两万页直接取自微型世界（清洗在实验二），切成词元，装进每行 256 个位置的格子。
+# 讲义 · Lecture 3：[第 1 节](../lectures/zh/03-pretraining.md#1-分词器) /
+# [section 1](../lectures/en/03-pretraining.md#1-the-tokenizer);
+# [第 8 节](../lectures/zh/03-pretraining.md#8-会坏在哪里) /
+# [section 8](../lectures/en/03-pretraining.md#8-what-goes-wrong)
 #
-# 🔮 下面第一行里有几篇文档？第二篇的第一个词元，位置编号是多少？
+# 两万页直接取自微型世界（清洗在实验 2），切成词元，装进每行 256 个位置的格子。
+#
+# **先预测**：下面打印的第一行里有几篇文档？第二篇的第一个词元，位置编号是多少？
 #
 # Twenty thousand pages straight from the micro-world (lab 2 does the cleaning), as tokens, packed into rows of 256.
-# 🔮 How many documents are in the row below? What position does the first token of the second one have?
+#
+# **Predict**: how many documents are in the first row, printed below? What position does the first token of the second one have?
+
+# %% [markdown] name="rows-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="rows"
 import dataclasses
@@ -73,17 +86,36 @@ show_values('rows', dict(domains=sorted(training), tokens=sum(len(document) for 
                          starts=(places == 0).nonzero()[:, 0].tolist()))
 
 # %% [markdown] name="rows-look"
-# **看什么**：每到 `<s>`，位置就从零数起；模型据此加掩码，文档互不相见。没有这一条，同样多的词元之后，“针”只找到 4 %，有了是 98 %（第 3 讲第 9 节）。
+# **看什么**：文档的开头 `<s>` 在哪里，位置编号在哪里回到零？
 #
-# **What to look for**: at each `<s>` the positions start again, and the model masks accordingly: documents do not see each other. Without this, the needle was
-# found in 4 % of the items after the same number of tokens, with it in 98 % (lecture 3, section 9).
+# **What to look for**: where does `<s>` open a document, and where do the positions return to zero?
+#
+# <details><summary>答案 · Answer</summary>
+#
+# 有几个 `<s>` 就有几篇；每到一处，位置就从零数起，所以第二篇的第一个词元是零。模型据此加掩码，文档互不相见。没有这一条，同样多的词元之后，“针”几乎找不到；
+# 有了，几乎都找得到（讲义第 8 节）。
+#
+# There are as many documents as `<s>`; at each of them the positions start again, so the first token of the second one has zero. The model masks accordingly:
+# documents do not see each other. Without this, after the same number of tokens, the needle was hardly ever found; with it, nearly always (lecture, section 8).
+#
+# </details>
 
 # %% [markdown] name="predict-text"
 # ## 2 先预测 · Predict first
 #
-# 先跑 60 步，就能说出全程要多久、占多少内存。🔮 你自己先猜：1200 步、每步 2048 个词元，要几秒？最终损失会是多少？
+# 讲义 · Lecture 3：[第 7 节](../lectures/zh/03-pretraining.md#7-缩放律开跑之前先预测) /
+# [section 7](../lectures/en/03-pretraining.md#7-scaling-laws-and-prediction-before-the-run)
 #
-# Sixty steps tell how long the whole will take, and how much memory. 🔮 Guess yourself first: 1200 steps of 2048 tokens, how many seconds? What final loss?
+# 先跑 60 步，就能说出全程要多久、占多少内存。
+#
+# **先预测**：你自己先猜，1200 步、每步 2048 个词元，要几秒？最终损失会是多少奈特？
+#
+# The first 60 steps tell how long the whole will take, and how much memory.
+#
+# **Predict**: guess yourself before the machine does. 1200 steps of 2048 tokens each: how many seconds? What final loss, in nats?
+
+# %% [markdown] name="predict-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="predict"
 from internlm_course.pretrain.predict import SCALING, compare, fit_scaling, predict, read_points
@@ -113,22 +145,45 @@ for name, found in compare(Prediction(**said), mine.metrics).items():
 show_values('curve', dict(first=mine.metrics['curve'][0][1], last=final_loss(mine.metrics['curve'])))
 
 # %% [markdown] name="train-look"
-# **看什么**：灰带是几个随机种子的范围。陡降之后的第一个拐弯，学到的是什么（词频，然后是句式）？带子多宽？比它还小的差别，不要当真。
+# **看什么**：灰带是几个随机种子的范围。陡降之后的第一个拐弯，学到的是什么？带子多宽？与你的猜测比，60 步之后的预测差多少？
 #
-# **What to look for**: the grey band is the range over several seeds. What has been learnt at the first bend (frequencies, then forms of sentences)? How wide
-# is the band? Believe no difference that is smaller.
+# **What to look for**: the grey band is the range over several seeds. What has been learnt at the first bend? How wide is the band? And how far off was the
+# prediction after 60 steps, beside your own guess?
+#
+# <details><summary>答案 · Answer</summary>
+#
+# 陡降学的是哪些词元常见，第一个拐弯之后学句式，再往后才是事实和算术，所以曲线后面很平。60 步的预测通常与实测只差一点：每一步的活一样多，
+# 损失则由几次小训练拟合的幂律给出。带子很窄，比它还小的差别，换一个种子就可能反过来，不要当真。
+#
+# The steep part learns which tokens are frequent; after the first bend come the forms of sentences, and only later facts and sums, which is why the curve is so
+# flat behind. The prediction from 60 steps is usually close to what is measured: every step is the same work, and the loss comes from a power law fitted to a
+# few small trainings. The band is narrow; a difference smaller than it might turn round with another seed, so believe none.
+#
+# </details>
 
 # %% [markdown] name="rope-text"
 # ## 3 结构的零件 · Parts of the architecture
 #
-# **练习 1（3 分）** `rope(x, theta)`：`x` 形状为 `[长度, d]`，第 $m$ 行位于位置 $m$。第 $i$ 个分量与第 $i + d/2$ 个配对，转过 $m\,\theta^{-2i/d}$：
-# 前一半变成 $x_1\cos - x_2\sin$，后一半变成 $x_2\cos + x_1\sin$。返回同样形状的数组。
+# 讲义 · Lecture 3：[第 2.2 节](../lectures/zh/03-pretraining.md#22-rope) /
+# [section 2.2](../lectures/en/03-pretraining.md#22-rope);
+# [第 2.3 节](../lectures/zh/03-pretraining.md#23-分组查询注意力) /
+# [section 2.3](../lectures/en/03-pretraining.md#23-grouped-query-attention);
+# [第 2.4 节](../lectures/zh/03-pretraining.md#24-wqkv-怎样排列) /
+# [section 2.4](../lectures/en/03-pretraining.md#24-how-wqkv-is-packed)
 #
-# 🔮 查询和键同时向后移 10 个位置，它们的内积会变吗？
+# **练习 1（3 分）** 写出 `rope(x, theta)`：`x` 的形状为 `[length, d]`，第 $m$ 行位于位置 $m$，从 0 数起。第 $i$ 个分量与第 $i + d/2$ 个配对，这一对 $x_1, x_2$
+# 转过 $m\,\theta^{-2i/d}$ 弧度：前一个变成 $x_1\cos - x_2\sin$，后一个变成 $x_2\cos + x_1\sin$。返回同样形状的数组。
 #
-# **Exercise 1 (3 points)** `rope(x, theta)`: `x` is `[length, d]`, and row $m$ stands at position $m$. Component $i$ pairs with component $i + d/2$; turn the
-# pair by $m\,\theta^{-2i/d}$: the first half becomes $x_1\cos - x_2\sin$, the second $x_2\cos + x_1\sin$. Return an array of the same shape.
-# 🔮 Move a query and a key by 10 positions both: does their product change?
+# **先预测**：查询和键同时向后移 10 个位置，它们的内积会变吗？
+#
+# **Exercise 1 (3 points)** Write `rope(x, theta)`: `x` is `[length, d]`, and row $m$ stands at position $m$, counted from 0. Component $i$ pairs with component
+# $i + d/2$; turn the pair $x_1, x_2$ by $m\,\theta^{-2i/d}$ radians: the first becomes $x_1\cos - x_2\sin$, the second $x_2\cos + x_1\sin$. Return an array of
+# the same shape.
+#
+# **Predict**: move a query and a key by 10 positions both: does their product change?
+
+# %% [markdown] name="rope-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="rope" exercise=true
 def rope(x: np.ndarray, theta: float) -> np.ndarray:
@@ -155,15 +210,30 @@ rng = seeded('rope')
 cases = [(numbers(rng, length, d), theta) for length, d, theta in ((4, 4, 10.0), (3, 6, 10_000.0), (6, 8, rng.uniform(20, 500)))]
 lab.check('rope', rope=(rope, own.rope, cases))
 
+# %% [markdown] name="rope-answer"
+# <details><summary>答案 · Answer</summary>
+#
+# 不变：上面前三行相隔都是两个位置，内积相同；第四行相隔更远，就不同了。两边转过的角度之差只看距离。
+#
+# It does not: in the first three lines above the two are two positions apart each time, and the products agree; in the fourth they are farther apart, and it
+# differs. What counts is the difference of the two angles, and that depends on the distance alone.
+#
+# </details>
+
 # %% [markdown] name="split-text"
-# **练习 2（2 分）** `split_wqkv(wqkv, heads, kv_heads)`：`wqkv` 的行按键值头分组，每组先是几个查询头，再是键，最后是值，每头 $d$ 行。返回三个矩阵 `(q, k, v)`，
-# 头的次序不变。
+# **练习 2（2 分）** 写出 `split_wqkv(wqkv, heads, kv_heads)`：`wqkv` 的行按键值头分成 `kv_heads` 组，每组先是几个查询头（共 `heads` 个，各组一样多），
+# 再是一个键，最后是一个值，每头 $d$ 行。返回三个矩阵 `(q, k, v)`，头的次序不变。
 #
-# 🔮 只有一个键值头时，按“先 Q 再 K 再 V”去切，结果会错吗？
+# **先预测**：只有一个键值头时，按“先全部 Q，再全部 K，再全部 V”去切，结果会错吗？
 #
-# **Exercise 2 (2 points)** `split_wqkv(wqkv, heads, kv_heads)`: the rows are grouped by key-value head; in each group first the query heads, then the key, then
-# the value, $d$ rows a head. Return the three matrices `(q, k, v)`, heads in their order.
-# 🔮 With a single key-value head: would cutting it as "all Q, all K, all V" be wrong?
+# **Exercise 2 (2 points)** Write `split_wqkv(wqkv, heads, kv_heads)`: the rows of `wqkv` are in `kv_heads` groups, one for each key-value head; in each group
+# first some query heads (`heads` in all, as many in each group), then a key, at last a value, $d$ rows a head. Return the three matrices `(q, k, v)`, heads in
+# their order.
+#
+# **Predict**: with a single key-value head, would cutting it as “all Q, all K, all V” be wrong?
+
+# %% [markdown] name="split-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="split" exercise=true
 def split_wqkv(wqkv: np.ndarray, heads: int, kv_heads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -191,12 +261,24 @@ rng = seeded('split')
 cases = [(numbers(rng, (heads + 2 * kv) * d, 3), heads, kv) for heads, kv, d in ((4, 2, 2), (6, 3, 1), (6, 2, 2))]
 lab.check('split', split=(split_wqkv, own.split_wqkv, cases))
 
-# %% [markdown] name="attention-text"
-# **练习 3（3 分）** `attention(q, k, v)`：`q` 为 `[头, 长度, d]`，`k`、`v` 为 `[键值头, 长度, d]`。相邻的 $g = H / H_{kv}$ 个查询头合用一个键值头；
-# 分数除以 $\sqrt d$；每个位置只看自己和之前的。返回 `[头, 长度, d]`。
+# %% [markdown] name="split-answer"
+# <details><summary>答案 · Answer</summary>
 #
-# **Exercise 3 (3 points)** `attention(q, k, v)`: `q` is `[heads, length, d]`, `k` and `v` are `[kv_heads, length, d]`. Neighbouring $g = H / H_{kv}$ query heads
-# share a key-value head; scores are divided by $\sqrt d$; a position sees itself and what came before. Return `[heads, length, d]`.
+# 不会：一组之内本来就是 Q、K、V 的次序，看上面各行的前半，`q0` 到 `v0`。有两组就错了：第二组的查询头排在第一组的键和值后面。只在一个键值头的模型上试过的代码，
+# 会一直显得是对的。
+#
+# It would not: within one group the order is Q, K, V; see the first half of the rows above, `q0` to `v0`. With two groups it is wrong, because the second
+# group's query heads stand behind the first one's key and value. Code that was only tried on a model with one key-value head would seem right all the time.
+#
+# </details>
+
+# %% [markdown] name="attention-text"
+# **练习 3（3 分）** 写出 `attention(q, k, v)`：`q` 为 `[heads, length, d]`，`k`、`v` 为 `[kv_heads, length, d]`。相邻的 $g$ 个查询头合用一个键值头，$g$
+# 是两种头数之比；分数除以 $\sqrt d$，再做 softmax；每个位置只看自己和之前的。返回 `[heads, length, d]`。
+#
+# **Exercise 3 (3 points)** Write `attention(q, k, v)`: `q` is `[heads, length, d]`, `k` and `v` are `[kv_heads, length, d]`. Each $g$ neighbouring query heads
+# share a key-value head, $g$ being the ratio of the two numbers of heads; scores are divided by $\sqrt d$ before the softmax; a position sees itself and what
+# came before. Return `[heads, length, d]`.
 
 # %% name="attention" exercise=true
 def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -230,11 +312,16 @@ lab.check('attention', attention=(attention, own.attention, cases))
 # %% [markdown] name="schedule-text"
 # ## 4 学习率与损失 · Schedule and loss
 #
-# **练习 4（2 分）** `learning_rate(step, steps, warmup, peak, floor)`：前 `warmup` 步（从 0 数起）线性上升，第 `warmup - 1` 步恰好到 `peak`；
-# 然后沿余弦下降，第 `steps` 步时是 `floor * peak`。
+# 讲义 · Lecture 3：[第 4 节](../lectures/zh/03-pretraining.md#4-优化器与学习率) /
+# [section 4](../lectures/en/03-pretraining.md#4-optimiser-and-schedule);
+# [第 3 节](../lectures/zh/03-pretraining.md#3-损失以及每字节比特数) /
+# [section 3](../lectures/en/03-pretraining.md#3-loss-and-bits-per-byte)
 #
-# **Exercise 4 (2 points)** `learning_rate(step, steps, warmup, peak, floor)`: a linear rise over the first `warmup` steps, counted from 0, that reaches `peak` at
-# step `warmup - 1`; then a cosine that would be at `floor * peak` at step `steps`.
+# **练习 4（2 分）** 写出 `learning_rate(step, steps, warmup, peak, floor)`：前 `warmup` 步（`step` 从 0 数起）线性上升，第 `warmup - 1` 步恰好到 `peak`；
+# 然后从第 `warmup` 步的 `peak` 起沿余弦下降，到第 `steps` 步时是 `floor * peak`。
+#
+# **Exercise 4 (2 points)** Write `learning_rate(step, steps, warmup, peak, floor)`: a linear rise over the first `warmup` steps (`step` counts from 0) that
+# reaches `peak` at step `warmup - 1`; then a cosine from `peak` at step `warmup` down to `floor * peak` at step `steps`.
 
 # %% name="schedule" exercise=true
 def learning_rate(step: int, steps: int, warmup: int, peak: float, floor: float) -> float:
@@ -265,12 +352,17 @@ cases = [(step, 800, 40, 3e-4, rng.choice([0.05, 0.1, 0.2])) for step in (0, rng
 lab.check('schedule', schedule=(learning_rate, own.learning_rate, cases))
 
 # %% [markdown] name="bits-text"
-# **练习 5（2 分）** `bits_per_byte(nats, text)`：`nats` 是 `text` 每个词元的损失（奈特）。返回整段文本的比特数除以它的 UTF-8 字节数。
+# **练习 5（2 分）** 写出 `bits_per_byte(nats, text)`：`nats` 是 `text` 每个词元的损失（奈特）。返回整段文本的比特数除以它的 UTF-8 字节数。
 #
-# 🔮 中文一个字三个字节。按每个词元的损失看，与按每字节比特数看，两种语言谁更难，会不会颠倒？
+# **先预测**：中文一个字三个字节。按每个词元的损失看，与按每字节比特数看，哪种语言更难，结论会不会颠倒？
 #
-# **Exercise 5 (2 points)** `bits_per_byte(nats, text)`: `nats` is the loss of each token of `text`, in nats. Return the bits of the whole text over its bytes in
-# UTF-8. 🔮 A Chinese character is three bytes. By loss a token and by bits a byte: can the harder language be another one?
+# **Exercise 5 (2 points)** Write `bits_per_byte(nats, text)`: `nats` is the loss of each token of `text`, in nats. Return the bits of the whole text over its
+# bytes in UTF-8.
+#
+# **Predict**: a Chinese character is three bytes. By loss a token and by bits a byte, can it be another language that is the harder one?
+
+# %% [markdown] name="bits-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="bits" exercise=true
 def bits_per_byte(nats: list[float], text: str) -> float:
@@ -307,16 +399,35 @@ rng = seeded('bits')
 cases = [([round(rng.expovariate(1), 3) for _ in range(rng.randrange(3, 9))], text) for text in ('The capital', '首都是北京。', 'Pi π 3.14')]
 lab.check('bits', bits=(bits_per_byte, own.bits_per_byte, cases))
 
+# %% [markdown] name="bits-answer"
+# <details><summary>答案 · Answer</summary>
+#
+# 会：看上面 `mine` 的两行。每个词元的损失要看一个词元装下多少文本，换一个分词器就变；每字节比特数不看分词器，所以两种语言、两个模型之间用它来比。
+#
+# It can: see the two lines of `mine` above. Loss a token depends on how much text a token holds, and changes with the tokenizer; bits a byte do not, so they
+# are what to compare languages and models by.
+#
+# </details>
+
 # %% [markdown] name="slow-text"
 # ## 5 RoPE 的基与“针” · RoPE base and the needle
 #
-# **练习 6（2 分）** `slow_pairs(d, theta, context)`：头宽为 `d` 时，有几对的波长 $2\pi\,\theta^{2i/d}$ 比 `context` 长（转不满一圈）？
+# 讲义 · Lecture 3：[第 5 节](../lectures/zh/03-pretraining.md#5-三个阶段) /
+# [section 5](../lectures/en/03-pretraining.md#5-three-phases)
 #
-# 🔮 base 在 256 的长度上训练，基为 50,000。把“针”藏到 500 个词元之前，它找得到吗？不训练、只把基改成 1,000,000，会好些吗？
+# **练习 6（2 分）** 写出 `slow_pairs(d, theta, context)`：头宽为 `d` 时，$d/2$ 对分量里，有几对的波长 $2\pi\,\theta^{2i/d}$ 比 `context`
+# 长（在这个长度里转不满一圈）？
 #
-# **Exercise 6 (2 points)** `slow_pairs(d, theta, context)`: in a head of width `d`, how many pairs have a wavelength $2\pi\,\theta^{2i/d}$ longer than `context`,
-# so that they complete no turn? 🔮 Base was trained at length 256 with base 50,000. Will it find a needle 500 tokens back? Will it help to set the base to
-# 1,000,000 without any training?
+# **先预测**：base 在 256 的长度上训练，基为 50,000。把“针”藏到 500 个词元之前，它找得到吗？不训练、只把基改成 1,000,000，比得上真正的长上下文训练吗？
+#
+# **Exercise 6 (2 points)** Write `slow_pairs(d, theta, context)`: in a head of width `d`, how many of the $d/2$ pairs have a wavelength $2\pi\,\theta^{2i/d}$
+# longer than `context`, so that they complete no turn within it?
+#
+# **Predict**: base was trained at length 256 with base 50,000. Will it find a needle 500 tokens back? If the base is set to 1,000,000 without any training,
+# does that match a real training on long contexts?
+
+# %% [markdown] name="slow-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="slow" exercise=true
 def slow_pairs(d: int, theta: float, context: int) -> int:
@@ -367,10 +478,7 @@ drawing, axes = plots.figure(9, 2.8)
 drawing.delaxes(axes)
 for place, (name, cells) in enumerate(maps.items(), 1):
     axes = drawing.add_subplot(1, len(maps), place)
-    axes.imshow([[share for share, _ in line] for line in cells], vmin=0, vmax=1, cmap='RdYlGn', aspect='auto')
-    for i, line in enumerate(cells):
-        for j, (share, _) in enumerate(line):
-            axes.text(j, i, f'{share:.0%}', ha='center', va='center', fontsize=8, color='white' if share > 0.9 else 'black')
+    plots.heat_map(axes, [[share for share, _ in line] for line in cells])
     axes.set_xticks(range(len(SHARES)), [f'{length:.0f}' for _, length in cells[0]])
     axes.set_yticks(range(len(DEPTHS)), [f'{depth:.0%}' for depth in DEPTHS] if place == 1 else [])
     axes.set(title=name, xlabel=plots.label('词元', 'tokens'), ylabel=plots.label('深度', 'depth') if place == 1 else None)
@@ -384,22 +492,43 @@ before, swapped, after = beyond.values()
 show_values('needle', dict(long_finds_nine_of_ten=after >= 0.9, training_gains=after - before >= 0.3, more_than_swapping=after > swapped))
 
 # %% [markdown] name="needle-look"
-# **看什么**：base 在哪个长度上开始失手？与深度有关吗？只换基、不训练，变好了还是变坏了？长上下文阶段只用了 1.23 M 个词元。
+# **看什么**：每格是找到“针”的比例，深度 0% 是藏在最前面。base 在哪个长度上开始失手？要紧的是长度还是深度？只换基、不训练，最长处变好了还是变坏了？
 #
-# **What to look for**: at which length does base begin to fail, and does depth matter? Did swapping the base alone, without training, help or harm? The long
-# phase took only 1.23 M tokens.
+# **What to look for**: each cell is the share of needles found; a depth of 0% is the very beginning. At which length does base begin to fail? Is it the length
+# that matters, or the depth? At the greatest length, did swapping the base alone, without training, help or harm?
+#
+# <details><summary>答案 · Answer</summary>
+#
+# 在训练过的 256 以内，base 几乎都找得到，不论深度；过了这个长度，越长越差。只换基，慢的几对又慢了回来，可是模型没有在新的角度上练过，最长处仍不如训练过的。
+# 用一小部分词元做的长上下文阶段，才让最长处也几乎都找得到。
+#
+# Within the 256 of its training base finds nearly all, at any depth; beyond it, the longer the worse. With the base swapped, the slow pairs are slow again, but
+# the model has not practised on the new angles, and at the greatest length it still falls short of the trained one. Only the long phase, with a small part of
+# the tokens, finds nearly all there, too.
+#
+# </details>
 
 # %% [markdown] name="mfu-text"
 # ## 6 规模 · Scale
 #
-# **练习 7（2 分）** `mfu(weights, layers, width, length, tokens_per_second, peak)`：每个词元的运算量是 $6N$（矩阵权重）加注意力的 $6Lhs$（已因掩码减半）；
-# 乘上每秒词元数，除以峰值 `peak`（每秒运算次数）。
+# 讲义 · Lecture 3：[第 6.2 节](../lectures/zh/03-pretraining.md#62-mfu) /
+# [section 6.2](../lectures/en/03-pretraining.md#62-mfu);
+# [第 6.1 节](../lectures/zh/03-pretraining.md#61-内存用笔算) /
+# [section 6.1](../lectures/en/03-pretraining.md#61-memory-by-arithmetic)
 #
-# 🔮 你刚才的训练用上了这台机器矩阵乘法峰值的几成？
+# **练习 7（2 分）** 写出 `mfu(weights, layers, width, length, tokens_per_second, peak)`：每个词元的运算量是 $6N$（`weights`，矩阵里的权重）加注意力的 $6Lhs$
+# （`layers`、`width`、`length`；已因掩码减半）；乘上每秒词元数 `tokens_per_second`，除以峰值 `peak`（每秒运算次数）。
 #
-# **Exercise 7 (2 points)** `mfu(weights, layers, width, length, tokens_per_second, peak)`: a token takes $6N$ operations for the weights in matrices and $6Lhs$
-# for attention, already halved for the mask; times tokens a second, over `peak` (operations a second).
-# 🔮 What share of this machine's peak in matrix products did your training reach?
+# **先预测**：你刚才的训练用上了这台机器矩阵乘法峰值的几成？
+#
+# **Exercise 7 (2 points)** Write `mfu(weights, layers, width, length, tokens_per_second, peak)`: a token takes $6N$ operations for the weights in matrices
+# (`weights`) and $6Lhs$ for attention (`layers`, `width`, `length`), already halved for the mask; multiply by `tokens_per_second`, and divide by `peak`
+# (operations a second).
+#
+# **Predict**: what share of this machine's peak in matrix products did your training reach?
+
+# %% [markdown] name="mfu-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="mfu" exercise=true
 def mfu(weights: int, layers: int, width: int, length: int, tokens_per_second: float, peak: float) -> float:
@@ -431,15 +560,31 @@ cases = [(rng.randrange(10**6, 10**10), rng.randrange(2, 60), 64 * rng.randrange
           rng.uniform(1e3, 1e5), rng.uniform(1e12, 1e15)) for _ in range(4)]
 lab.check('mfu', mfu=(mfu, own.mfu, cases))
 
+# %% [markdown] name="mfu-answer"
+# <details><summary>答案 · Answer</summary>
+#
+# 远不到十成，比例打印在上面：峰值是两个大矩阵相乘量出来的，而这里的矩阵很小，中间还夹着 softmax、归一化、损失和优化器。后三行：长度到了几十万，
+# 注意力的运算就超过了权重的。
+#
+# Far from all of it; the share is printed above. The peak is measured on a product of large matrices, and here they are small, with softmax, norms, loss and
+# optimiser between them. And in the three last lines: at lengths of some hundred thousand, attention takes more operations than the weights.
+#
+# </details>
+
 # %% [markdown] name="memory-text"
-# **练习 8（3 分）** `card_bytes(parameters, cards, cut)`：混合精度 AdamW，每个参数 `weights` 2 字节、`gradients` 2 字节、`states` 12 字节；
-# `cut` 里列出的几样平分到 `cards` 块卡上，其余每块卡各存一份。返回每块卡上的字节数 `{'weights': …, 'gradients': …, 'states': …}`。
+# **练习 8（3 分）** 写出 `card_bytes(parameters, cards, cut)`：混合精度 AdamW，每个参数 `weights` 2 字节、`gradients` 2 字节、`states` 12 字节；`cut`
+# 里列出的几样平分到 `cards` 块卡上，其余每块卡各存一份。返回每块卡上的字节数，是一个字典，键就是这三个名字。
 #
-# 🔮 20B 要几块 80 GB 的卡才放得下（全部切开，不计激活值）？
+# **先预测**：20B 要几块 80 GB 的卡才放得下（全部切开，不计激活值）？
 #
-# **Exercise 8 (3 points)** `card_bytes(parameters, cards, cut)`: mixed-precision AdamW takes 2 bytes a parameter for `weights`, 2 for `gradients`, 12 for
-# `states`. What `cut` names is divided over the `cards`; of the rest each card has a copy. Return the bytes on each card by these three names.
-# 🔮 How many cards of 80 GB does 20B need, everything cut, activations not counted?
+# **Exercise 8 (3 points)** Write `card_bytes(parameters, cards, cut)`: mixed-precision AdamW takes 2 bytes a parameter for `weights`, 2 for `gradients`, 12 for
+# `states`. What `cut` names is divided over the `cards`; of the rest each card has a copy. Return the bytes on each card, as a dict with these three names as
+# its keys.
+#
+# **Predict**: how many cards of 80 GB does 20B need, everything cut, activations not counted?
+
+# %% [markdown] name="memory-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="memory" exercise=true
 def card_bytes(parameters: int, cards: int, cut: list[str]) -> dict[str, float]:
@@ -469,10 +614,22 @@ CUTS = [], ['states'], ['gradients', 'states'], ['weights', 'gradients', 'states
 cases = [(rng.randrange(10**9, 10**11), rng.choice([4, 8, 64]), cut) for cut in CUTS]
 lab.check('memory', memory=(card_bytes, own.card_bytes, cases))
 
+# %% [markdown] name="memory-answer"
+# <details><summary>答案 · Answer</summary>
+#
+# 四块，刚刚放得下，所以实际上不够：激活值还没有算。每个参数一共 16 字节，其中十二份是优化器的状态，因此先切它最见效。
+#
+# Four, and only just, so in truth it is not enough: activations are not counted. A parameter takes 16 bytes in all, and twelve of them are the optimiser's
+# states, which is why cutting these first helps most.
+#
+# </details>
+
 # %% [markdown] name="end-text"
 # ## 结束 · The end
 #
-# 看看这一趟花了多少时间和内存（内核的匿名内存）。 See what this took: seconds, and the anonymous memory of the kernel.
+# 看看这一趟花了多少时间和内存（内核与它启动的所有进程的匿名内存）。
+#
+# See what this took: seconds, and the anonymous memory of the kernel and of everything it started.
 
 # %% name="end"
 lab.finish()
