@@ -102,7 +102,7 @@ def chat(arguments: argparse.Namespace) -> None:
 
 
 def lab(arguments: argparse.Namespace) -> None:
-    """Opens JupyterLab on this computer, with the course's kernel and settings."""
+    """Lays your copies of the labs into work/, once, and opens JupyterLab on this computer."""
     from internlm_course.classroom import jupyter
     jupyter.main(Path(arguments.folder), arguments.port, not arguments.no_browser)
 

@@ -146,14 +146,15 @@ def _misplaced(notebook, path: Path, where: str, wo: str) -> list[dict[str, str]
 
 
 def _offer(new, mine, path: Path) -> list[str]:
-    """Writes a newer release with the answers of the student's notebook; the names of the exercises that have one."""
+    """Writes a newer release with the student's answers, and what she wrote into cells of text that are still the same; the names of those cells."""
     import nbformat
-    answers, carried = edited(mine), []
+    answers, before, now, carried = edited(mine), recorded(mine), recorded(new), []
     for cell in new.cells:
-        answer = answers.get(cell_name(cell))
-        if answer and cell.metadata.get('nbgrader', {}).get('solution'):
-            cell.source = answer.source
-            carried.append(cell_name(cell))
+        name = cell_name(cell)
+        same_text = cell.cell_type == 'markdown' and before.get(name) == now.get(name)
+        if answers.get(name) and (same_text or cell.metadata.get('nbgrader', {}).get('solution')):
+            cell.source = answers[name].source
+            carried.append(name)
     path.write_text(nbformat.writes(new) + '\n', 'utf-8')
     return carried
 

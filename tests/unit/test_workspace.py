@@ -20,6 +20,9 @@ LAB = """\
 # %% name="setup" setup=true
 lab = Lab('01_small', minutes=7)
 
+# %% [markdown] name="guess"
+# My prediction:
+
 # %% name="double" exercise=true
 def double(x):
     ### BEGIN SOLUTION
@@ -79,7 +82,7 @@ def solved(course: Path) -> Path:
     """The student's copy, with her answer to the first exercise."""
     workspace.prepare(course)
     path = course / 'work' / '01_small.ipynb'
-    change(path, double=ANSWER)
+    change(path, double=ANSWER, guess='My prediction: 2')
     return path
 
 
@@ -129,17 +132,20 @@ def test_git_sees_nothing_of_it():
 
 
 def test_a_newer_release_lies_beside_with_the_answers_of_the_older(course, solved):
-    hers = solved.read_bytes()
     newer(course)
     newer(course, 'def triple(x):', 'def triple(x: float):')
+    change(solved, title='# mine', setup='lab = 1')
+    hers = solved.read_bytes()
+    newer(course, 'the lecture', 'lecture 1')
     said = workspace.prepare(course)
     offered = next(course.glob('work/01_small.new-*.ipynb'))
     new = nbformat.read(offered, as_version=4)
     assert solved.read_bytes() == hers and nbformat.validate(new) is None
-    assert cell(new, 'double').source == ANSWER and 'minutes=8' in cell(new, 'setup').source
+    assert cell(new, 'double').source == ANSWER and cell(new, 'guess').source == 'My prediction: 2'
+    assert 'minutes=8' in cell(new, 'setup').source and 'lecture 1' in cell(new, 'title').source
     assert 'def triple(x: float):' in cell(new, 'triple').source and build.STUB in cell(new, 'triple').source
     lab = next(line for line in said if offered.name in line['en'])
-    assert 'your answers to double.' in lab['en'] and offered.name in lab['zh'] and 'double' in lab['zh']
+    assert 'your answers to guess, double.' in lab['en'] and offered.name in lab['zh'] and 'double' in lab['zh']
     assert lab['en'] in page(course) and lab['zh'] in page(course, 'zh') and f'[newer release]({offered.name})' in page(course)
     assert workspace.prepare(course) == [] and lab['en'] not in page(course)
 
