@@ -2,7 +2,6 @@
 import html
 import sys
 import time
-from collections.abc import Callable
 
 
 def shell():

@@ -85,60 +85,6 @@ def collect(self) -> list[IPyNbCell]:
         raise self.CollectError(told) from None
 
 
-IPyNbCell.compare_outputs, IPyNbFile.collect
-
-
-def identity(item: IPyNbCell) -> str:
-    """The cell's id; its file and number in a notebook that has none (nbformat 4.0 to 4.4, as Colab writes)."""
-    return str(item.cell.get('id') or f'{item.parent.path.name}: {item.name}')
-
-
-def tolerance_of(cell: Mapping) -> dict[str, float]:
-    """The tolerance that a cell's metadata states, as arguments of `same`."""
-    stated: Any = cell
-    for name in ('metadata', 'course', 'tolerance'):
-        stated = stated.get(name) if isinstance(stated, Mapping) else None
-    stated = stated if isinstance(stated, Mapping) else {}
-    return {name: stated[name] for name in ('relative', 'absolute')
-            if type(stated.get(name)) in (int, float) and stated[name] >= 0}
-
-
-def settle(text: str, reference: str, tolerance: dict) -> str:
-    """The printed text with every check's line that agrees within the tolerance replaced by the reference's line."""
-    lines, wanted = text.split('\n'), reference.split('\n')
-    for i, (line, other) in enumerate(zip(lines, wanted)):
-        got, should = printed(line), printed(other)
-        if should and got.keys() == should.keys() and same(got, should, **tolerance):
-            lines[i] = other
-    return '\n'.join(lines)
-
-
-def compare_outputs(self, test, ref, skip_compare=None) -> bool:
-    """nbval's comparison after `settle`; remembers how many values it was about."""
-    wanted, tolerance = output_text(dict(outputs=ref)), tolerance_of(self.cell)
-    for output in coalesce_streams(test):
-        if output.output_type == 'stream' and output.name == 'stdout':
-            output.text = settle(output.text, wanted, tolerance)
-    agrees = _compare(self, test, ref, skip_compare)
-    if agrees:
-        COMPARED[identity(self)] = count(printed(wanted))
-    return agrees
-
-
-def collect(self) -> list[IPyNbCell]:
-    """nbval's cells; of a file that is no notebook, or whose cells lack what nbval reads, one sentence."""
-    try:
-        items = list(_collect(self))
-        for item in items:
-            item.cell.setdefault('execution_count', None)
-            output_text(item.cell), transform_streams_for_comparison(item.cell.outputs)
-        return items
-    except Exception as error:  # json, nbformat and nbval raise many kinds
-        cause = (str(error).strip() or '?').splitlines()[0][:200]
-        told = f'{self.path.name} is no notebook that can be run: {type(error).__name__}: {cause}'
-        raise self.CollectError(told) from None
-
-
 IPyNbCell.compare_outputs, IPyNbFile.collect = compare_outputs, collect
 
 

@@ -1,9 +1,15 @@
 """The tests of the tests, on a small lab: a changed output, a deleted check, a broken solution each make nbval fail; the plain forms pass."""
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
+from nbgrader.api import Gradebook
+from nbgrader.utils import determine_grade
 from run_nbval import nbval
 
 from internlm_course import cli
@@ -16,8 +22,8 @@ LAB = """\
 # # A lab [for tests](../README.md)
 
 # %% name="setup" setup=true
-from internlm_course.classroom.check import Lab, attempt, self_check, show, show_values
-lab = Lab('fixture')
+from internlm_course.classroom.check import Lab, attempt, self_check, show_values
+lab = Lab('fixture', points=dict(double=2))
 
 # %% name="double" exercise=true
 def double(x):
@@ -34,7 +40,7 @@ print('used', double_used(4))
 
 # %% name="check-double" check="double" points=2 tolerance={"relative": 0.01}
 # NBVAL_CHECK_OUTPUT
-show('double', double, [(1,), (0.5,), (3.25,)])
+lab.check('double', double=(double, own, [(1,), (0.5,), (3.25,)]))
 
 # %% name="check-tour" check=""
 # NBVAL_CHECK_OUTPUT
@@ -77,10 +83,10 @@ def test_student_copy_runs_without_an_error(lab, tmp_path):
 
 def test_within_the_tolerance_passes_and_outside_fails(lab, tmp_path):
     notebook = executed(lab)
-    output = cell(notebook, 'check-double').outputs[0]
-    output.text = output.text.replace('6.5', '6.53')
+    values = cell(notebook, 'check-double').outputs[0].data
+    values['text/plain'] = values['text/plain'].replace('6.5', '6.53')
     assert nbval(notebook, tmp_path)[0] == 0
-    output.text = output.text.replace('6.53', '6.7')
+    values['text/plain'] = values['text/plain'].replace('6.53', '6.7')
     code, compared, text = nbval(notebook, tmp_path)
     assert code == 1 and compared == {'check-tour': 1} and 'Cell outputs differ' in text
 
@@ -109,6 +115,52 @@ def test_a_broken_solution_fails(lab, tmp_path, solution):
     exercise.source = exercise.source.replace('return 2 * x', solution)
     code, compared, text = nbval(notebook, tmp_path, '--compared-minimum', '2')
     assert code == 1 and compared == {'check-tour': 1} and 'Cell outputs differ' in text
+
+
+ANSWERS = dict(right='def double(x):\n    return x * 2', wrong='def double(x):\n    return x ** 2', broken='def double(x):\n    return 2 * x +',
+               empty=None, noisy='import warnings\ndef double(x):\n    warnings.warn("odd")\n    print("debugging")\n    return 2 * x')
+
+
+def student(lab, answer):
+    notebook = nbformat.read(lab / '99_fixture.ipynb', as_version=4)
+    cell(notebook, 'double').source = ANSWERS[answer] or cell(notebook, 'double').source
+    return notebook
+
+
+@pytest.mark.parametrize('answer, ended', [('noisy', 0), ('wrong', 1), ('empty', 1)])
+def test_a_students_rerun_is_compared_with_the_reference_and_not_with_itself(lab, tmp_path, answer, ended):
+    notebook, options = student(lab, answer), ('--compared-with', lab / 'solutions' / '99_fixture.ipynb', '--compared-minimum', '2')
+    cell(notebook, 'check-double').source = 'raise ValueError  # who changes a check changes nothing'
+    code, compared, text = nbval(notebook, tmp_path, *options, form='--nbval-lax')
+    assert code == ended and compared == ({'check-tour': 1} if ended else {'check-double': 3, 'check-tour': 1}), text
+    if answer == 'noisy':
+        notebook.cells.remove(cell(notebook, 'check-double'))
+        assert nbval(notebook, tmp_path, *options, form='--nbval-lax')[:2] == (1, {'check-tour': 1})
+
+
+def test_a_reference_that_is_not_there_is_one_sentence(lab, tmp_path):
+    code, _, text = nbval(lab / '99_fixture.ipynb', tmp_path, '--compared-with', tmp_path / 'none.ipynb')
+    assert code == 4 and text.strip().splitlines()[-1] == f'ERROR: --compared-with: there is no notebook {tmp_path / "none.ipynb"}.'
+
+
+def test_nbgraders_own_marking_is_ours(lab, tmp_path):
+    """The real nbgrader, as an instructor calls it: assignment from the reference, then the marks of five students, read from its gradebook."""
+    (tmp_path / 'source' / 'lab').mkdir(parents=True)
+    shutil.copyfile(lab / 'solutions' / '99_fixture.ipynb', tmp_path / 'source' / 'lab' / '99_fixture.ipynb')
+    for answer in ANSWERS:
+        folder = tmp_path / 'submitted' / answer / 'lab'
+        folder.mkdir(parents=True)
+        nbformat.write(student(lab, answer), folder / '99_fixture.ipynb')
+    for command in ('generate_assignment', 'autograde'):
+        done = subprocess.run([sys.executable, '-m', 'nbgrader', command, 'lab', f'--course-dir={tmp_path}'], cwd=tmp_path, capture_output=True, text=True,
+                              env=dict(os.environ, INTERNLM_COURSE_RUNS=str(tmp_path / 'runs'), PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}'))
+        assert done.returncode == 0, done.stderr[-3000:]
+    with Gradebook(f'sqlite:///{tmp_path}/gradebook.db') as book:
+        theirs = {answer: book.find_submission_notebook('99_fixture', 'lab', answer).score for answer in ANSWERS}
+    marked = {answer: nbformat.read(tmp_path / 'autograded' / answer / 'lab' / '99_fixture.ipynb', as_version=4) for answer in ANSWERS}
+    reference = cell(executed(lab), 'check-double')
+    ours = {answer: points(reference, output_text(cell(notebook, 'check-double'))) for answer, notebook in marked.items()}
+    assert ours == theirs == dict(right=2, wrong=0, broken=0, empty=0, noisy=2)
 
 
 def test_the_two_forms_are_what_nbgrader_makes_of_one_source(lab):
@@ -181,7 +233,7 @@ def test_what_only_a_kernel_changed_is_built_again_and_force_writes_over_the_res
 
 @pytest.mark.parametrize('change, words', [
     (('name="light"', ''), 'has no name'), (('name="light"', 'name="double"'), 'like one before'), ((' exercise=true', ''), 'contradicts its header'),
-    (('# NBVAL_CHECK_OUTPUT\nshow(', 'show('), 'contradicts its header')])
+    (('# NBVAL_CHECK_OUTPUT\nlab.check(', 'lab.check('), 'contradicts its header')])
 def test_a_source_that_contradicts_itself_is_refused(tmp_path, change, words):
     source = tmp_path / 'bad.py'
     assert change[0] in LAB
@@ -200,6 +252,7 @@ def test_a_lab_that_stops_is_one_sentence(lab, tmp_path):
 def test_points_need_a_comparison_that_took_place(lab):
     check = cell(executed(lab), 'check-double')
     said = output_text(check)
+    assert determine_grade(check)[0] == 2
     assert points(check, said) == points(check, f'noise\n{said}') == 2
     assert points(check, '') == points(check, said.replace('6.5', '9')) == points(check, said.replace('double', 'other')) == 0
     silent = dict(check, outputs=[])
