@@ -1,7 +1,7 @@
-"""What a lab needs at run time: its budget and tally, `attempt` for exercises, values out as JSON, and the student's own green or red line.
+"""What a lab needs at run time: budget and tally, `attempt` for exercises, values out as JSON, the student's own light.
 
-Values leave the kernel and are compared with the reference's elsewhere (compare.py, nbval). The points that a check cell ends with are those at home,
-against the course's own functions; nbgrader takes them for its own."""
+Values leave the kernel and are compared with the reference's elsewhere (compare.py, nbval). The points that a check cell
+ends with are those at home, against the course's own functions; nbgrader takes them for its own."""
 import copy
 import gc
 import html
@@ -34,7 +34,7 @@ CODE = ('data', 'model', 'pretrain', 'deploy', 'evaluate', 'agents', 'finetune',
 
 
 def runs_folder() -> Path:
-    """Where labs keep what they make: $INTERNLM_COURSE_RUNS, else `runs` of the repository that the notebook lies in, else of its own folder."""
+    """Where labs keep what they make: $INTERNLM_COURSE_RUNS, else `runs` of the notebook's repository or own folder."""
     if chosen := os.environ.get('INTERNLM_COURSE_RUNS'):
         return Path(chosen)
     here = Path.cwd()
@@ -55,14 +55,15 @@ class Earned:
 
 
 class Lab:
-    """One lab: prints its budget, opens the course, measures seconds and the peak anonymous memory of the kernel and all that it starts.
+    """One lab: prints its budget, opens the course, measures seconds and the peak memory of the kernel and all it starts.
 
     Args:
         minutes: of cells that run; gigabytes: of anonymous memory.
         points: what each exercise is worth, by the name of its cell, in their order.
     """
 
-    def __init__(self, name: str, minutes: float = 5, gigabytes: float = 2, scale: str = 'tiny', points: dict[str, float] | None = None):
+    def __init__(self, name: str, minutes: float = 5, gigabytes: float = 2, scale: str = 'tiny',
+                 points: dict[str, float] | None = None):
         self.name, self.minutes, self.gigabytes = name, minutes, gigabytes
         self.points, self.earned = points or {}, dict.fromkeys(points or {}, 0)
         self.course = Course.open(scale, runs_folder())
@@ -71,69 +72,81 @@ class Lab:
         print(f'Budget · 预算: {minutes:g} min, {gigabytes:g} GB (2 cores, scale {scale} · 双核)')
 
     def keep(self, name: str, make: Callable[[Path], dict | None], **settings) -> Artifact:
-        """Makes something once and fetches it from then on: `make(folder)` fills the folder and returns its metrics; `settings` name what it depends on."""
+        """Makes something once and fetches it from then on.
+
+        Args:
+            make: fills the folder it is given, and returns metrics.
+            settings: what it depends on.
+        """
         kept = self.course.store.build(f'lab-{name}', settings, make, CODE)
         give_back()
         return kept
 
     def expected(self, check: str) -> Any:
-        """What the reference printed at this check, for a plot to compare with; None before there is a reference."""
+        """What the reference printed at this check, for a plot to compare with; None where there is none."""
         path = EXPECTED / f'{self.name}.json'
         return json.loads(path.read_text('utf-8')).get(check) if path.exists() else None
 
     def band(self) -> list[list[float]] | None:
-        """The range of this lab's loss curve over seeds, from tests/bench/expected_curve.py; None before it was measured."""
+        """The range of this lab's loss curve over seeds, from tests/bench/expected_curve.py; None where there is none."""
         path = EXPECTED / f'{self.name[:2]}_curve.json'
         return json.loads(path.read_text('utf-8'))['band'] if path.exists() else None
 
     def check(self, exercise: str, **parts: tuple[Callable, Callable, Sequence[tuple]]) -> Earned:
-        """An exercise's graded check, the last line of its cell: puts the student's values out, and returns the points at home, all or none.
+        """An exercise's graded check, the last line of its cell: puts values out, returns the points at home, all or none.
 
         Args:
             parts: by the name under which its values go out: the student's function, the course's own, and the cases.
         """
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # a student's prints are not values, and nbgrader takes a warning for a failure
+        # A student's prints are no values, and nbgrader takes a cell that writes to stderr for one that failed.
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             got = {name: values_of(mine, cases) for name, (mine, _, cases) in parts.items()}
-            agree = [same(*pair) for name, (_, own, cases) in parts.items() for pair in zip(got[name], values_of(own, cases), strict=True)]
+            wanted = {name: values_of(own, cases) for name, (_, own, cases) in parts.items()}
         _put_out(got)
-        points, right, unsolved = self.points[exercise], sum(agree), all(value == UNSOLVED for values in got.values() for value in values)
+        agree = [same(*pair) for name in parts for pair in zip(got[name], wanted[name], strict=True)]
+        points, right = self.points[exercise], sum(agree)
         earned = self.earned[exercise] = points if all(agree) else 0
-        said = NOT_ATTEMPTED if unsolved else f"{right} of {len(agree)} cases as the reference's at home · 在家核对，{len(agree)} 例中 {right} 例与参考一致"
-        return Earned(earned, f'{"🟢" if earned else "⚪" if unsolved else "🔴"} {exercise}: {said}; {earned:g} of {points:g} points · 分')
+        sign, said = '🟢' if earned else '🔴', (f"{right} of {len(agree)} cases as the reference's at home · "
+                                              f'在家核对，{len(agree)} 例中 {right} 例与参考一致')
+        if all(value == UNSOLVED for values in got.values() for value in values):
+            sign, said = '⚪', NOT_ATTEMPTED
+        return Earned(earned, f'{sign} {exercise}: {said}; {earned:g} of {points:g} points · 分')
 
     def finish(self) -> None:
         """Prints what the lab took, beside its budget, and the tally of its exercises; keeps both as <runs>/<lab>.json."""
         self.memory.__exit__()
-        seconds, passed, peak = self.clock.running(), self.clock.passed(), self.memory.peak_bytes / 1e9
-        record = dict(lab=self.name, seconds=round(seconds, 1), solving_seconds=round(passed, 1), peak_memory_bytes=self.memory.peak_bytes,
+        seconds, passed, peak = self.clock.running(), self.clock.passed(), self.memory.peak_bytes
+        record = dict(lab=self.name, seconds=round(seconds, 1), solving_seconds=round(passed, 1), peak_memory_bytes=peak,
                       method=self.memory.method, points=self.earned, possible=self.points)
         (self.course.store.root.parent / f'{self.name}.json').write_text(json.dumps(record) + '\n', 'utf-8')
-        kept = seconds <= self.minutes * 60 and peak <= self.gigabytes
-        print(f'Measured · 实测: {seconds:.0f} s of {self.minutes * 60:.0f} s, {peak:.2f} GB of {self.gigabytes:g} GB ({self.memory.method}): '
-              f'{"within the budget · 未超预算" if kept else "over the budget · 超出预算"}')
+        kept = seconds <= self.minutes * 60 and peak <= self.gigabytes * 1e9
+        print(f'Measured · 实测: {seconds:.0f} s of {self.minutes * 60:.0f} s, {peak / 1e9:.2f} GB of {self.gigabytes:g} GB '
+              f'({self.memory.method}): {"within the budget · 未超预算" if kept else "over the budget · 超出预算"}')
         print(f'Since the first cell, reading and solving included · 自第一个单元起，含阅读与作答: {passed / 60:.0f} min')
         if self.points:
             self._tally()
 
     def _tally(self) -> None:
         """Shows the points at home by exercise; in JupyterLab an open one is a link to its cell."""
-        head = f'Points at home · 在家得分: {sum(self.earned.values()):g} of {sum(self.points.values()):g}'
-        rows = [(name, f'{self.earned[name]:g} of {points:g}', '' if self.earned[name] else 'open · 未完成') for name, points in self.points.items()]
-        file = quote(Path(os.environ.get('JPY_SESSION_NAME', f'{self.name}.ipynb')).name)  # the server's name of the notebook
-        cells = ''.join(f'<tr><td>{number}. {name}</td><td>{points}</td><td>{mark and f"""<a href="{file}#cell-id={name}">{mark}</a>"""}</td></tr>'
-                        for number, (name, points, mark) in enumerate(rows, 1))
-        rich('\n'.join([head, *(f'{number:3}. {name:16}{points:10}{mark}'.rstrip() for number, (name, points, mark) in enumerate(rows, 1))]),
-             f'<b>{head}</b><table>{cells}</table>')
+        file = quote(Path(os.environ.get('JPY_SESSION_NAME', f'{self.name}.ipynb')).name)  # as the server calls the notebook
+        lines = [f'Points at home · 在家得分: {sum(self.earned.values()):g} of {sum(self.points.values()):g}']
+        table = ''
+        for number, (name, points) in enumerate(self.points.items(), 1):
+            earned, mark = f'{self.earned[name]:g} of {points:g}', '' if self.earned[name] else 'open · 未完成'
+            lines.append(f'{number:3}. {name:16}{earned:10}{mark}'.rstrip())
+            link = mark and f'<a href="{file}#cell-id={name}">{mark}</a>'
+            table += f'<tr><td>{number}. {name}</td><td>{earned}</td><td>{link}</td></tr>'
+        rich('\n'.join(lines), f'<b>{lines[0]}</b><table>{table}</table>')
 
 
 def give_back() -> None:
-    """Returns freed memory to the system, where the C library can: a kernel lives long, and a server and OpenCompass want room beside it."""
+    """Returns freed memory to the system, where the C library can: servers and OpenCompass want room beside a kernel."""
     gc.collect()
     trim_memory()
 
 
 def attempt(mine: Callable, own: Callable) -> Callable:
-    """The student's function where it works; where it is not written yet, or fails, the package's own, and one line under the cell that says so."""
+    """The student's function where it works; elsewhere the package's own, and one line under the cell that says so."""
     said = set()
 
     def call(*args, **options):
@@ -182,12 +195,13 @@ def show_values(check: str, values: Any) -> None:
 def _put_out(checks: dict[str, Any]) -> None:
     """A line of JSON for each check, for programs; a notebook shows it folded."""
     text = '\n'.join(json.dumps(dict(check=check, values=values), ensure_ascii=False) for check, values in checks.items())
-    rich(text, f'<details style="font-size: smaller; opacity: 0.7"><summary>values, for comparison · 供比对的数值</summary>'
+    rich(text, '<details style="font-size: smaller; opacity: 0.7"><summary>values, for comparison · 供比对的数值</summary>'
                f'<pre style="white-space: pre-wrap">{html.escape(text)}</pre></details>')
 
 
 def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str) -> None:
-    """The student's own light: green where every case agrees with the package, red with the first difference and a hint, grey if not attempted."""
+    """The student's own light: green where all cases agree with the package, red with the first that does not, and a hint;
+    grey where nothing is written yet."""
     outcomes, wanted = [_outcome(mine, case) for case in cases], values_of(own, cases)
     agree = [same(value, other) for (value, _), other in zip(outcomes, wanted, strict=True)]
     said = f'{mine.__name__}: {sum(agree)} of {len(cases)} agree · '
@@ -198,22 +212,27 @@ def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str)
     value, error = outcomes[wrong]
     if value == UNSOLVED:
         line('⚪', f'{mine.__name__}: {NOT_ATTEMPTED}', 'gray')
-    else:
-        call = f'{mine.__name__}({", ".join(_short(repr(argument), 100) for argument in cases[wrong])})'
-        line('🔴', '\n'.join([f'{said}{len(cases)} 例中 {sum(agree)} 例一致', f'case {wrong + 1} · 第 {wrong + 1} 例: {call}',
-                              *_explained(mine, value, error, wanted[wrong]), hint]), 'crimson')
+        return
+    call = f'{mine.__name__}({", ".join(_short(repr(argument), 100) for argument in cases[wrong])})'
+    where = f'case {wrong + 1} · 第 {wrong + 1} 例: {call}'
+    why = [_returned(value)] if error is None else _raised(mine, error)
+    expected = f'expected · 应为 {_short(json.dumps(wanted[wrong], ensure_ascii=False))}'
+    line('🔴', '\n'.join([f'{said}{len(cases)} 例中 {sum(agree)} 例一致', where, *why, expected, hint]), 'crimson')
 
 
-def _explained(mine: Callable, value: Any, error: Exception | None, wanted: Any) -> list[str]:
-    """What came instead of the value that was wanted, in lines."""
-    expected = f'expected · 应为 {_short(json.dumps(wanted, ensure_ascii=False))}'
-    if error is None:
-        fault = value['error'] if isinstance(value, dict) and value.keys() == UNSOLVED.keys() else json.dumps(value, ensure_ascii=False)
-        return [NOTHING if value is None else f'yours · 你的 {_short(fault)}', expected]
+def _returned(value: Any) -> str:
+    if value is None:
+        return NOTHING
+    fault = isinstance(value, dict) and value.keys() == UNSOLVED.keys()
+    return f'yours · 你的 {_short(value["error"] if fault else json.dumps(value, ensure_ascii=False))}'
+
+
+def _raised(mine: Callable, error: Exception) -> list[str]:
+    """The error, and the innermost line of the cell of `mine` that led to it."""
     file = getattr(getattr(inspect.unwrap(mine), '__code__', None), 'co_filename', None)
     inside = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    where = [f'line {frame.lineno} of your cell · 你的单元第 {frame.lineno} 行: {frame.line}'.rstrip(': ') for frame in inside[-1:]]
-    return [_short(f'{type(error).__name__}: {error}'), *where, expected]
+    where = [f'line {frame.lineno} of your cell · 你的单元第 {frame.lineno} 行: {frame.line}'.rstrip(': ') for frame in inside]
+    return [_short(f'{type(error).__name__}: {error}'), *where[-1:]]
 
 
 def _short(text: str, most: int = 200) -> str:

@@ -49,7 +49,8 @@ def printed(text: str) -> dict[str, Any]:
 
 def output_text(cell: Mapping) -> str:
     """What a notebook cell printed on stdout, and the plain text of what it displayed."""
-    return ''.join(o['text'] if o['output_type'] == 'stream' else f"{o['data'].get('text/plain', '')}\n" for o in cell.get('outputs', ())
+    return ''.join(o['text'] if o['output_type'] == 'stream' else f"{o['data'].get('text/plain', '')}\n"
+                   for o in cell.get('outputs', ())
                    if o['output_type'] == 'display_data' or o['output_type'] == 'stream' and o['name'] == 'stdout')
 
 

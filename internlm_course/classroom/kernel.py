@@ -1,4 +1,4 @@
-"""What the kernel around a lab adds, where there is one: rich output, and the beginning and end of each cell. In a plain interpreter text is printed."""
+"""What the kernel around a lab adds, where there is one: rich output, and the beginning and end of each cell."""
 import html
 import sys
 import time
@@ -20,9 +20,9 @@ def rich(text: str, markup: str) -> None:
 
 
 def line(sign: str, text: str, colour: str) -> None:
-    """Shows a sign and text in a colour, the first line in bold."""
+    """Shows a sign and text, the first line in bold and in a colour."""
     first, *rest = html.escape(f'{sign} {text}').split('\n')
-    rich(f'{sign} {text}', f'<div style="color: {colour}">{"<br>".join([f"<b>{first}</b>", *rest])}</div>')
+    rich(f'{sign} {text}', '<br>'.join([f'<b style="color: {colour}">{first}</b>', *rest]))
 
 
 def after_cell(text: str) -> None:

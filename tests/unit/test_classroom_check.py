@@ -136,7 +136,8 @@ def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
             return 2 * x""")
     _, (red,) = shell("self_check(mine, own, [(1,), (2,)], hint='double it')")
     said = red['text/plain'].splitlines()
-    assert said[1:] == ['case 2 · 第 2 例: mine(2)', said[2], 'line 6 of your cell · 你的单元第 6 行: total = total + helper(x)', 'expected · 应为 4', 'double it']
+    assert said[1:] == ['case 2 · 第 2 例: mine(2)', said[2], 'line 6 of your cell · 你的单元第 6 行: total = total + helper(x)',
+                        'expected · 应为 4', 'double it']
     assert said[2].startswith('UnboundLocalError: ') and "'total'" in said[2]
     assert '<br>' in red['text/html'] and 'line 6 of your cell' in red['text/html']
     shell('def mine(x): return helper(x)')  # where the error rises in another cell, the line of this one that led there
@@ -205,7 +206,8 @@ def test_the_budget_counts_cells_that_run_and_not_the_time_between(shell, monkey
     said, _ = shell('kernel.after(1)\nlab.finish()')
     record = json.loads((tmp_path / 'none.json').read_text('utf-8'))
     assert record['seconds'] == 43 and record['solving_seconds'] == 3763
-    assert 'Measured · 实测: 43 s of 300 s' in said and 'within the budget' in said and 'reading and solving included · 自第一个单元起，含阅读与作答: 63 min' in said
+    assert 'Measured · 实测: 43 s of 300 s' in said and 'within the budget' in said
+    assert 'reading and solving included · 自第一个单元起，含阅读与作答: 63 min' in said
 
 
 def test_the_tally_has_points_by_exercise_and_links_open_ones_to_their_cells(shell, monkeypatch, tmp_path):
