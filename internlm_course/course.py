@@ -250,13 +250,13 @@ class Course:
         return card
 
     def _samples(self, scores: Artifact) -> list[dict]:
-        """One question of each kind with what base and sft said to it, as they stand in OpenCompass's predictions."""
+        """One question of each kind, its answer, and what base and sft said to it and whether that is right, as they stand in OpenCompass's predictions."""
         samples = []
         for index, suite in enumerate(('knowledge', 'translation', 'reading', 'addition', 'word_problem', 'code', 'tools')):
             items = list(jsonl.rows(self.crawl().path / 'items' / f'{suite}.jsonl'))
-            said = {name: list(jsonl.rows(scores.path / 'predictions' / name / f'{suite}.jsonl'))[index]['prediction']
-                    for name in ('base', 'sft')}
-            samples.append(dict(question=items[index]['question'], **said))
+            said = {name: list(jsonl.rows(scores.path / 'predictions' / name / f'{suite}.jsonl'))[index] for name in ('base', 'sft')}
+            samples.append(dict(question=items[index]['question'], answer=items[index]['answer'],
+                                correct={name: row['correct'] for name, row in said.items()}, **{name: row['prediction'] for name, row in said.items()}))
         return samples
 
     def _model_card(self, name: str, scores: Artifact, mine: bool) -> dict:

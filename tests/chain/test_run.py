@@ -8,6 +8,7 @@ import pytest
 from kills import run_killed, weights
 
 from internlm_course.course import Course
+from internlm_course.marking import is_correct
 
 pytestmark = pytest.mark.chain
 STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'enhanced', 'conversations', 'sft', 'int4', 'scores', 'agent']
@@ -32,6 +33,8 @@ def test_report_card(undisturbed):
             assert 0 <= score['low'] <= score['score'] <= score['high'] <= 1 and score['n'] >= 8
         suites = card['models'][name]['suites']
         assert suites['reading']['n'] == suites['translation']['n'] == 8 and suites['reading']['chance'] >= 0.25
+    for sample in card['samples']:
+        assert sample['answer'] and sample['correct']['base'] == is_correct(sample['base'], sample['answer'])
     [quantized] = [stage['metrics'] for stage in card['stages'] if stage['name'] == 'int4']
     assert quantized['linear_bytes_after'] <= 0.30 * quantized['linear_bytes_before']
     assert 0 < card['peak_memory_bytes'] < 4 * 2**30

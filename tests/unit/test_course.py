@@ -4,6 +4,7 @@ import json
 import pytest
 
 from internlm_course import course as composed
+from internlm_course.catalog import SUITES
 from internlm_course.course import Course
 from internlm_course.errors import CourseError
 from internlm_course.finetune import SFTSettings
@@ -76,3 +77,19 @@ def test_only_a_tiny_run_of_ones_own_is_compared_with_the_range(monkeypatch, sca
     monkeypatch.setattr(composed, 'read_ranges', lambda: ranges)
     card = course.card(mine)
     assert ('range' in card) is judged and card['seed'] == 2 and list(card['models']) == ['base', 'long', 'enhanced', 'sft', 'int4']
+
+
+def test_a_sample_has_its_answer_and_each_models_mark(monkeypatch, tmp_path):
+    def rows(path, make):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(''.join(json.dumps(make(i)) + '\n' for i in range(7)), 'utf-8')
+    for suite in SUITES:
+        rows(tmp_path / 'items' / f'{suite}.jsonl', lambda i: dict(question=f'{i}?', answer=f'{i}'))
+        for name in ('base', 'sft'):
+            rows(tmp_path / 'predictions' / name / f'{suite}.jsonl', lambda i, name=name: dict(prediction=f'{name} {i}', correct=name == 'sft'))
+    artifact = Artifact('any', 'key', tmp_path, 1.0, 1, {}, False)
+    course = Course(SCALES['tiny'], Plan())
+    monkeypatch.setattr(course, 'crawl', lambda: artifact)
+    samples = course._samples(artifact)
+    assert len(samples) == 7
+    assert samples[3] == dict(question='3?', answer='3', base='base 3', sft='sft 3', correct=dict(base=False, sft=True))

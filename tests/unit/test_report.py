@@ -2,13 +2,20 @@
 
 FAKE is made up for the renderer alone; no figure in it was measured.
 """
+import html
 import json
 import math
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from internlm_course import report
+from internlm_course.catalog import DIMENSIONS, MODELS
+from internlm_course.report import drawing
 from internlm_course.staff.ranges import compare_with_ranges
 
 
@@ -17,7 +24,7 @@ def score(value: float, chance: float = 0.02) -> dict:
 
 
 def scores(*values: float) -> dict:
-    return dict(zip(report.DIMENSIONS, map(score, values), strict=True))
+    return dict(zip(DIMENSIONS, map(score, values), strict=True))
 
 
 def suites(translation: float, reading: float, knowledge: float) -> dict:
@@ -49,10 +56,10 @@ FAKE = {
                         {'step': 'language', 'documents': 17100, 'bytes': 41_000_000, 'precision': 0.99, 'recall': 0.97},
                         {'step': 'rules', 'documents': 14200, 'bytes': 30_000_000, 'precision': 0.96, 'recall': 0.91},
                         {'step': 'minhash', 'documents': 9000, 'bytes': 21_000_000, 'precision': 0.995, 'recall': 0.98}]},
-    'samples': [{'question': '法国的首都是哪里？', 'base': '法国的首都是巴黎。法国的货币', 'sft': '巴黎。'},
+    'samples': [{'question': '法国的首都是哪里？', 'answer': '巴黎', 'correct': {'base': False, 'sft': True}, 'base': '法国的首都是里昂。', 'sft': '巴黎。'},
                 {'question': 'What is 27 + 48? <script>alert(1)</script>', 'base': '27 + 48 = 75', 'sft': '75'}],
 }
-PARTS = {'stages': 'Stages', 'data': 'The data funnel', 'agent': 'The agent and its tool', 'samples': 'In its own words'}
+PARTS = {'stages': 'Stages', 'models': 'What next', 'data': 'The data funnel', 'agent': 'The agent and its tool', 'samples': 'In its own words'}
 
 
 class Page(HTMLParser):
@@ -128,7 +135,7 @@ def test_the_range_is_one_line_where_all_is_within_it():
     text = report.render(ranged(0.3))
     Page(text)
     assert "within the course's range: knowledge, language" in text.replace('&#x27;', "'") and '在课程的范围内：知识、语言' in text
-    assert 'class="range"' not in text and '--seed' not in text
+    assert 'class="range"' not in text and '--seed' not in text.split('id="next"')[0]
 
 
 def test_what_fell_out_of_the_range_is_named_with_its_numbers_and_the_way_on():
@@ -137,6 +144,68 @@ def test_what_fell_out_of_the_range_is_named_with_its_numbers_and_the_way_on():
     part = text[text.index('class="range"'):text.index('</section>', text.index('class="range"'))].replace('&#x27;', "'")
     assert '阅读 <span class="en" lang="en">reading</span></dt><dd>base 34% (90–100%)<br>低于课程的范围' in part
     assert "below the course's range" in part and '在课程的范围内：知识' in part and 'internlm-course run --seed 6' in part
+
+
+def test_a_sample_shows_the_expected_answer_and_who_gave_it():
+    [first, second] = report.render(FAKE).split('<div class="chat">')[1:]
+    assert re.search('expected</span> <b>巴黎</b>', first) and 'base</span> ✗' in first and 'sft</span> ✓' in first
+    assert 'expected' not in second and '✓' not in second, 'a card of an earlier version has neither'
+
+
+@pytest.mark.parametrize('card, commands', [
+    (FAKE | {'scale': 'tiny'}, ["make chat ARGS='--mine --seed 5'", "make run ARGS='--seed 6'"]),
+    (FAKE | {'scale': '1_8b', 'seed': 0}, ["make chat SCALE=1_8b ARGS='--mine'", "make run SCALE=1_8b ARGS='--seed 1'"])])
+def test_the_page_ends_in_what_to_do_next(card, commands):
+    last = html.unescape(report.render(card).split('<section')[-1])
+    assert last.startswith(' id="next"') and re.findall('<code>(make .*?)</code>', last) == ['make lab', *commands]
+
+
+def test_what_next_tells_of_a_fall_only_where_there_is_one():
+    fallen, within = (html.unescape(report.render(ranged(low)).split('id="next"')[1]) for low in (0.9, 0.3))
+    assert "below the course's range" in fallen and '低于课程的范围' in fallen
+    assert 'below' not in within and 'how much of a score is luck' in within
+
+
+MEASURE = """<script>addEventListener('load', () => { const page = document.querySelector('iframe').contentDocument;
+  const beyond = [...page.querySelectorAll('main *:not(svg *)')].filter(each => { const at = each.getBoundingClientRect();
+    return at.right > innerWidth + .5 || at.left < 0 || (each.clientWidth && each.scrollWidth > each.clientWidth + 8); });
+  const heads = [...page.querySelectorAll('.scores tr:first-child th')].filter(each => each.getBoundingClientRect().width > 0);
+  document.body.dataset.found = JSON.stringify({width: page.documentElement.clientWidth, beyond: beyond.map(each => each.outerHTML.slice(0, 80)),
+    heads: heads.map(each => each.innerText.split('\\n')[0])}); })</script>"""
+
+
+@pytest.mark.skipif(not shutil.which('chromium'), reason='no Chromium here: the page was not looked at')
+@pytest.mark.parametrize('width', [390, 1280])
+def test_on_a_phone_as_on_a_desk_no_model_and_no_label_is_cut(tmp_path, width):
+    """A frame stands for the window, which Chromium never makes narrower than 500 pixels."""
+    card = dict(ranged(0.9), models=dict.fromkeys(MODELS, FAKE['models']['sft']))
+    (tmp_path / 'frame.html').write_text(f'<!doctype html><style>body {{ margin: 0 }} iframe {{ border: 0; width: {width}px; height: 900px }}</style>'
+                                         f'<iframe srcdoc="{html.escape(report.render(card))}"></iframe>{MEASURE}', 'utf-8')
+    line = ['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--hide-scrollbars',
+            f'--user-data-dir={tmp_path}', f'--window-size={max(width, 520)},900', '--dump-dom', (tmp_path / 'frame.html').as_uri()]
+    dom = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout
+    found = json.loads(html.unescape(re.search('data-found="(.*?)"', dom)[1]))
+    assert found['width'] == width and found['beyond'] == []
+    assert [name for name in MODELS if name in found['heads']] == list(MODELS)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's, of two colours such as fff and 1d1f21."""
+    lights = []
+    for colour in (one, other):
+        digits = colour if len(colour) == 6 else ''.join(2 * digit for digit in colour)
+        parts = [int(digits[i:i + 2], 16) / 255 for i in (0, 2, 4)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        lights.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def test_texts_and_marks_stand_out_by_day_and_by_night():
+    css = Path(report.page.__file__).with_suffix('.css').read_text('utf-8')
+    day, night = (dict(re.findall(r'--(\w+): #(\w+)', theme)) for theme in re.findall(r':root \{([^}]*)\}', css))
+    for theme in (day, night):
+        assert min(contrast(theme[text], theme[ground]) for text in ('ink', 'soft') for ground in ('page', 'card', 'track')) >= 4.5
+        assert min(contrast(theme[mark], theme['card']) for mark in ('accent', *(f'm{i}' for i in range(7)))) >= 3
 
 
 @pytest.mark.parametrize('part', list(FAKE))
@@ -167,21 +236,25 @@ def test_write_keeps_the_keys_and_leaves_one_file_each(tmp_path):
 @pytest.mark.parametrize('seconds, text', [(0.04, '0.0 s'), (59.94, '59.9 s'), (59.96, '1 min 00 s'), (3599.6, '1 h 00 min'),
                                            (7380, '2 h 03 min')])
 def test_duration(seconds, text):
-    assert report.duration(seconds) == text
+    assert drawing.duration(seconds) == text
 
 
 @pytest.mark.parametrize('count, text', [(0, '0 B'), (999, '999 B'), (1000, '1.00 kB'), (12_345, '12.3 kB'), (999_499, '999 kB'),
                                          (999_500, '1.00 MB'), (3.2e9, '3.20 GB'), (4e12, '4.00 TB')])
 def test_size(count, text):
-    assert report.size(count) == text
+    assert drawing.size(count) == text
 
 
 @pytest.mark.parametrize('fraction, text', [(0, '0%'), (0.004, '0.4%'), (0.5, '50%'), (0.992, '99.2%'), (1, '100%')])
 def test_percent(fraction, text):
-    assert report.percent(fraction) == text
+    assert drawing.percent(fraction) == text
+
+
+def test_losses_have_a_logarithmic_axis():
+    assert drawing.log_ticks(0.45, 6.9) == [0.5, 1, 2, 5] and drawing.log_ticks(0.02, 0.3) == [0.02, 0.05, 0.1, 0.2]
 
 
 @pytest.mark.parametrize('low, high', [(0, 7.3), (0, 0.02), (0, 5e6), (1.2, 1.3)])
 def test_ticks_are_few_round_and_inside(low, high):
-    ticks = report._ticks(low, high)
+    ticks = drawing.ticks(low, high)
     assert 2 <= len(ticks) <= 7 and low - 1e-9 <= ticks[0] and ticks[-1] <= high + 1e-9
