@@ -266,11 +266,11 @@ del models
 # <details><summary>答案 · Answer</summary>
 #
 # 知识是预训练给的；微调教的是对话：轮到我说，回答这句话，说完就停。有了模板，`sft` 便作答；`base` 没见过模板，只当它是又一页文本，照着网页的样子往下写。
-# 没有模板的那句话，对两者都不是问话，只是某一页的开头。一分钟的模型会答一个国家、一种货币、一个数，样子都对，只是常常不对题。
+# 没有模板的那句话，对两者都不是问话，只是某一页的开头。一分钟的模型学会了答案的样子：一个地名、一句译文、一个数，却不知道该是哪一个。
 #
 # Knowledge comes from pre-training; what fine-tuning teaches is to converse: it is my turn, this is what I answer, here I stop. Given the template, `sft`
 # replies; `base` has never seen it, takes it for one more page, and writes on as pages do. Without the template the words are no question to either of them,
-# only the beginning of some page. The model of one minute answers with a country, a currency, a number: of the right kind, and often the wrong one.
+# only the beginning of some page. The model of one minute has learnt what answers look like, a name, a sentence, a number, but not which one it is.
 #
 # </details>
 
