@@ -24,7 +24,7 @@ TEXT = dict(zh="""\
 ## 先做什么
 
 1. 在下表中**打开一个实验**。最好先读旁边的讲义。
-2. 用 Shift+Enter **逐个运行单元**，看看得到了什么。不做练习也能运行到底：还没作答的，由课程自己的代码代劳。
+2. 用 Shift+Enter **逐个运行单元**，看看得到了什么；见到“先预测”，先写下你的答案。不做练习也能运行到底：还没作答的，由课程自己的代码代劳。
 3. **做一个练习**：把 `raise NotImplementedError` 那一行换成你的解答，运行它和它下面的单元。绿色是对了，红色给出第一处不同和提示，灰色是还没作答。
 4. 用 Ctrl+S **保存**。你的文件都在这个文件夹 `work/` 里；更新课程、再次执行 `make lab` 都不会覆盖它们。
 
@@ -47,8 +47,8 @@ TEXT = dict(zh="""\
 ## What to do first
 
 1. **Open a lab** from the table below. The lecture beside it is best read first.
-2. **Run it cell by cell** with Shift+Enter, and look at what comes. It runs to its end unsolved, too: where you have not answered yet, the course's own
-   code goes on.
+2. **Run it cell by cell** with Shift+Enter, and look at what comes; where it says “Predict”, write your answer down first. A lab runs to its end
+   unsolved, too: where you have not answered yet, the course's own code goes on.
 3. **Solve an exercise**: write your answer in place of the line `raise NotImplementedError`, then run the cell and the one beneath it. Green is right, red
    shows the first difference and a hint, grey is not attempted.
 4. **Save** with Ctrl+S. Your work lies in this folder, `work/`; neither an update of the course nor another `make lab` writes over it.
@@ -122,7 +122,8 @@ def _keep(shipped: Path, folder: Path) -> list[dict[str, str]]:
             return misplaced
         mine = {path: load(path) for path in versions(copy)}
     except CourseError as error:
-        return [dict(en=f'{error} It stays as it is.', zh=f'有一个笔记本无法读取，保持原样；把它移走后再执行 make lab，就有一份新的：{error.cause}')]
+        return [dict(en=f'{error.cause} It stays as it is; move it away and call make lab again for a fresh one.',
+                     zh=f'{error.cause}笔记本无法读取，保持原样；把它移走后再执行 make lab，就有一份新的。')]
     if any(recorded(notebook) == recorded(new) for notebook in mine.values()):
         return []
     latest = max(mine, key=lambda path: path.stat().st_mtime)
