@@ -174,9 +174,9 @@ def _rows(shipped: Path, work: Path, tongue: str) -> list[str]:
     try:
         reference = load(shipped.parent / 'solutions' / shipped.name)
         text = '\n'.join(cell.source for cell in reference.cells)
-        title = re.search(r'(?m)^# (.+)$|$', text)[1].split(' · ')[0 if tongue == 'zh' else -1]
+        title = (re.search(r'(?m)^# (.+)|\Z', text)[1] or title).split(' · ')[0 if tongue == 'zh' else -1]
         hours = max(1, round(progress(reference, reference)[3] * MINUTES_A_POINT / 30)) / 2
-        time = words['time'].format(hours=hours, minutes=re.search(r'\bminutes=(\d+)|$', text)[1] or 5)
+        time = words['time'].format(hours=hours, minutes=re.search(r'\bminutes=(\d+)|\Z', text)[1] or 5)
     except CourseError:
         reference = None
     links = [f'[{words["lecture"]}](../{path.relative_to(work.parent).as_posix()})'

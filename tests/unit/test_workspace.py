@@ -217,6 +217,13 @@ def test_the_page_tells_time_progress_and_the_way(course):
         assert len(links) == 4 and all((course / 'work' / link).is_file() for link in links)
 
 
+def test_a_lab_without_a_heading_goes_by_its_name(course):
+    newer(course, '# # 实验一：小实验 · Lab 1: a small one', '# A small one')
+    newer(course, 'minutes=7', 'gigabytes=1')
+    workspace.prepare(course)
+    assert '| [01_small](01_small.ipynb) | about 1 h + 5 min |' in page(course)
+
+
 @pytest.mark.parametrize('double, triple, told', [(2, 3, '2 of 2 exercises, 12 of 12 points'), (2, 4, '1 of 2 exercises, 2 of 12 points'),
                                                   (1, 1, '0 of 2 exercises, 0 of 12 points')])
 def test_progress_is_what_the_saved_checks_printed(course, double, triple, told):
