@@ -173,10 +173,10 @@ def _rows(shipped: Path, work: Path, tongue: str) -> list[str]:
     words, title, time = WORDS[tongue], shipped.stem, ''
     try:
         reference = load(shipped.parent / 'solutions' / shipped.name)
-        text = '\n'.join(cell.source for cell in reference.cells)
-        title = (re.search(r'(?m)^# (.+)|\Z', text)[1] or title).split(' · ')[0 if tongue == 'zh' else -1]
+        prose, code = ('\n'.join(cell.source for cell in reference.cells if cell.cell_type == kind) for kind in ('markdown', 'code'))
+        title = (re.search(r'(?m)^# (.+)|\Z', prose)[1] or title).split(' · ')[0 if tongue == 'zh' else -1]
         hours = max(1, round(progress(reference, reference)[3] * MINUTES_A_POINT / 30)) / 2
-        time = words['time'].format(hours=hours, minutes=re.search(r'\bminutes=(\d+)|\Z', text)[1] or 5)
+        time = words['time'].format(hours=hours, minutes=re.search(r'\bminutes=(\d+)|\Z', code)[1] or 5)
     except CourseError:
         reference = None
     links = [f'[{words["lecture"]}](../{path.relative_to(work.parent).as_posix()})'
