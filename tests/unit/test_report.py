@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from test_commands import fault
 
 from internlm_course import report
 from internlm_course.catalog import DIMENSIONS, MODELS
@@ -158,6 +159,7 @@ def test_a_sample_shows_the_expected_answer_and_who_gave_it():
 def test_the_page_ends_in_what_to_do_next(card, commands):
     last = html.unescape(report.render(card).split('<section')[-1])
     assert last.startswith(' id="next"') and re.findall('<code>(make .*?)</code>', last) == ['make lab', *commands]
+    assert [fault(command) for command in commands] == [None, None]
 
 
 def test_what_next_tells_of_a_fall_only_where_there_is_one():

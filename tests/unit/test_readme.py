@@ -1,0 +1,53 @@
+"""The READMEs are twins, tell the hours that the landing page tells, name a place for questions and the rules; report.png shows scores and curve."""
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+import twins
+from PIL import Image
+from test_report import FAKE
+
+from internlm_course.classroom import workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+READMES = [pytest.param((ROOT / name).read_text('utf-8'), words, id=name) for name, words in {
+    'README.md': ('issues page of this repository', 'AI assistant', 'who or what helped'),
+    'README.zh.md': ('本仓库的 issues 页面', 'AI 助手', '写明谁帮了你')}.items()]
+
+
+def test_twins_say_the_same():
+    english, chinese = (readme.values[0] for readme in READMES)
+    assert twins.compare(chinese, english) == []
+
+
+@pytest.mark.parametrize(('text', 'words'), READMES)
+def test_a_student_finds_the_place_for_questions_and_the_rules_after_the_labs(text, words):
+    start, labs, rules, learned = (twins.sections(text)[i].title for i in (3, 4, 5, 6))
+    assert text.index(f'## {start}') < text.index('make run\nmake lab') < text.index(f'## {labs}') < text.index(f'## {rules}')
+    part = text[text.index(f'## {rules}'):text.index(f'## {learned}')]
+    assert [word for word in words if word not in part] == []
+
+
+@pytest.mark.parametrize(('text', 'words'), READMES)
+def test_the_hours_of_a_lab_are_those_of_the_page_that_jupyterlab_opens(text, words):
+    for notebook in sorted((ROOT / 'labs').glob('*.ipynb')):
+        points = sum(cell.metadata.get('nbgrader', {}).get('points', 0) for cell in nbformat.read(notebook, 4).cells)
+        [told] = re.findall(rf'\(labs/{notebook.name}\) \| ([\d.]+) (?:h|小时) \|', text)
+        assert float(told) == round(points * workspace.MINUTES_A_POINT / 30) / 2, notebook.name
+
+
+@pytest.mark.skipif(not shutil.which('chromium'), reason='no Chromium here: the picture was not drawn')
+def test_the_picture_is_cut_below_the_curve(tmp_path):
+    """Both of a phase's colours are in it, the curve's and the score's; below them is a margin, and no second page."""
+    spec = importlib.util.spec_from_file_location('report_png', ROOT / 'images' / 'report_png.py')
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.draw(FAKE, tmp_path / 'report.png', 'chromium')
+    picture = Image.open(tmp_path / 'report.png').convert('RGB')
+    assert picture.width == script.WIDTH * script.SHARPNESS and 0.8 < picture.height / picture.width < 1.6
+    assert len(set(picture.crop((0, picture.height - script.MARGIN, *picture.size)).getdata())) == 1
+    rows = [y for y in range(picture.height) if (0x3f, 0x62, 0xa8) in picture.crop((0, y, picture.width, y + 1)).getdata()]
+    assert rows and rows[0] < 0.7 * picture.height
