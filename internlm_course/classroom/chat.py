@@ -126,10 +126,10 @@ class Chat:
         self.log = widgets.HTML()
         self.entry = widgets.Text(placeholder='Ask in English or Chinese · 中英文皆可', continuous_update=False, layout=dict(width='70%'))
         self.entry.on_msg(self._key)
-        button = widgets.Button(description='Send · 发送')
+        button = widgets.Button(description='Send · 发送', layout=dict(width='auto'))
         button.on_click(lambda _: self._send())
         kinds = [self._example(str(SUITES[kind]), *questions) for kind, questions in examples().items()]
-        return widgets.VBox([self.log, widgets.HBox([self.entry, button]), widgets.HTML(f'<small>{html.escape(TAUGHT)}</small>'),
+        return widgets.VBox([self.log, widgets.HBox([self.entry, button]), widgets.HTML(_small(TAUGHT)),
                              widgets.Box(kinds, layout=dict(flex_flow='row wrap'))])
 
     def _example(self, name: str, *questions: str):
@@ -168,7 +168,7 @@ class Chat:
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
-        note = f'<small>{html.escape(REOPENED)}</small>' if self.box is not None else ''
+        note = _small(REOPENED) if self.box is not None else ''
         display({'text/plain': repr(self), 'text/html': _page(self.said) + note}, raw=True)
         if self.box is not None:
             self.shown = len(self.said)
@@ -177,4 +177,9 @@ class Chat:
 
 
 def _page(said: list[tuple[str, str]]) -> str:
-    return ''.join(f'<p style="white-space: pre-wrap"><b>{html.escape(question)}</b>\n{html.escape(reply.strip() or "…")}</p>' for question, reply in said)
+    return ''.join(f'<p style="white-space: pre-wrap; line-height: 1.5"><b>{html.escape(question)}</b>\n{html.escape(reply.strip() or "…")}</p>'
+                   for question, reply in said)
+
+
+def _small(text: str) -> str:
+    return f'<p style="line-height: 1.5"><small>{html.escape(text)}</small></p>'
