@@ -14,6 +14,7 @@ import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams, find_comment_markers, transform_streams_for_comparison
 
 from internlm_course.classroom.compare import agrees, count, output_text, printed
+from internlm_course.classroom.release import cell_name
 
 COMPARED: dict[str, int] = {}  # cell -> single values compared and found to agree
 MARKED: set[str] = set()
@@ -61,14 +62,13 @@ def compare_outputs(self, test, ref, skip_compare=None) -> bool:
 
 def compare_with(reference: Path, items: list[IPyNbCell]) -> None:
     """Puts a reference's marked cells in the place of those of the same id, or nbgrader's; no other cell is compared."""
-    def name(cell) -> str:
-        return cell.get('id') or cell.metadata.get('nbgrader', {}).get('grade_id', '')
     cells = nbformat.read(reference, as_version=4).cells
-    marked = {name(cell): cell for cell in cells if ('check', True) in find_comment_markers(cell.source)}
+    marked = {cell_name(cell): cell for cell in cells if ('check', True) in find_comment_markers(cell.source)}
     MARKED.update(marked)
     for item in items:
-        item.options['check'] = name(item.cell) in marked
-        item.cell.update(marked.get(name(item.cell), {}))
+        name = cell_name(item.cell)
+        item.options['check'] = name in marked
+        item.cell.update(marked.get(name, {}))
 
 
 def collect(self) -> list[IPyNbCell]:

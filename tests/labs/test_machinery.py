@@ -1,6 +1,9 @@
 """The tests of the tests, on a small lab: a changed output, a deleted check, a broken solution each make nbval fail; the plain forms pass."""
+import csv
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbgrader.api import Gradebook
+from lab_cells import LABS
 from nbgrader.utils import determine_grade
 from run_nbval import nbval
 
@@ -121,6 +124,15 @@ ANSWERS = dict(right='def double(x):\n    return x * 2', wrong='def double(x):\n
                empty=None, noisy='import warnings\ndef double(x):\n    warnings.warn("odd")\n    print("debugging")\n    return 2 * x')
 
 
+def commands(start: str) -> list[list[str]]:
+    """The commands of labs/README.md that start so; the same in both languages."""
+    blocks = re.findall(r'```bash\n(.*?)```', (LABS / 'README.md').read_text('utf-8').replace('\\\n', ' '), re.DOTALL)
+    found = [shlex.split(line) for line in ''.join(blocks).splitlines() if line.startswith(start)]
+    half = len(found) // 2
+    assert found and found[:half] == found[half:]
+    return found[:half]
+
+
 def student(lab, answer):
     notebook = nbformat.read(lab / '99_fixture.ipynb', as_version=4)
     cell(notebook, 'double').source = ANSWERS[answer] or cell(notebook, 'double').source
@@ -129,13 +141,20 @@ def student(lab, answer):
 
 @pytest.mark.parametrize('answer, ended', [('noisy', 0), ('wrong', 1), ('empty', 1)])
 def test_a_students_rerun_is_compared_with_the_reference_and_not_with_itself(lab, tmp_path, answer, ended):
-    notebook, options = student(lab, answer), ('--compared-with', lab / 'solutions' / '99_fixture.ipynb', '--compared-minimum', '2')
+    notebook, mine = student(lab, answer), tmp_path / 'mine.ipynb'
     cell(notebook, 'check-double').source = 'raise ValueError  # who changes a check changes nothing'
-    code, compared, text = nbval(notebook, tmp_path, *options, form='--nbval-lax')
-    assert code == ended and compared == ({'check-tour': 1} if ended else {'check-double': 3, 'check-tour': 1}), text
-    if answer == 'noisy':
-        notebook.cells.remove(cell(notebook, 'check-double'))
-        assert nbval(notebook, tmp_path, *options, form='--nbval-lax')[:2] == (1, {'check-tour': 1})
+    (command,) = commands('.venv/bin/python -m pytest')
+    instead = {'.venv/bin/python': sys.executable, 'labs/solutions/01_full_chain.ipynb': str(lab / 'solutions' / '99_fixture.ipynb'), '11': '2',
+               'work/01_full_chain.ipynb': str(mine)}
+    command = [instead.get(word, word) for word in command] + ['--compared-report', str(tmp_path / 'compared.json')]
+    for there, compared, code in ((True, {'check-tour': 1} if ended else {'check-double': 3, 'check-tour': 1}, ended), (False, {'check-tour': 1}, 1)):
+        if not there:
+            notebook.cells.remove(cell(notebook, 'check-double'))
+        nbformat.write(notebook, mine)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ, INTERNLM_COURSE_RUNS=str(tmp_path / 'runs')))
+        assert done.returncode == code and json.loads((tmp_path / 'compared.json').read_text('utf-8')) == compared, done.stdout + done.stderr
+        if ended:
+            break  # a check that is missing costs one more run, and is the same for all
 
 
 def test_a_reference_that_is_not_there_is_one_sentence(lab, tmp_path):
@@ -144,20 +163,21 @@ def test_a_reference_that_is_not_there_is_one_sentence(lab, tmp_path):
 
 
 def test_nbgraders_own_marking_is_ours(lab, tmp_path):
-    """The real nbgrader, as an instructor calls it: assignment from the reference, then the marks of five students, read from its gradebook."""
-    (tmp_path / 'source' / 'lab').mkdir(parents=True)
-    shutil.copyfile(lab / 'solutions' / '99_fixture.ipynb', tmp_path / 'source' / 'lab' / '99_fixture.ipynb')
+    """The real nbgrader, as an instructor calls it: assignment from the reference, then the marks of five students."""
+    def folder(*parts: str) -> Path:
+        made = tmp_path.joinpath('marking', *parts, 'lab1')
+        made.mkdir(parents=True)
+        return made / '99_fixture.ipynb'
+    shutil.copyfile(lab / 'solutions' / '99_fixture.ipynb', folder('source'))
     for answer in ANSWERS:
-        folder = tmp_path / 'submitted' / answer / 'lab'
-        folder.mkdir(parents=True)
-        nbformat.write(student(lab, answer), folder / '99_fixture.ipynb')
-    for command in ('generate_assignment', 'autograde'):
-        done = subprocess.run([sys.executable, '-m', 'nbgrader', command, 'lab', f'--course-dir={tmp_path}'], cwd=tmp_path, capture_output=True, text=True,
-                              env=dict(os.environ, INTERNLM_COURSE_RUNS=str(tmp_path / 'runs'), PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}'))
+        nbformat.write(student(lab, answer), folder('submitted', answer))
+    environment = dict(os.environ, INTERNLM_COURSE_RUNS=str(tmp_path / 'runs'), PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    for command in commands('nbgrader '):
+        done = subprocess.run([sys.executable, '-m', *command], cwd=tmp_path, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
-    with Gradebook(f'sqlite:///{tmp_path}/gradebook.db') as book:
-        theirs = {answer: book.find_submission_notebook('99_fixture', 'lab', answer).score for answer in ANSWERS}
-    marked = {answer: nbformat.read(tmp_path / 'autograded' / answer / 'lab' / '99_fixture.ipynb', as_version=4) for answer in ANSWERS}
+    with (tmp_path / 'grades.csv').open(newline='') as stream:
+        theirs = {row['student_id']: float(row['score']) for row in csv.DictReader(stream)}
+    marked = {answer: nbformat.read(tmp_path / 'marking' / 'autograded' / answer / 'lab1' / '99_fixture.ipynb', as_version=4) for answer in ANSWERS}
     reference = cell(executed(lab), 'check-double')
     ours = {answer: points(reference, output_text(cell(notebook, 'check-double'))) for answer, notebook in marked.items()}
     assert ours == theirs == dict(right=2, wrong=0, broken=0, empty=0, noisy=2)
