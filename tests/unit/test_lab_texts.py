@@ -1,4 +1,4 @@
-"""What a student reads in the labs: complete in each language, linked with its lecture and back, a place for each prediction, answers that the run bears out."""
+"""What a student reads in the labs: complete in each language, linked with its lecture and back, a place for each prediction, answers true to the run."""
 import re
 from pathlib import Path
 
