@@ -14,7 +14,8 @@ from PIL import Image, ImageChops
 from internlm_course import report
 
 WIDTH, SHARPNESS, MARGIN = 880, 2, 24  # in CSS pixels: the width of a README's column; image pixels for each; below the last section
-SHOWN = '<style>main > :not(h1, .tiles, #scores, #training), table { display: none } main { padding: 1.5rem }</style>'
+SHOWN = ('<style>main > :not(h1, .tiles, #scores, #training), table { display: none } main { padding: 1.5rem } '
+         '.plots { margin: 0; grid-template-columns: repeat(3, 1fr) }</style>')
 
 
 def draw(card: dict, out: Path, browser: str) -> None:
@@ -33,8 +34,7 @@ def draw(card: dict, out: Path, browser: str) -> None:
         shot = Image.open(f'{folder}/page.png').convert('RGB')
     ground = Image.new('RGB', shot.size, shot.getpixel((0, 0)))
     _, _, _, bottom = ImageChops.difference(shot, ground).getbbox()
-    cut = shot.crop((0, 0, shot.width, bottom + MARGIN * SHARPNESS))
-    cut.quantize(64).save(out, optimize=True)  # flat colours: a third of the bytes
+    shot.crop((0, 0, shot.width, bottom + MARGIN * SHARPNESS)).save(out, optimize=True)
 
 
 if __name__ == '__main__':
