@@ -143,7 +143,7 @@ class Course:
         """The checkpoint that ships with the package, with the modelling code laid beside it."""
         shipped = STAFF / self.scale.name / name
         if not shipped.is_dir():
-            raise CourseError(f'No staff checkpoint "{name}" ships for scale "{self.scale.name}".', 'Make your own with mine=True (internlm-course run).')
+            raise CourseError(f'No staff checkpoint "{name}" ships for scale "{self.scale.name}".', 'Make your own with mine=True (make run).')
 
         def make(out: Path) -> dict:
             from internlm_course.model import add_code

@@ -109,7 +109,7 @@ def _served_model(url: str, model: str):
         def _wait(self) -> None:
             self.attempts += 1
             if self.attempts > ATTEMPTS:
-                raise CourseError(f'No model answers at {self.url}.', 'Start it with `internlm-course serve`, or check the address.')
+                raise CourseError(f'No model answers at {self.url}.', 'Start it with `make serve`, or check the address.')
 
     # Upstream turns 'environment' into 'system'; our chat template knows the role, so every role stays what it is.
     roles = [dict(role=role, api_role=role) for role in ('system', 'user', 'assistant', 'environment')]

@@ -124,9 +124,9 @@ class Chat:
         except ImportError:
             return None
         self.log = widgets.HTML()
-        self.entry = widgets.Text(placeholder='Ask in English or Chinese · 中英文皆可', continuous_update=False, layout=dict(width='70%'))
+        self.entry = widgets.Text(placeholder='Ask in English or Chinese · 中英文皆可', continuous_update=False, layout=dict(flex='1 1 0%', min_width='0'))
         self.entry.on_msg(self._key)
-        button = widgets.Button(description='Send · 发送', layout=dict(width='auto'))
+        button = widgets.Button(description='Send · 发送', layout=dict(width='auto', flex='none'))
         button.on_click(lambda _: self._send())
         kinds = [self._example(str(SUITES[kind]), *questions) for kind, questions in examples().items()]
         return widgets.VBox([self.log, widgets.HBox([self.entry, button]), widgets.HTML(_small(TAUGHT)),

@@ -164,7 +164,7 @@ def _check(models: Sequence[EvalModel]) -> None:
                 served = [entry['id'] for entry in json.load(response)['data']]
         except (OSError, ValueError, KeyError) as error:
             raise CourseError(f"The server of model '{model.name}' at {model.url} does not answer: {error}.",
-                              'Start it with `internlm-course serve`, or check the address.') from error
+                              'Start it with `make serve`, or check the address.') from error
         if model.served_name not in served:
             raise CourseError(f"The server at {model.url} serves {', '.join(served)}, not '{model.served_name}'.", 'Correct the name.')
 

@@ -109,7 +109,7 @@ def load_model(checkpoint: Path | str, dtype: str | torch.dtype | None = None, a
     if folder.is_dir():
         _read_config(folder / 'config.json')
     elif isinstance(checkpoint, Path) or str(checkpoint).count('/') != 1 or str(checkpoint).startswith(('.', '~', '/')):
-        raise CourseError(f'There is no checkpoint folder {checkpoint}.', 'Check the path, or build the model with `internlm-course run`.')
+        raise CourseError(f'There is no checkpoint folder {checkpoint}.', 'Check the path, or build the model with `make run`.')
     options = {} if attn is None else {'attn_implementation': attn}
     try:
         config = InternLM2Config.from_pretrained(checkpoint, **changes)

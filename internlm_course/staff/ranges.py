@@ -108,7 +108,7 @@ def _advice(weaker: list[str], seed: int) -> Name:
     if labs := sorted({str(lab) for name in weaker for lab in MODELS[name].labs}):
         zh += f'用到它们的实验（{"、".join(labs)}）照常使用随课程发布的检查点，不受影响。'
         en += f'The labs that open them ({", ".join(labs)}) go on with the checkpoints that ship, so nothing breaks there. '
-    command = f'internlm-course run --seed {seed + 1}'
+    command = f"make run ARGS='--seed {seed + 1}'"
     return Name(f'{zh}换一个种子再训练：{command}', f'{en}To train with another seed: {command}')
 
 
