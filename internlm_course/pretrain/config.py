@@ -72,6 +72,8 @@ class PretrainConfig:
     phases: tuple[Phase, ...]
     optimizer: Optimizer = field(default_factory=Optimizer)
     seed: int = 0
+    induction: int = 0
+    """Heads that look back from the first step on for what followed the last time (`induction.look_back`); 0: none."""
     compile: bool = False
     """Whether torch.compile takes the step, where a compiler is found. Every phase compiles anew before its first step;
     cores with bf16 were faster after that, cores with AVX2 alone were not."""

@@ -19,6 +19,7 @@ from internlm_course.machine import can_compile, deterministic, has_fast_bf16, k
 from internlm_course.model import InternLM2ForCausalLM, load_model, load_tokenizer, save_checkpoint
 from internlm_course.pretrain.batches import EMPTY, steps_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
+from internlm_course.pretrain.induction import look_back
 from internlm_course.pretrain.muon import Muon
 from internlm_course.pretrain.parallel import World
 
@@ -115,7 +116,8 @@ def bits_per_byte(model: InternLM2ForCausalLM, documents: list[np.ndarray], n_by
 
 
 def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path | None, world: World) -> InternLM2ForCausalLM:
-    """The model at the first step, spread over the world: random from the seed, or `start` with this phase's context and RoPE base.
+    """The model at the first step, spread over the world: random from the seed but for its induction heads, or `start` with this phase's
+    context and RoPE base.
 
     Rank 0 alone holds it whole, the others its shape.
     """
@@ -127,6 +129,8 @@ def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path |
         torch.manual_seed(config.seed)
         with torch.device('cpu' if world.rank == 0 else 'meta'):
             model = InternLM2ForCausalLM(shape)
+        if config.induction and world.rank == 0:
+            look_back(model, config.induction)
     model = world.shard(model)
     if phase.activation_checkpointing:
         model.gradient_checkpointing_enable(dict(use_reentrant=False))
