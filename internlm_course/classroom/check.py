@@ -150,14 +150,18 @@ def attempt(mine: Callable, own: Callable) -> Callable:
     said = set()
 
     def call(*args, **options):
+        value, why = None, NOTHING
         try:
-            return mine(*args, **options)
+            value = mine(*args, **options)
         except Exception as error:
             why = NOT_ATTEMPTED if isinstance(error, NotImplementedError) else f'{type(error).__name__}: {error}'
-            if why not in said:
-                said.add(why)
-                after_cell(f"{mine.__name__}: {why} (the package's own goes on · 由课程包代劳)")
-        return own(*args, **options)
+        if value is not None:
+            return value
+        answer = own(*args, **options)
+        if why not in said and not (answer is None and why == NOTHING):
+            said.add(why)
+            after_cell(f"{mine.__name__}: {why} (the package's own goes on · 由课程包代劳)")
+        return answer
     return call
 
 

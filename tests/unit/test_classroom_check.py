@@ -58,6 +58,8 @@ def test_attempt_goes_on_with_the_packages_own_and_says_so_once(capsys):
     assert capsys.readouterr().out.count('stub: not attempted · 未作答') == 1
     assert check.attempt(broken, own)(3) == 6 and 'broken: ZeroDivisionError: oops' in capsys.readouterr().out
     assert check.attempt(lambda x: 7, own)(3) == 7 and capsys.readouterr().out == ''
+    assert check.attempt(lambda x: None, own)(3) == 6 and 'is a `return` missing?' in capsys.readouterr().out
+    assert check.attempt(lambda x: None, lambda x: None)(3) is None and capsys.readouterr().out == ''
 
 
 def test_what_attempt_says_stands_under_the_cells_table(shell):
