@@ -106,10 +106,10 @@ class Lab:
         agree = [same(*pair) for name in parts for pair in zip(got[name], wanted[name], strict=True)]
         points, right = self.points[exercise], sum(agree)
         earned = self.earned[exercise] = points if all(agree) else 0
-        sign, said = '🟢' if earned else '🔴', (f"{right} of {len(agree)} cases as the reference's at home · "
+        sign, said = '✓' if earned else '✗', (f"{right} of {len(agree)} cases as the reference's at home · "
                                               f'在家核对，{len(agree)} 例中 {right} 例与参考一致')
         if all(value == UNSOLVED for values in got.values() for value in values):
-            sign, said = '⚪', NOT_ATTEMPTED
+            sign, said = '○', NOT_ATTEMPTED
         return Earned(earned, f'{sign} {exercise}: {said}; {earned:g} of {points:g} points · 分')
 
     def finish(self) -> None:
@@ -210,18 +210,18 @@ def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str)
     agree = [same(value, other) for (value, _), other in zip(outcomes, wanted, strict=True)]
     said = f'{mine.__name__}: {sum(agree)} of {len(cases)} agree · '
     if all(agree):
-        line('🟢', f'{said}全部一致', 'green')
+        line('✓', f'{said}全部一致', 'seagreen')
         return
     wrong = agree.index(False)
     value, error = outcomes[wrong]
     if value == UNSOLVED:
-        line('⚪', f'{mine.__name__}: {NOT_ATTEMPTED}', 'gray')
+        line('○', f'{mine.__name__}: {NOT_ATTEMPTED}', 'gray')
         return
     call = f'{mine.__name__}({", ".join(_short(repr(argument), 100) for argument in cases[wrong])})'
     where = f'case {wrong + 1} · 第 {wrong + 1} 例: {call}'
     why = [_returned(value)] if error is None else _raised(mine, error)
     expected = f'expected · 应为 {_short(json.dumps(wanted[wrong], ensure_ascii=False))}'
-    line('🔴', '\n'.join([f'{said}{len(cases)} 例中 {sum(agree)} 例一致', where, *why, expected, hint]), 'crimson')
+    line('✗', '\n'.join([f'{said}{len(cases)} 例中 {sum(agree)} 例一致', where, *why, expected, hint]), 'crimson')
 
 
 def _returned(value: Any) -> str:

@@ -73,7 +73,7 @@ class Student:
     def __init__(self, page: Page, link: str):
         """Opens the notebook by its link on the page to land on."""
         self.page = page
-        page.click(f'[...document.querySelectorAll(".jp-MarkdownViewer a")].find(link => link.textContent.startsWith("{link}"))')
+        page.click(f'[...{SHOWN}.node.querySelectorAll("a")].find(link => link.textContent.startsWith("{link}"))')
         page.wait(f'{SHOWN}.sessionContext?.session?.kernel?.status == "idle"')
 
     def cell(self, name: str) -> str:
@@ -116,7 +116,7 @@ def test_nothing_of_hers_is_lost_and_nothing_fails(tmp_path, upstream, environme
     own, source = work / f'{LAB}.ipynb', upstream / 'labs' / 'src' / f'{LAB}.py'
     right = {cell.id: cell.source for cell in build.reference(source).cells}
     wrong = right['template'].replace(r"assistant\n'", "assistant'")
-    table = 'document.querySelector(".jp-MarkdownViewer table")?.textContent'
+    table = f'{SHOWN}?.context?.path == "work/START.md" && {SHOWN}.node.querySelector("table")?.textContent'
     with chromium(tmp_path / 'chromium') as show:
         with jupyterlab(hers, environment) as (address, _):
             page = show(address)
@@ -125,7 +125,7 @@ def test_nothing_of_hers_is_lost_and_nothing_fails(tmp_path, upstream, environme
             she = Student(page, 'Lab 1')
             she.run('setup')
             she.sees('setup', 'Budget')
-            for answer, sign, points in ((wrong, '🔴 chat_text', '0 of 2 points'), (right['template'], '🟢 chat_text', '2 of 2 points')):
+            for answer, sign, points in ((wrong, '✗ chat_text', '0 of 2 points'), (right['template'], '✓ chat_text', '2 of 2 points')):
                 she.run('template', answer)
                 she.run('template-light')
                 she.sees('template-light', sign, *(['mind each newline'] if answer == wrong else []))
@@ -133,7 +133,7 @@ def test_nothing_of_hers_is_lost_and_nothing_fails(tmp_path, upstream, environme
                 she.sees('check-template', points)
             she.run('parameters', right['parameters'])
             she.run('parameters-light')
-            she.sees('parameters-light', '🟢 parameters')
+            she.sees('parameters-light', '✓ parameters')
             she.run('check-parameters')
             she.sees('check-parameters', '2 of 2 points')
             page.picture(tmp_path / 'solved.png')
@@ -149,7 +149,9 @@ def test_nothing_of_hers_is_lost_and_nothing_fails(tmp_path, upstream, environme
             page.picture(tmp_path / 'restarted.png')
             she.save()
 
-            she = Student(show(address), 'Lab 1')
+            page = show(address)
+            page.wait(table)
+            she = Student(page, 'Lab 1')
             assert {name: she.source(name) for name in ('template', 'parameters')} == {name: right[name] for name in ('template', 'parameters')}
             she.sees('check-parameters', '2 of 2 points')
             before = {path: path.read_bytes() for path in work.rglob('*.ipynb')}

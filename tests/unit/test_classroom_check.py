@@ -105,7 +105,7 @@ def test_a_notebook_shows_values_folded_and_a_line_and_nbgrader_a_number(shell, 
     out, (values, line) = shell('lab.check("double", a=(lambda x: x + x, own, [(1,), ("<b>",)]), b=(lambda x: 4, own, [(1,), (2,), (3,)]))')
     assert out == '' and values['text/plain'] == '{"check": "a", "values": [2, "<b><b>"]}\n{"check": "b", "values": [4, 4, 4]}'
     assert values['text/html'].startswith('<details') and '&lt;b&gt;' in values['text/html'] and '<b>' not in values['text/html']
-    assert line['text/plain'] == '0' and "🔴 double: 3 of 5 cases as the reference's at home" in line['text/html'] and '0 of 2 points' in line['text/html']
+    assert line['text/plain'] == '0' and "✗ double: 3 of 5 cases as the reference's at home" in line['text/html'] and '0 of 2 points' in line['text/html']
     assert shell('lab.check("double", a=(own, own, [(1,)]))')[1][1]['text/plain'] == '2'
     cell = dict(metadata=dict(course={}, nbgrader=dict(points=2)), outputs=[dict(output_type='display_data', data=values)])
     assert printed(output_text(cell)).keys() == {'a', 'b'} and points(cell, values['text/plain']) == 2 and points(cell, line['text/plain']) == 0
@@ -123,8 +123,8 @@ def test_self_check_is_green_grey_or_red_with_the_first_difference(capsys):
     check.self_check(stub, own, [(1,)], hint='double it')
     check.self_check(lambda x: 2, own, [(1,), (2,)], hint='double it')
     green, grey, *red = capsys.readouterr().out.splitlines()
-    assert green.startswith('🟢') and '2 of 2' in green and grey.startswith('⚪') and 'not attempted' in grey
-    assert red == ['🔴 <lambda>: 1 of 2 agree · 2 例中 1 例一致', 'case 2 · 第 2 例: <lambda>(2)', 'yours · 你的 2', 'expected · 应为 4', 'double it']
+    assert green.startswith('✓') and '2 of 2' in green and grey.startswith('○') and 'not attempted' in grey
+    assert red == ['✗ <lambda>: 1 of 2 agree · 2 例中 1 例一致', 'case 2 · 第 2 例: <lambda>(2)', 'yours · 你的 2', 'expected · 应为 4', 'double it']
 
 
 def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
@@ -150,7 +150,7 @@ def test_a_missing_return_is_asked_for_unless_none_is_right(capsys):
     check.self_check(lambda x: None, own, [(1,)], hint='')
     assert 'your function returned nothing: is a `return` missing? · 函数没有返回值：是不是漏了 return？\nexpected · 应为 2' in capsys.readouterr().out
     check.self_check(lambda x: None, lambda x: None, [(1,)], hint='')
-    assert '🟢' in capsys.readouterr().out
+    assert '✓' in capsys.readouterr().out
     check.self_check(lambda x: 3, lambda x: None, [(1,)], hint='')
     assert 'yours · 你的 3\nexpected · 应为 null' in capsys.readouterr().out
 
