@@ -67,10 +67,11 @@ here. The reference is for after you have tried.
 - **To end**: File → Shut Down, or Ctrl-C in the terminal.
 """)
 WORDS = dict(
-    zh=dict(time='约 {hours:g} 小时 + {minutes} 分钟', progress='{1} 题做对 {0} 题，{2:g}/{3:g} 分', fresh='还没开始', broken='无法读取', newer='新版本',
-            lecture='讲义', reference='参考'),
-    en=dict(time='about {hours:g} h + {minutes} min', progress='{0} of {1} exercises, {2:g} of {3:g} points', fresh='not started yet', broken='cannot be read',
-            newer='newer release', lecture='lecture', reference='reference'))
+    zh=dict(time='约 {hours:g} 小时 + {minutes} 分钟', progress='{1} 题做对 {0} 题，{2:g}/{3:g} 分',
+            fresh='还没开始', answered='还没运行', broken='无法读取', newer='新版本', lecture='讲义', reference='参考'),
+    en=dict(time='about {hours:g} h + {minutes} min', progress='{0} of {1} exercises, {2:g} of {3:g} points',
+            fresh='not started yet', answered='not run yet', broken='cannot be read', newer='newer release',
+            lecture='lecture', reference='reference'))
 
 
 def language() -> str:
@@ -194,5 +195,5 @@ def _state(path: Path, reference, words: dict[str, str]) -> str:
     except CourseError:
         return words['broken']
     if reference is None or not any(cell.get('outputs') for cell in notebook.cells):
-        return words['fresh']
+        return words['answered' if edited(notebook) else 'fresh']
     return words['progress'].format(*progress(notebook, reference))
