@@ -4,12 +4,14 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import websocket
+
+from internlm_course.process import HOST, die_with_parent
 
 CHROMIUM = 'chromium'
 CONTROL, SHIFT = 2, 8  # the protocol's bits
@@ -28,6 +30,19 @@ def wait(look: Callable[[], Any], seconds: float = 60) -> Any:
             raise TimeoutError(f'after {seconds} s still {seen!r}')
         time.sleep(0.1)
     return seen
+
+
+@contextmanager
+def running(line: list[str], **options: Any) -> Iterator[None]:
+    """Runs a program, and ends it; it dies with the tests, too."""
+    with subprocess.Popen(line, preexec_fn=die_with_parent, **options) as program:
+        try:
+            yield
+        finally:
+            program.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                program.wait(20)
+            program.kill()
 
 
 class Page:
@@ -89,19 +104,17 @@ def chromium(folder: Path) -> Iterator[Callable[[str], Page]]:
     line = [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
             '--remote-debugging-port=0', '--window-size=1280,900', f'--user-data-dir={folder}']
     port, tabs = folder / 'DevToolsActivePort', []
-    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
-        def ask(path: str) -> bytes:
-            with urlopen(Request(f'{host}/json/{path}', method='PUT')) as answer:
-                return answer.read()
 
-        def show(address: str) -> Page:
-            tabs.append(json.loads(ask(f'new?{address}')))
-            for tab in tabs[:-1]:
-                ask(f'close/{tab["id"]}')
-            del tabs[:-1]
-            return Page(tabs[0]['webSocketDebuggerUrl'])
-        try:
-            host = 'http://127.0.0.1:' + wait(lambda: port.exists() and port.read_text().split('\n')[0])
-            yield show
-        finally:
-            browser.terminate()
+    def ask(path: str) -> bytes:
+        with urlopen(Request(f'{host}/json/{path}', method='PUT')) as answer:
+            return answer.read()
+
+    def show(address: str) -> Page:
+        tabs.append(json.loads(ask(f'new?{address}')))
+        for tab in tabs[:-1]:
+            ask(f'close/{tab["id"]}')
+        del tabs[:-1]
+        return Page(tabs[0]['webSocketDebuggerUrl'])
+    with running(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        host = f'http://{HOST}:' + wait(lambda: port.exists() and port.read_text().split('\n')[0])
+        yield show
