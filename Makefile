@@ -33,7 +33,7 @@ doctor: ready ## what is wrong with this machine, and the remedy · 这台机器
 	$(COURSE) doctor $(ARGS)
 
 test: ready ## every test, offline · 全部测试，离线
-	$(OFFLINE) OMP_WAIT_POLICY=passive .venv/bin/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
+	$(OFFLINE) OMP_WAIT_POLICY=passive .venv/bin/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 -rs $(ARGS)
 
 lint: ready ## style · 代码风格
 	.venv/bin/python -m ruff check internlm_course images tests

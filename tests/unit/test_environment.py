@@ -158,6 +158,22 @@ def test_make_targets_are_thin_and_set_themselves_up():
     assert os.access(HOME / '.ci/run', os.X_OK) and 'make test' in (HOME / '.ci/run').read_text('utf-8')
 
 
+@pytest.mark.parametrize('user, browser, steps', [
+    (0, False, ['apt-get update', 'make test']), (0, True, ['make test']), (1000, False, ['make test'])])
+def test_continuous_integration_brings_a_browser_where_it_may(tmp_path, user, browser, steps):
+    """Stand-ins for the tools say that they were called; this apt-get has no network."""
+    shutil.copytree(HOME / '.ci', tmp_path / '.ci')
+    for name in ('dirname', 'timeout', 'sh'):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    for name, text in dict({'apt-get': f'echo apt-get $* >>{tmp_path}/steps; exit 100', 'make': f'echo make $* >>{tmp_path}/steps', 'id': f'echo {user}'},
+                           **dict(chromium='') if browser else {}).items():
+        (tmp_path / name).write_text(f'#!{shutil.which("sh")}\n{text}\n')
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run([shutil.which('bash'), '.ci/run'], cwd=tmp_path, env=dict(PATH=str(tmp_path)), capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and (tmp_path / 'steps').read_text().splitlines() == steps, done.stderr
+    assert done.stdout == '' and done.stderr == ('run: Chromium could not be installed\n' if len(steps) > 1 else '')
+
+
 @pytest.mark.skipif(not (HOME / '.git').exists(), reason='not a clone')
 def test_a_clone_by_git_for_windows_runs_under_wsl(tmp_path):
     """Git for Windows sets core.autocrlf: sh then read a carriage return behind `set -eu`, and hashes differed."""
