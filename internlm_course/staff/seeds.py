@@ -74,7 +74,7 @@ def load_wide(checkpoint: Path):
     from safetensors.torch import load_file
     stored = {name: weight for path in checkpoint.glob('*.safetensors') for name, weight in load_file(path).items()}
     group = settings.pop('quantization_config')['group_size']
-    weights = {name: weight.float() for name, weight in stored.items() if name.endswith('.weight')}
+    weights = {name: weight.float() for name, weight in stored.items() if name.endswith(('.weight', '.bias'))}
     for name in [name.removesuffix('.qweight') for name in stored if name.endswith('.qweight')]:
         packed = (stored[f'{name}.{part}'] for part in ('qweight', 'qzeros', 'scales'))
         weights[f'{name}.weight'] = dequantize_gemm(*packed, 4, group).t().float()
