@@ -18,7 +18,7 @@ from internlm_course.classroom.compare import output_text, printed, same
 from internlm_course.errors import CourseError
 
 MARK = '# NBVAL_CHECK_OUTPUT'
-STUB = 'raise NotImplementedError  # your code here · 在此作答，写好后删去这一行'
+STUB = 'raise NotImplementedError  # your code here, then delete this line · 在此作答，写好后删去这一行'
 NAME = re.compile(r'[a-z0-9][a-z0-9-]{0,63}')
 KERNEL = dict(kernelspec=dict(display_name='Python 3 (ipykernel)', language='python', name='python3'), language_info=dict(name='python'))
 

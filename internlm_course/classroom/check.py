@@ -28,7 +28,9 @@ from internlm_course.store import Artifact
 
 NOT_ATTEMPTED = 'not attempted · 未作答'
 UNSOLVED = dict(error='not attempted')  # the value of a stub
+WRONG = 'not right yet · 还不对'
 NOTHING = 'your function returned nothing: is a `return` missing? · 函数没有返回值：是不是漏了 return？'
+_wrong: set[str] = set()  # the student's functions that self_check last found wrong
 EXPECTED = Path(__file__).parent / 'expected'
 CODE = ('data', 'model', 'pretrain', 'deploy', 'evaluate', 'agents', 'finetune', 'marking')
 
@@ -69,6 +71,10 @@ class Lab:
         self.course = Course.open(scale, runs_folder())
         self.clock, self.memory = Clock(), PeakMemory()
         self.memory.__enter__()
+        here = Path.cwd()
+        if here.name == 'labs' and (here.parent / 'internlm_course').is_dir():
+            line('✗', f"This is the course's template, which the next update replaces: work in work/{name}.ipynb (make lab puts it there). · "
+                      f'这是课程的模板，更新时会被替换：请在 work/{name}.ipynb 里作答（make lab 会放好）。', 'crimson')
         print(f'Budget · 预算: {minutes:g} min, {gigabytes:g} GB (2 cores, scale {scale} · 双核)')
 
     def keep(self, name: str, make: Callable[[Path], dict | None], **settings) -> Artifact:
@@ -146,13 +152,16 @@ def give_back() -> None:
 
 
 def attempt(mine: Callable, own: Callable) -> Callable:
-    """The student's function where it works; elsewhere the package's own, and one line under the cell that says so."""
+    """The student's function where it works and is not known to be wrong; elsewhere the package's own, and a line that says so.
+
+    So what is wrong in one exercise neither stops the lab nor colours the next exercise red.
+    """
     said = set()
 
     def call(*args, **options):
-        value, why = None, NOTHING
+        value, why = None, WRONG if mine.__name__ in _wrong else NOTHING
         try:
-            value = mine(*args, **options)
+            value = mine(*args, **options) if why == NOTHING else None
         except Exception as error:
             why = NOT_ATTEMPTED if isinstance(error, NotImplementedError) else f'{type(error).__name__}: {error}'
         if value is not None:
@@ -209,12 +218,14 @@ def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str)
     outcomes, wanted = [_outcome(mine, case) for case in cases], values_of(own, cases)
     agree = [same(value, other) for (value, _), other in zip(outcomes, wanted, strict=True)]
     said = f'{mine.__name__}: {sum(agree)} of {len(cases)} agree · '
+    (_wrong.discard if all(agree) else _wrong.add)(mine.__name__)
     if all(agree):
         line('✓', f'{said}全部一致', 'seagreen')
         return
     wrong = agree.index(False)
     value, error = outcomes[wrong]
     if value == UNSOLVED:
+        _wrong.discard(mine.__name__)
         line('○', f'{mine.__name__}: {NOT_ATTEMPTED}', 'gray')
         return
     call = f'{mine.__name__}({", ".join(_short(repr(argument), 100) for argument in cases[wrong])})'

@@ -333,7 +333,7 @@ lab.check('parameters', parameters=(parameters, parameter_count, cases))
 # - `kv`：`tokens` 个词元的 KV 缓存，每个数 16 位：每层、每个键值头、每个词元各一个 K 和一个 V，各 $d$ 个数，$d = h / H$；
 # - `adamw`：混合精度训练时优化器的状态：每个参数一个 fp32 主权重和两个 fp32 动量。
 #
-# 可以调用上一题的 `parameters_used(config)`：你答对了就是你的，没作答就是课程包的。
+# 可以调用上一题的 `parameters_used(config)`：你答对了就是你的，否则是课程包的。
 #
 # **Exercise 3 (3 points)** Write `memory(config, bits, tokens)`, which returns a dict, in bytes:
 #
@@ -342,7 +342,7 @@ lab.check('parameters', parameters=(parameters, parameter_count, cases))
 # - `kv`: the KV cache of `tokens` tokens, 16 bits a number: for each layer, key-value head and token a K and a V of $d$ numbers each, $d = h / H$;
 # - `adamw`: the optimiser's states in mixed precision: for each parameter an fp32 master weight and two fp32 moments.
 #
-# You may call `parameters_used(config)` from the exercise before: yours where you have answered, otherwise the package's.
+# You may call `parameters_used(config)` from the exercise before: yours where it is right, otherwise the package's.
 
 # %% name="memory" exercise=true
 def memory(config, bits: int, tokens: int) -> dict[str, int]:

@@ -62,6 +62,33 @@ def test_attempt_goes_on_with_the_packages_own_and_says_so_once(capsys):
     assert check.attempt(lambda x: None, lambda x: None)(3) is None and capsys.readouterr().out == ''
 
 
+def test_what_is_wrong_in_one_exercise_is_not_carried_into_the_next(capsys):
+    """A function that its self-check found wrong is not used until it is right, and the line under the cell says so."""
+    answers = [{'weights': 1}, 6]
+
+    def mine(x):
+        return answers[0]
+    used, cases = check.attempt(mine, own), [(3,)]
+    assert used(3) == {'weights': 1}  # not checked yet
+    check.self_check(mine, own, cases, 'hint')
+    capsys.readouterr()
+    assert used(3) == 6 and 'mine: not right yet · 还不对' in capsys.readouterr().out
+    answers.reverse()
+    check.self_check(mine, own, cases, 'hint')
+    answers[0] = 7  # whatever it says now is hers again
+    assert used(3) == 7
+
+
+def test_a_lab_says_that_it_is_the_template_and_not_a_copy(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path / 'runs'))
+    (tmp_path / 'internlm_course').mkdir()
+    for folder, said in (('labs', True), ('work', False)):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        check.Lab('02_data').finish()
+        assert ('work in work/02_data.ipynb' in capsys.readouterr().out) == said
+
+
 def test_what_attempt_says_stands_under_the_cells_table(shell):
     shell('def mine(x): raise NotImplementedError\nused = attempt(mine, own)')
     printed_, _ = shell('for x in (1, 2):\n    print(f"row {x} {used(x)}")')

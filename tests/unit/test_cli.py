@@ -65,7 +65,7 @@ def test_a_run_ends_with_what_fell_out_of_the_courses_range(judged, capsys, tmp_
     monkeypatch.setattr('internlm_course.course.Course.open', lambda *given: asked.append(given[-1]) or SimpleNamespace(card=lambda: card))
     assert cli.main(['run', '--seed', '3', '--root', str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert asked == [3] and 'seed 3;' in out and ('sft 0% (90–100%)' in out) is judged and ('run --seed 4' in out) is judged
+    assert asked == [3] and 'seed 3;' in out and ('sft 0% (90–100%)' in out) is judged and ('--seed 4' in out) is judged
     assert (tmp_path / 'tiny' / 'report.html').is_file()
 
 
