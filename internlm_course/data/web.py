@@ -19,12 +19,11 @@ class Page:
 
 TITLES = dict(
     encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Phrase book', '常用语'),
-    reading=('Who lives where', '谁住在哪里'), dictation=('Listen and repeat', '听写'), math=('Exercise sheet', '练习题'),
-    exam=('Problems in steps', '分步应用题'), code=('Small functions', '小函数'), riddle=('Short secrets', '小秘密'), story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'),
+    reading=('Who lives where', '谁住在哪里'), math=('Exercise sheet', '练习题'), exam=('Problems in steps', '分步应用题'), code=('Small functions', '小函数'),
+    riddle=('Short secrets', '小秘密'), story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'),
     tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind; how often each is seen is the mixture of the pre-training config.
-SHARES = dict(encyclopedia=0.07, quiz=0.10, language=0.06, reading=0.10, dictation=0.08, math=0.14, exam=0.06, code=0.10, riddle=0.11, story=0.08, long=0.03,
-              tools=0.07)
+SHARES = dict(encyclopedia=0.07, quiz=0.11, language=0.06, reading=0.11, math=0.15, exam=0.06, code=0.11, riddle=0.12, story=0.09, long=0.03, tools=0.09)
 
 
 def reading_page(rng: random.Random, lang: str) -> list[str]:
@@ -90,8 +89,6 @@ def page(rng: random.Random, kind: str) -> Page:
         lines = lines_of(lambda: world.ask(world.translation, rng, lang).line, 6)
     elif kind == 'reading':
         lines = reading_page(rng, lang)
-    elif kind == 'dictation':
-        lines = lines_of(lambda: world.dictation(rng, lang), 6)
     elif kind == 'math':
         lines = lines_of(lambda: world.ask(world.word_problem, rng, lang).line if rng.random() < 0.3 else sums(rng, lang), 14)
     elif kind == 'exam':
@@ -101,11 +98,7 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'tools':
         lines = [TOOL_PROMPT] * (rng.random() < 0.1) + lines_of(lambda: tool_trace(rng, lang), 5)
     elif kind in ('riddle', 'story'):  # one secret a page: two would contradict each other
-        secret = world.ask(world.needle, rng, lang, facts=rng.randint(*((1, 4) if kind == 'riddle' else (2, 14))))
-        lines = secret.line.split('\n')
-        if kind == 'riddle':  # asked twice: of the page's tokens more are found by looking back
-            again = rng.choice(['en', 'zh'])
-            lines.append(f'{world.QA[again].format(q=world.SECRET_ASK[again])} {secret.reply}')
+        lines = world.ask(world.needle, rng, lang, facts=rng.randint(*((1, 4) if kind == 'riddle' else (2, 14)))).line.split('\n')
     else:
         lines = world.ask(world.needle, rng, lang, facts=rng.randint(25, world.FAR[lang] + 4)).line.split('\n')
     return Page(kind, lang, f'{TITLES[kind][lang == "zh"]} {rng.randrange(100_000)}', tuple(lines))

@@ -107,10 +107,7 @@ def tell(rng: random.Random, lang: str) -> str:
 
 # --- language: translation and reading -------------------------------------------------------------------------------------------------
 SENTENCES = [('The capital of {country} is {capital}.', '{country}的首都是{capital}。'), ('{country} is in {continent}.', '{country}在{continent}。'),
-             ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。'),
-             ('{capital} is in {continent}.', '{capital}在{continent}。'), ('He lives in {capital}.', '他住在{capital}。'),
-             ('She lives in {country}.', '她住在{country}。'), ('I like {capital}.', '我喜欢{capital}。'), ('He likes {country}.', '他喜欢{country}。'),
-             ('I fly to {capital}.', '我飞往{capital}。'), ('She flies to {country}.', '她飞往{country}。')]
+             ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。')]
 PLACE = dict(en=('{name} lives in {place}.', 'Where does {name} live?'), zh=('{name}住在{place}。', '{name}住在哪里？'))
 
 
@@ -149,18 +146,17 @@ def addition(rng: random.Random, lang: str) -> Question:
 
 
 def word_problem(rng: random.Random, lang: str) -> Question:
-    """One purchase or gift; the answer writes the sum down before its result. Without it, to find the carry before the first digit was a matter of luck:
-    of two seeds one solved 89 % after fine-tuning, the other 7 %."""
     a, b, name, thing = rng.randint(10, 90), rng.randint(1, 9), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
-    change = -b if rng.random() < 0.4 and a > b else b
-    key, answer = change_key(a, change), f'{a}{change:+}={a + change}'
+    less = rng.random() < 0.4
+    total = a - b if less and a > b else a + b
+    key = change_key(a, total - a)
     if lang == 'en':
-        text = f'{name} has {a} {thing} and {"gives away" if change < 0 else "buys"} {b}.'
+        text = f'{name} has {a} {thing} and {"gives away" if total < a else "buys"} {b}.'
         prompt = f'{text} Now {name} has'
-        return Question('word_problem', lang, prompt, f'{text} How many {thing} does {name} have now?', f'{answer} {thing}.', key, prompt)
-    text = f'{name}有{a}个{thing}，{"送出" if change < 0 else "又买了"}{b}个。'
+        return Question('word_problem', lang, prompt, f'{text} How many {thing} does {name} have now?', f'{total} {thing}.', key, prompt)
+    text = f'{name}有{a}个{thing}，{"送出" if total < a else "又买了"}{b}个。'
     prompt = f'{text}现在{name}有：'
-    return Question('word_problem', lang, prompt, f'{text}现在{name}有几个{thing}？', f'{answer}个{thing}。', key, prompt)
+    return Question('word_problem', lang, prompt, f'{text}现在{name}有几个{thing}？', f'{total}个{thing}。', key, prompt)
 
 
 def change_key(a: int, change: int) -> tuple:
@@ -212,8 +208,8 @@ ANIMALS = ['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish'
          'deer', 'fox', 'eagle', 'goose', 'duck', 'ant', 'bee', 'whale', 'crane', 'turtle', 'frog', 'camel', 'panda']
 
 
-# Statements that fill nearly 1,000 tokens, four of the first contexts; a Chinese one has fewer tokens.
-FAR = dict(en=96, zh=180)
+# Statements that fill nearly 1,000 tokens, four of the first contexts; a Chinese one has more tokens.
+FAR = dict(en=96, zh=66)
 
 
 def needle(rng: random.Random, lang: str, facts: int | dict[str, int], depth: float | None = None) -> Question:
@@ -231,33 +227,6 @@ def needle(rng: random.Random, lang: str, facts: int | dict[str, int], depth: fl
     text = '\n'.join(JOINT[lang].join(lines[i:i + 6]).strip() for i in range(0, len(lines), 6))
     choices = tuple(sorted({animal}.union(*(names for _, names in told))))
     return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked}', animal, ('needle', text), lead, choices)
-
-
-# --- dictation: what is said once more -----------------------------------------------------------------------------------------------------
-DICTATE = dict(en='Listen: {x} Repeat: {y}', zh='听：{x}写：{y}')
-LIST = dict(en=', ', zh='、')
-
-
-def dictation(rng: random.Random, lang: str) -> str:
-    """A line of a dictation: who lives where, told once more in another order, or digits, names or a secret, word for word.
-
-    Half of its tokens can be had by copying alone. Copying digits and copying names are one skill, and reading, tools, agents and secrets stand on it:
-    pages that show it densely bring it sooner (labs/LOG.md).
-    """
-    if rng.random() < 0.5:
-        people = zip(rng.sample(NAMES[lang], count := rng.randint(3, 6)), rng.sample(FACTS, count))
-        told = [PLACE[lang][0].format(name=name, place=fact[lang]['capital']) for name, fact in people]
-        return DICTATE[lang].format(x=JOINT[lang].join(told), y=JOINT[lang].join(rng.sample(told, count)))
-    form = rng.random()
-    if form < 0.15:
-        text = SECRET.format(n=rng.choice(ANIMALS))
-    elif form < 0.62:
-        text = ''.join(rng.choice('0123456789') for _ in range(rng.randint(3, 8)))
-    elif form < 0.79:
-        text = f'{rng.randint(100, 999)}{rng.choice("-/ ")}{rng.randint(100, 999)}'
-    else:
-        text = LIST[lang].join(rng.choice(FACTS)[lang][rng.choice(('country', 'capital'))] for _ in range(rng.randint(2, 4)))
-    return DICTATE[lang].format(x=text, y=text)
 
 
 # --- tools ---------------------------------------------------------------------------------------------------------------------------------
