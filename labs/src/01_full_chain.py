@@ -199,7 +199,8 @@ def chat_text(messages: list[dict]) -> str:
 
 # %% name="template-light"
 self_check(chat_text, planning.chat_text, [([dict(role='user', content='你好')],), ([dict(role='system', content='Be brief.'), dict(role='user', content='Hi')],)],
-           hint='一条消息有四部分：<|im_start|>、角色、换行与内容、<|im_end|> 与换行 · A message has four parts; mind each newline.')
+           hint='一条消息有四部分：<|im_start|>、角色、换行与内容、<|im_end|> 与换行；最后还要开启助手的一轮 · '
+                'A message has four parts, mind each newline; and at the end the turn of the assistant is opened.')
 chat_text_used = attempt(chat_text, planning.chat_text)
 
 # %% name="check-template" check="template" points=2
@@ -287,7 +288,7 @@ del models
 #
 # $$N = 2Vh + L\,\bigl(h\,(H + 2H_{kv})\,d + h^2 + 3hf + 2h\bigr) + h,\qquad d = h / H$$
 #
-# **练习 2（2 分）** 写出 `parameters(config)`，返回 $N$。`config` 的字段：`vocab_size` 是 $V$，`hidden_size` 是 $h$，`num_hidden_layers` 是 $L$，
+# **练习 2（2 分）** 写出 `parameters(config)`，返回 $N$。`config` 的字段（写作 `config.vocab_size` 等）：`vocab_size` 是 $V$，`hidden_size` 是 $h$，`num_hidden_layers` 是 $L$，
 # `num_attention_heads` 是 $H$，`num_key_value_heads` 是 $H_{kv}$，`intermediate_size` 是 $f$。
 #
 # The real InternLM2 comes in 1.8B, 7B and 20B. Before you download anything, calculate. A layer holds `wqkv` (query and key-value heads in one), `wo`, SwiGLU's
@@ -296,7 +297,7 @@ del models
 #
 # $$N = 2Vh + L\,\bigl(h\,(H + 2H_{kv})\,d + h^2 + 3hf + 2h\bigr) + h,\qquad d = h / H$$
 #
-# **Exercise 2 (2 points)** Write `parameters(config)`, which returns $N$. The fields of `config`: `vocab_size` is $V$, `hidden_size` is $h$,
+# **Exercise 2 (2 points)** Write `parameters(config)`, which returns $N$. The fields of `config`, written `config.vocab_size` and so on: `vocab_size` is $V$, `hidden_size` is $h$,
 # `num_hidden_layers` is $L$, `num_attention_heads` is $H$, `num_key_value_heads` is $H_{kv}$, `intermediate_size` is $f$.
 
 # %% name="parameters" exercise=true
@@ -541,7 +542,7 @@ self_check(better, planning.better, [(0.360, 0.708, 1319), (0.616, 0.592, 164)],
 interval_used, better_used = attempt(interval, planning.interval), attempt(better, planning.better)
 low, high = interval_used(knowledge['score'], knowledge['n'])
 print(f'knowledge of INT4 · INT4 的知识: {knowledge["score"]:.0%}, between {low:.0%} and {high:.0%}')
-# Scores from the InternLM2 report (arXiv 2403.17297, section 4); n is the size of each test set.
+# Scores from the InternLM2 report (arXiv 2403.17297, section 5); n is the size of each test set.
 TABLE = [('GSM8K', '7B-Base', 0.360, '7B', 0.708, 1319), ('GSM8K', '7B-SFT', 0.688, '7B-RLHF', 0.707, 1319), ('MATH', '7B-SFT', 0.232, '7B-RLHF', 0.236, 5000),
          ('HumanEval', '7B-SFT', 0.616, '7B-RLHF', 0.592, 164), ('HumanEval', '7B-SFT', 0.616, '20B-RLHF', 0.677, 164)]
 for suite, one, first, other, second, n in TABLE:
