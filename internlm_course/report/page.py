@@ -62,7 +62,7 @@ def _tiles(card: dict) -> str:
             tiles.append((f'{percent(before["score"])} → {percent(after["score"])}', zh, en))
     if sft.get('bytes') and int4.get('bytes'):
         means = _mean(sft), _mean(int4)
-        change = f'{100 * (means[1] - means[0]):+.1f}' if None not in means else ''
+        change = f'{round(100 * (means[1] - means[0]), 1) + 0.0:+.1f}' if None not in means else ''
         tiles.append((percent(int4['bytes'] / sft['bytes']), 'INT4 的字节数' + (f'，均分 {change}' if change else ''),
                       'of the bytes in INT4' + (f', mean score {change} points' if change else '')))
     for numbers in list((card.get('agent') or {}).values())[:1]:
