@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from svg import MARGIN, WIDTH, Figure, width, wrap  # noqa: E402 (a script beside its helper, not a package)
+from svg import MARGIN, WIDTH, Figure, width  # noqa: E402 (a script beside its helper, not a package)
 
 INNER = WIDTH - 2 * MARGIN
 
@@ -42,7 +42,8 @@ def history(facts: dict) -> str:
 def family(facts: dict) -> str:
     """Three sizes across, four stages down."""
     figure = Figure('InternLM2 家族与阶段 · The InternLM2 family and its stages',
-                    'Three sizes, 1.8B, 7B and 20B, each through four stages: Base, enhanced, SFT and RLHF, with the name of each released model.')
+                    'Three sizes, 1.8B, 7B and 20B, and four stages: Base; enhanced, from Base; SFT, from Base as well; RLHF, from SFT; '
+                    'with the name of each released model.')
     y = figure.head('InternLM2：三个尺寸，四个阶段', 'InternLM2: three sizes, four stages')
     columns = [MARGIN + 138 + i * 126 for i in range(3)]
     for x, size in zip(columns, facts['sizes']):
@@ -57,20 +58,26 @@ def family(facts: dict) -> str:
             figure.text(x + 60, y + 9, str(size[key]), 17, 'ink', 'middle')
         y += 48
     y += 4
-    for stage in facts['stages']:
+    # A stage's arrow comes from the stage above or from its `parent`; past a stage between them it runs on the left.
+    passed = {i for place, stage in enumerate(facts['stages']) for i in range(stage.get('parent', place) + 1, place)}
+    bottoms = []
+    for place, stage in enumerate(facts['stages']):
+        inset = 34 if place in passed else 0
+        left, start = MARGIN + inset, bottoms[stage['parent']] if 'parent' in stage else y - 12
+        figure.line((left + 14, start), (left + 14, y + 38), ink='muted')
         # How a stage is made stands on the arrow that leads to it.
-        figure.line((MARGIN + 14, y - 12), (MARGIN + 14, y + 38), ink='muted')
-        below = figure.text(MARGIN + 32, y + 6, stage['how']['zh'], 16)
-        figure.text(MARGIN + 32, below, stage['how']['en'], 15, 'muted')
+        below = figure.text(left + 32, y + 6, stage['how']['zh'], 16)
+        figure.text(left + 32, below, stage['how']['en'], 15, 'muted')
         y += 44
-        figure.box(MARGIN, y, INNER, 56, stage['fill'])
-        figure.text(MARGIN + 14, y + 25, stage['zh'], 19, stage['fill'], bold=True)
-        figure.text(MARGIN + 14, y + 45, stage['en'], 15, 'muted')
+        figure.box(left, y, INNER - inset, 56, stage['fill'])
+        figure.text(left + 14, y + 25, stage['zh'], 19, stage['fill'], bold=True)
+        figure.text(left + 14, y + 45, stage['en'], 15, 'muted')
         for x, model in zip(columns, stage['models']):
             figure.text(x + 60, y + 34, model, 16, 'ink', 'middle')
+        bottoms.append(y + 60)
         y += 72
-    y = figure.paragraph(MARGIN, y + 16, '格中是模型仓库名 internlm2- 之后的部分；横线表示没有开放。', INNER, 16)
-    y = figure.paragraph(MARGIN, y - 1, 'In the cells: what follows internlm2- in the name of the released model; a dash: not released.', INNER, 15, 'muted')
+    y = figure.paragraph(MARGIN, y + 16, facts['notes']['zh'], INNER, 16)
+    y = figure.paragraph(MARGIN, y - 1, facts['notes']['en'], INNER, 15, 'muted')
     return figure.finish(y, facts['source']['zh'], facts['source']['en'])
 
 
@@ -181,8 +188,9 @@ def comparison(facts: dict) -> str:
     """Three models in the report's six dimensions, one benchmark for each, as bars with their figures."""
     said = []
     for dimension in facts['dimensions']:
-        scores = ', '.join(f'{model["name"]} {"no figure" if score is None else score}' for model, score in zip(facts['models'], dimension['scores']))
-        said.append(f'{dimension["en"]}: {dimension["benchmark"]} {scores}' if scores else f'{dimension["en"]}: scores before and after enhancement training')
+        scores = ', '.join(f'{model["name"]} {"no figure" if score is None else score}'
+                           for model, score in zip(facts['models'], dimension['scores']))
+        said.append(f'{dimension["en"]}: {dimension["benchmark"]} {scores}')
     figure = Figure('三个模型，六个维度 · Three models, six dimensions', '; '.join(said) + '.')
     y = figure.head('三个模型，六个维度', 'Three models, six dimensions')
     x = MARGIN
@@ -196,26 +204,15 @@ def comparison(facts: dict) -> str:
     for dimension in facts['dimensions']:
         figure.text(MARGIN, y, dimension['zh'], 18, bold=True)
         below = figure.paragraph(MARGIN, y + 21, dimension['en'], left - MARGIN - 12, 15, 'muted')
-        if dimension['benchmark']:
-            figure.text(MARGIN, below + 2, dimension['benchmark'], 17, 'violet', bold=True)
+        figure.text(MARGIN, below + 2, dimension['benchmark'], 17, 'violet', bold=True)
         at = y - 14
         for model, score in zip(facts['models'], dimension['scores']):
             if score is None:
-                figure.text(left + 8, at + 15, '— 无可引 no figure', 15, 'muted')
+                figure.text(left + 8, at + 15, '— 没有 no figure', 15, 'muted')
             else:
                 figure.bar(left, at, full * score / 100, 18, model['ink'])
                 figure.text(left + full * score / 100 + 8, at + 15, str(score), 16)
             at += 26
-        if 'instead' in dimension:
-            for row in dimension['instead']['rows']:
-                figure.text(left, at + 14, f'{row["zh"]} {row["en"]}', 15, 'muted')
-                for place, score in enumerate(row['scores']):
-                    figure.bar(left, at + 21 + place * 24, full * score / 100, 18, ('muted', 'violet')[place])
-                    figure.text(left + full * score / 100 + 8, at + 36 + place * 24, str(score), 16)
-                at += 78
-            figure.paragraph(MARGIN, below + 6, dimension['instead']['zh'], left - MARGIN - 16, 15)
-            lines = len(wrap(dimension['instead']['zh'], 15, left - MARGIN - 16))
-            figure.paragraph(MARGIN, below + 6 + 20 * lines, dimension['instead']['en'], left - MARGIN - 16, 15, 'muted')
         y = max(at, below + 24) + 34
         figure.rule(MARGIN, y - 38, WIDTH - MARGIN, y - 38)
     for points in (0, 50, 100):

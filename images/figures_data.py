@@ -79,7 +79,8 @@ def found(similarity: float, bands: int, rows: int) -> float:
 
 def scurve(facts: dict) -> str:
     """Three ways to cut 128 hashes into bands, and the numbers of ours."""
-    said = '; '.join(f'{cut["bands"]} bands of {cut["rows"]} rows turn at {cut["threshold"]}' for cut in facts['cuts'])
+    said = '; '.join(f'{cut["bands"]} bands of {cut["rows"]} rows turn at {cut["turn"]}, slope {cut["slope"]}'
+                     for cut in facts['cuts'])
     figure = Figure('LSH 的 S 曲线 · The S-curve of LSH', f'Chance that a pair becomes a candidate, against its Jaccard similarity: {said}.')
     y = figure.head(f'{facts["hashes"]} 个哈希，三种切法', f'Three ways to cut {facts["hashes"]} hashes')
     figure.text(MARGIN, y, '纵轴：成为候选对的概率', 16)
@@ -87,17 +88,17 @@ def scurve(facts: dict) -> str:
     axes = Axes(figure, y, facts['ticks'])
     for cut in facts['cuts']:
         axes.curve([(s / 50, found(s / 50, cut['bands'], cut['rows'])) for s in range(51)], cut['ink'])
-        x, at = axes.at(cut['threshold'], found(cut['threshold'], cut['bands'], cut['rows']))
+        x, at = axes.at(cut['turn'], found(cut['turn'], cut['bands'], cut['rows']))
         figure.dot(x, at, 6, cut['ink'])
     y = axes.top + axes.high + 48
-    figure.text(MARGIN, y, '横轴：相似度 s · Across: similarity s. 圆点 dot: s = (1/b)^(1/r)', 15, 'muted')
+    figure.text(MARGIN, y, '横轴：相似度 s · Across: similarity s. 圆点：最陡处 · Dot: steepest', 15, 'muted')
     y += 30
     for cut in facts['cuts']:
         figure.bar(MARGIN, y - 12, 22, 12, cut['ink'])
         figure.text(MARGIN + 32, y, f'b = {cut["bands"]}, r = {cut["rows"]}', 17, cut['ink'], bold=True)
-        figure.text(MARGIN + 168, y, f'拐点 turns at {cut["threshold"]}', 16)
-        figure.text(MARGIN + 332, y, f'{cut["zh"]} {cut["en"]}', 15, 'muted')
-        y += 27
+        figure.text(MARGIN + 168, y, f'拐点 turns at {cut["turn"]}', 16)
+        figure.text(MARGIN + 346, y, f'斜率 slope {cut["slope"]}', 16)
+        y = figure.text(MARGIN + 32, y + 21, f'{cut["zh"]} {cut["en"]}', 15, 'muted') + 6
     y += 10
     step = INNER / (len(facts['table']) + 1)
     figure.text(MARGIN, y, 's', 17, 'blue', bold=True)
