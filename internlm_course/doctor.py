@@ -16,6 +16,9 @@ from pathlib import Path
 
 LOCK = Path(__file__).resolve().parent.parent / 'requirements.lock'
 MEMORY_GB, DISK_GB, PORT = 4, 4, 23333  # scale tiny's peak, a run's folder with room to spare, LMDeploy's default
+READY = """可以开始 ready:
+  make lab  打开实验 opens the labs in your browser
+  make run  训练你自己的模型 trains a model of your own, twenty minutes to an hour"""
 REINSTALL = 'rm .venv/.ready && make doctor'
 IMPORTS = {'torch': 'torch', 'transformers': 'transformers', 'datatrove': 'datatrove', 'xtuner': 'xtuner.tools.train',
            'lmdeploy': 'lmdeploy', 'opencompass': 'opencompass.cli.main', 'lagent': 'lagent', 'nbval': 'nbval'}
@@ -194,7 +197,7 @@ def table(checks: list[Check]) -> str:
         mark = '✓' if each.ok else '✗' if each.required else '!'
         lines.append(f'{mark} {_pad(each.name, 20)}{_pad(each.found, 34)}{"" if each.ok else " → " + each.remedy}'.rstrip())
     bad = sum(not each.ok and each.required for each in checks)
-    lines.append('可以开始 ready: make run' if not bad else f'{bad} 项须先处理 to mend first')
+    lines.append(READY if not bad else f'{bad} 项须先处理 to mend first')
     return '\n'.join(lines)
 
 

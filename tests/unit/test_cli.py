@@ -98,7 +98,7 @@ def test_signs_that_a_terminal_lacks_are_replaced(encoding, monkeypatch):
     assert cli.main(['doctor']) == 0 and cli.main(['serve', '--model', '✗']) == 2
     terminal.flush(), errors.flush()
     said = terminal.buffer.getvalue().decode(encoding)
-    assert 'memory' in said and '4 GB ?' in said and 'ready: make run' in said
+    assert 'memory' in said and '4 GB ?' in said and 'make lab' in said and 'make run' in said
     assert ('✓' in said) is (encoding == 'utf-16')
     assert 'There is no model' in errors.buffer.getvalue().decode(encoding)
 

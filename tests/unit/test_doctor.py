@@ -16,6 +16,11 @@ def test_table_marks_what_is_wrong_and_gives_the_remedy():
     assert 'unused' not in lines[0] and lines[1].endswith('→ mend it') and lines[3].startswith('1 ')
 
 
+def test_what_is_well_ends_with_both_ways_to_go_on():
+    *_, head, lab, run = doctor.table([doctor.Check('good', True, 'x')]).splitlines()
+    assert 'ready' in head and 'make lab' in lab and 'opens the labs' in lab and 'make run' in run and 'trains a model' in run
+
+
 def test_exit_code_is_1_only_for_what_is_required(monkeypatch, capsys):
     for required in (True, False):
         monkeypatch.setattr(doctor, 'diagnose', lambda *_, required=required: [doctor.Check('x', False, 'y', 'z', required)])
