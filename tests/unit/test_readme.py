@@ -33,6 +33,20 @@ def test_a_student_finds_the_place_for_questions_and_the_rules_after_the_labs(te
 
 
 @pytest.mark.parametrize(('text', 'words'), READMES)
+def test_what_the_model_learns_is_said_in_plain_words_before_the_scores_further_down(text, words):
+    parts = text.split('\n## ')
+    plain, scores, troubles = parts[5], *(next(part for part in parts if sign in part) for sign in ('| base | long |', '`make doctor ARGS'))
+    assert not re.search(r'\d|\||CPU', plain) and f'](#{twins.slug(scores.splitlines()[0])})' in plain
+    assert text.index(plain) < text.index(troubles) < text.index(scores)
+
+
+@pytest.mark.parametrize(('text', 'words'), READMES)
+def test_the_beginning_says_what_one_sees_and_where_all_commands_stand(text, words):
+    begin = text[text.index('make run\nmake lab'):].split('\n## ')[0]
+    assert [word for word in ('setup:', 'runs/tiny/report.html', 'http://127.0.0.1', 'Ctrl-C', '`make help`', '`make doctor`') if word not in begin] == []
+
+
+@pytest.mark.parametrize(('text', 'words'), READMES)
 def test_the_hours_of_a_lab_are_those_of_the_page_that_jupyterlab_opens(text, words):
     for notebook in sorted((ROOT / 'labs').glob('*.ipynb')):
         points = sum(cell.metadata.get('nbgrader', {}).get('points', 0) for cell in nbformat.read(notebook, 4).cells)
