@@ -38,6 +38,7 @@ TEXT = dict(zh="""\
 
 - **出了怪事**：菜单 Kernel → Restart Kernel…，再从头运行。
 - **想重做一遍**：给你的笔记本改个名字，再执行 `make lab`，就有一份新的。
+- **关掉了这一页**：再执行一次 `make lab`，打开着的标签页都还在。
 - **结束**：菜单 File → Shut Down，或在终端里按 Ctrl-C。
 """, en="""\
 # Start here
@@ -64,6 +65,7 @@ here. The reference is for after you have tried.
 
 - **Something is odd**: Kernel → Restart Kernel…, then run from the top.
 - **Once more from the beginning**: rename your notebook and call `make lab`; there will be a fresh one.
+- **Closed the page**: call `make lab` again; the tabs are those that you left.
 - **To end**: File → Shut Down, or Ctrl-C in the terminal.
 """)
 WORDS = dict(
