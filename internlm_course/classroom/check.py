@@ -2,15 +2,12 @@
 
 Values leave the kernel and are compared with the reference's elsewhere (compare.py, nbval). The points that a check cell
 ends with are those at home, against the course's own functions; nbgrader takes them for its own."""
-import copy
 import gc
 import html
-import inspect
 import json
 import math
 import os
 import random
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -19,17 +16,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from internlm_course.classroom.compare import same
-from internlm_course.classroom.kernel import Clock, after_cell, line, rich
+from internlm_course.classroom.kernel import Clock, after_cell, definitions, line, markup, rich
+from internlm_course.classroom.trial import NOT_ATTEMPTED, NOTHING, Trial, json_value, unsolved
 from internlm_course.course import Course
 from internlm_course.machine import trim_memory
 from internlm_course.memory import PeakMemory
 from internlm_course.store import Artifact
 
-NOT_ATTEMPTED = 'not attempted · 未作答'
-UNSOLVED = dict(error='not attempted')  # the value of a stub
 WRONG = 'not right yet · 还不对'
-NOTHING = 'your function returned nothing: is a `return` missing? · 函数没有返回值：是不是漏了 return？'
 _wrong: set[str] = set()  # the student's functions that self_check last found wrong
 EXPECTED = Path(__file__).parent / 'expected'
 CODE = ('data', 'model', 'pretrain', 'deploy', 'evaluate', 'agents', 'finetune', 'marking')
@@ -53,7 +47,7 @@ class Earned:
         return f'{self.points:g}'
 
     def _repr_html_(self) -> str:
-        return f'<b>{html.escape(self.says, quote=False)}</b>'
+        return markup(self.says)
 
 
 class Lab:
@@ -70,6 +64,7 @@ class Lab:
         self.points, self.earned = points or {}, dict.fromkeys(points or {}, 0)
         self.course = Course.open(scale, runs_folder())
         self.clock, self.memory = Clock(), PeakMemory()
+        definitions.watch()
         self.memory.__enter__()
         here = Path.cwd()
         if here.name == 'labs' and (here.parent / 'internlm_course').is_dir():
@@ -106,17 +101,24 @@ class Lab:
         """
         # A student's prints are no values, and nbgrader takes a cell that writes to stderr for one that failed.
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            got = {name: values_of(mine, cases) for name, (mine, _, cases) in parts.items()}
-            wanted = {name: values_of(own, cases) for name, (_, own, cases) in parts.items()}
-        _put_out(got)
-        agree = [same(*pair) for name in parts for pair in zip(got[name], wanted[name], strict=True)]
-        points, right = self.points[exercise], sum(agree)
-        earned = self.earned[exercise] = points if all(agree) else 0
-        sign, said = '✓' if earned else '✗', (f"{right} of {len(agree)} cases as the reference's at home · "
-                                              f'在家核对，{len(agree)} 例中 {right} 例与参考一致')
-        if all(value == UNSOLVED for values in got.values() for value in values):
-            sign, said = '○', NOT_ATTEMPTED
-        return Earned(earned, f'{sign} {exercise}: {said}; {earned:g} of {points:g} points · 分')
+            trials = {name: Trial(*part) for name, part in parts.items()}
+        _put_out({name: trial.values for name, trial in trials.items()})
+        tried, points = list(trials.values()), self.points[exercise]
+        right, count = sum(sum(trial.agree) for trial in tried), sum(len(trial.agree) for trial in tried)
+        earned = self.earned[exercise] = points if right == count else 0
+        if earned:
+            return Earned(earned, f'✓ {exercise}: all {count} cases right at home: {earned:g} of {points:g} points · 在家核对，{count} 例全对：{earned:g} 分')
+        if all(trial.why == NOT_ATTEMPTED for trial in tried):
+            return Earned(0, f'○ {exercise}: {NOT_ATTEMPTED}; 0 of {points:g} points · 分')
+        says = [f'✗ {exercise}: {right} of {count} cases right at home; points need all of them: 0 of {points:g} points · '
+                f'在家核对，{count} 例中对 {right} 例；全对才得分：{points:g} 分中得 0 分']
+        for trial in tried:
+            if trial.why:
+                says.append(f'{trial.mine.__name__}: {trial.why}')
+            elif not all(trial.agree) and trial.mine.__name__ not in _wrong:  # else the self-check showed one
+                right, count = sum(trial.agree), len(trial.agree)
+                says += [f'{trial.mine.__name__}: {right} of {count} cases right · {count} 例中对 {right} 例', *trial.difference()]
+        return Earned(0, '\n'.join(says))
 
     def finish(self) -> None:
         """Prints what the lab took, beside its budget, and the tally of its exercises; keeps both as <runs>/<lab>.json."""
@@ -163,7 +165,7 @@ def attempt(mine: Callable, own: Callable) -> Callable:
         try:
             value = mine(*args, **options) if why == NOTHING else None
         except Exception as error:
-            why = NOT_ATTEMPTED if isinstance(error, NotImplementedError) else f'{type(error).__name__}: {error}'
+            why = unsolved(mine, error) or f'{type(error).__name__}: {error}'
         if value is not None:
             return value
         answer = own(*args, **options)
@@ -185,24 +187,9 @@ def numbers(rng: random.Random, *shape: int):
     return np.array([round(rng.gauss(0, 1), 3) for _ in range(math.prod(shape))]).reshape(shape)
 
 
-def values_of(function: Callable, cases: Sequence[tuple]) -> list:
-    """The function's value at each case as JSON can hold it; an error stands as {"error": its name}."""
-    return [_outcome(function, case)[0] for case in cases]
-
-
-def _outcome(function: Callable, case: tuple) -> tuple[Any, Exception | None]:
-    """The function's value at a case, and the error if it raised one."""
-    try:
-        return _plain(function(*copy.deepcopy(case))), None
-    except NotImplementedError as error:
-        return UNSOLVED, error
-    except Exception as error:
-        return dict(error=type(error).__name__), error
-
-
 def show_values(check: str, values: Any) -> None:
     """Puts values out as the one line of JSON that is compared outside."""
-    _put_out({check: _plain(values)})
+    _put_out({check: json_value(values)})
 
 
 def _put_out(checks: dict[str, Any]) -> None:
@@ -215,57 +202,14 @@ def _put_out(checks: dict[str, Any]) -> None:
 def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str) -> None:
     """The student's own light: green where all cases agree with the package, red with the first that does not, and a hint;
     grey where nothing is written yet."""
-    outcomes, wanted = [_outcome(mine, case) for case in cases], values_of(own, cases)
-    agree = [same(value, other) for (value, _), other in zip(outcomes, wanted, strict=True)]
-    said = f'{mine.__name__}: {sum(agree)} of {len(cases)} agree · '
-    (_wrong.discard if all(agree) else _wrong.add)(mine.__name__)
-    if all(agree):
-        line('✓', f'{said}全部一致', 'seagreen')
-        return
-    wrong = agree.index(False)
-    value, error = outcomes[wrong]
-    if value == UNSOLVED:
-        _wrong.discard(mine.__name__)
-        line('○', f'{mine.__name__}: {NOT_ATTEMPTED}', 'gray')
-        return
-    call = f'{mine.__name__}({", ".join(_short(repr(argument), 100) for argument in cases[wrong])})'
-    where = f'case {wrong + 1} · 第 {wrong + 1} 例: {call}'
-    why = [_returned(value)] if error is None else _raised(mine, error)
-    expected = f'expected · 应为 {_short(json.dumps(wanted[wrong], ensure_ascii=False))}'
-    line('✗', '\n'.join([f'{said}{len(cases)} 例中 {sum(agree)} 例一致', where, *why, expected, hint]), 'crimson')
-
-
-def _returned(value: Any) -> str:
-    if value is None:
-        return NOTHING
-    fault = isinstance(value, dict) and value.keys() == UNSOLVED.keys()
-    return f'yours · 你的 {_short(value["error"] if fault else json.dumps(value, ensure_ascii=False))}'
-
-
-def _raised(mine: Callable, error: Exception) -> list[str]:
-    """The error, and the innermost line of the cell of `mine` that led to it."""
-    file = getattr(getattr(inspect.unwrap(mine), '__code__', None), 'co_filename', None)
-    inside = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    where = [f'line {frame.lineno} of your cell · 你的单元第 {frame.lineno} 行: {frame.line}'.rstrip(': ') for frame in inside]
-    return [_short(f'{type(error).__name__}: {error}'), *where[-1:]]
-
-
-def _short(text: str, most: int = 200) -> str:
-    """The text on one line, its middle cut out where it is longer."""
-    text = ' '.join(text.split())
-    return text if len(text) <= most else f'{text[:most * 3 // 4]} … {text[-most // 4:]}'
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON has it; what JSON has not becomes {"error": …}, so that a check never fails to print."""
-    if hasattr(value, 'tolist'):
-        value = value.tolist()  # numpy and torch
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else dict(error=str(value))
-    if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return dict(error=f'a {type(value).__name__} is no JSON value')
+    trial, name, count = Trial(mine, own, cases), mine.__name__, len(cases)
+    right = sum(trial.agree)
+    (_wrong.discard if right == count or trial.why == NOT_ATTEMPTED else _wrong.add)(name)
+    if right == count:
+        line('✓', f'{name}: all {count} examples right · {count} 例全对', 'seagreen')
+    elif trial.why == NOT_ATTEMPTED:
+        line('○', f'{name}: {NOT_ATTEMPTED}', 'gray')
+    elif trial.why:
+        line('✗', f'{name}: {trial.why}', 'crimson')
+    else:
+        line('✗', '\n'.join([f'{name}: {right} of {count} examples right · {count} 例中对 {right} 例', *trial.difference(), hint]), 'crimson')

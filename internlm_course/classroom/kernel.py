@@ -1,7 +1,12 @@
-"""What the kernel around a lab adds, where there is one: rich output, and the beginning and end of each cell."""
+"""What the kernel around a lab adds, where there is one: rich output, the beginning and end of each cell, and what cells define."""
 import html
+import re
 import sys
 import time
+from collections.abc import Callable
+
+BOUND = re.compile(r'^(?:(?:async )?def +(\w+)|(\w+) *=(?!=))', re.M)  # the names that a cell's text binds
+CODE = re.compile(r'`(\w[^`\n]*)`')
 
 
 def shell():
@@ -20,13 +25,24 @@ def rich(text: str, markup: str) -> None:
 
 
 def line(sign: str, text: str, colour: str) -> None:
-    """Shows a sign and text, the first line in bold and in a colour."""
-    first, *rest = html.escape(f'{sign} {text}').split('\n')
-    rich(f'{sign} {text}', '<br>'.join([f'<b style="color: {colour}">{first}</b>', *rest]))
+    """Shows a sign and text, the first line in bold and in a colour; `code` in it as code."""
+    rich(plain(f'{sign} {text}'), markup(f'{sign} {text}', colour))
+
+
+def plain(text: str) -> str:
+    """The text without the backticks around its code."""
+    return CODE.sub(r'\1', text)
+
+
+def markup(text: str, colour: str = 'inherit') -> str:
+    """The text as HTML."""
+    first, *rest = CODE.sub(r'<code>\1</code>', html.escape(text)).split('\n')
+    return '<br>'.join([f'<b style="color: {colour}">{first}</b>', *rest])
 
 
 def after_cell(text: str) -> None:
     """Prints once the running cell has ended, so that no table is torn; in a plain interpreter at once."""
+    text = plain(text)
     if shell() is None:
         print(text)
         return
@@ -60,3 +76,42 @@ class Clock:
     def passed(self) -> float:
         """Seconds of wall time: cells, reading and thinking."""
         return time.monotonic() - self.began
+
+
+class Definitions:
+    """Which functions of the notebook are older than their cells: a cell that stops early, or defines another name, leaves the function of before alive."""
+
+    def __init__(self):
+        self.before: dict[str, Callable] | None = None  # the notebook's functions when the running cell began
+        self.home: dict[str, str] = {}  # the cell that defined a function, by its id, where the front end tells it
+        self.old: set[str] = set()
+
+    def watch(self) -> None:
+        """Looks at each cell that runs from now on; a second call changes nothing."""
+        if shell() is not None:
+            shell().events.register('pre_run_cell', self._begin)
+            shell().events.register('post_run_cell', self._end)
+
+    def stale(self, function: Callable) -> bool:
+        """Whether the function's cell ran since without defining it anew."""
+        return shell() is not None and any(shell().user_ns.get(name) is function for name in self.old)
+
+    def _begin(self, _) -> None:
+        self.before = self._functions()
+
+    def _end(self, result) -> None:
+        before, self.before = self.before, None
+        if before is None:  # the cell in which watching began, or an empty one
+            return
+        now, cell = self._functions(), getattr(result.info, 'cell_id', None)
+        bound = {name for names in BOUND.findall(result.info.raw_cell) for name in names}
+        made = {name for name in now if now[name] is not before.get(name) or result.success and name in bound}
+        self.old = self.old - made | {name for name in before.keys() - made if name in bound or cell and self.home.get(name) == cell}
+        self.home |= dict.fromkeys(made, cell)
+
+    @staticmethod
+    def _functions() -> dict[str, Callable]:
+        return {name: value for name, value in shell().user_ns.items() if callable(value) and getattr(value, '__module__', None) == '__main__'}
+
+
+definitions = Definitions()

@@ -41,10 +41,11 @@ def shell(tmp_path, monkeypatch):
     monkeypatch.setattr(DisplayHook, 'finish_displayhook', lambda self: None)
     shown, ipython = [], InteractiveShell.instance(config=Config(HistoryManager=dict(enabled=False)))
 
-    def cell(source: str) -> tuple[str, list[dict]]:
+    def cell(source: str, cell_id: str | None = None, fails: bool = False) -> tuple[str, list[dict]]:
         shown.clear()
         with capture_output() as captured:
-            ipython.run_cell(dedent(source)).raise_error()
+            result = ipython.run_cell(dedent(source), cell_id=cell_id)
+            fails or result.raise_error()
         return captured.stdout, [output.data for output in captured.outputs] + shown
     cell('from internlm_course.classroom.check import *\nfrom internlm_course.classroom import kernel\nown = lambda x: 2 * x')
     yield cell
@@ -58,7 +59,7 @@ def test_attempt_goes_on_with_the_packages_own_and_says_so_once(capsys):
     assert capsys.readouterr().out.count('stub: not attempted · 未作答') == 1
     assert check.attempt(broken, own)(3) == 6 and 'broken: ZeroDivisionError: oops' in capsys.readouterr().out
     assert check.attempt(lambda x: 7, own)(3) == 7 and capsys.readouterr().out == ''
-    assert check.attempt(lambda x: None, own)(3) == 6 and 'is a `return` missing?' in capsys.readouterr().out
+    assert check.attempt(lambda x: None, own)(3) == 6 and 'is a return missing?' in capsys.readouterr().out
     assert check.attempt(lambda x: None, lambda x: None)(3) is None and capsys.readouterr().out == ''
 
 
@@ -132,7 +133,7 @@ def test_a_notebook_shows_values_folded_and_a_line_and_nbgrader_a_number(shell, 
     out, (values, line) = shell('lab.check("double", a=(lambda x: x + x, own, [(1,), ("<b>",)]), b=(lambda x: 4, own, [(1,), (2,), (3,)]))')
     assert out == '' and values['text/plain'] == '{"check": "a", "values": [2, "<b><b>"]}\n{"check": "b", "values": [4, 4, 4]}'
     assert values['text/html'].startswith('<details') and '&lt;b&gt;' in values['text/html'] and '<b>' not in values['text/html']
-    assert line['text/plain'] == '0' and "✗ double: 3 of 5 cases as the reference's at home" in line['text/html'] and '0 of 2 points' in line['text/html']
+    assert line['text/plain'] == '0' and '✗ double: 3 of 5 cases right at home; points need all of them: 0 of 2 points' in line['text/html']
     assert shell('lab.check("double", a=(own, own, [(1,)]))')[1][1]['text/plain'] == '2'
     cell = dict(metadata=dict(course={}, nbgrader=dict(points=2)), outputs=[dict(output_type='display_data', data=values)])
     assert printed(output_text(cell)).keys() == {'a', 'b'} and points(cell, values['text/plain']) == 2 and points(cell, line['text/plain']) == 0
@@ -150,8 +151,8 @@ def test_self_check_is_green_grey_or_red_with_the_first_difference(capsys):
     check.self_check(stub, own, [(1,)], hint='double it')
     check.self_check(lambda x: 2, own, [(1,), (2,)], hint='double it')
     green, grey, *red = capsys.readouterr().out.splitlines()
-    assert green.startswith('✓') and '2 of 2' in green and grey.startswith('○') and 'not attempted' in grey
-    assert red == ['✗ <lambda>: 1 of 2 agree · 2 例中 1 例一致', 'case 2 · 第 2 例: <lambda>(2)', 'yours · 你的 2', 'expected · 应为 4', 'double it']
+    assert green.startswith('✓') and 'all 2 examples right' in green and grey.startswith('○') and 'not attempted' in grey
+    assert red == ['✗ <lambda>: 1 of 2 examples right · 2 例中对 1 例', 'case 2 · 第 2 例: <lambda>(2)', 'yours · 你的 2', 'expected · 应为 4', 'double it']
 
 
 def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
@@ -175,19 +176,97 @@ def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
 
 def test_a_missing_return_is_asked_for_unless_none_is_right(capsys):
     check.self_check(lambda x: None, own, [(1,)], hint='')
-    assert 'your function returned nothing: is a `return` missing? · 函数没有返回值：是不是漏了 return？\nexpected · 应为 2' in capsys.readouterr().out
+    assert 'your function returned nothing: is a return missing? · 函数没有返回值：是不是漏了 return？\nexpected · 应为 2' in capsys.readouterr().out
     check.self_check(lambda x: None, lambda x: None, [(1,)], hint='')
     assert '✓' in capsys.readouterr().out
     check.self_check(lambda x: 3, lambda x: None, [(1,)], hint='')
-    assert 'yours · 你的 3\nexpected · 应为 null' in capsys.readouterr().out
+    assert 'yours · 你的 3\nexpected · 应为 None' in capsys.readouterr().out
+    check.self_check(lambda x: None, lambda x: x or None, [(0,), (4,)], hint='')  # nothing is the answer to some case
+    assert 'yours · 你的 None\nexpected · 应为 4' in capsys.readouterr().out
 
 
-def test_long_inputs_are_shortened_and_odd_values_named(capsys):
-    check.self_check(lambda *given: {1}, lambda *given: [1], [('a\nb' * 100, list(range(1000)), 3)], hint='')
+def test_inputs_are_shown_short_and_whole_and_odd_values_named(capsys):
+    import numpy
+
+    from internlm_course.model import sizes
+    given = ('a\nb' * 100, list(range(1000)), numpy.zeros((5, 4)), sizes.released()['7b'])
+    check.self_check(lambda *given: {1}, lambda *given: [1], [given], hint='')
     case, yours = capsys.readouterr().out.splitlines()[1:3]
-    assert len(case) < 250 and case.count('…') == 2 and r"('a\nba\nb" in case and case.endswith('998, 999], 3)')
+    assert "'a\\nba\\nb" in case and '[0, 1, 2, 3, 4, 5, ...], array of 5 × 4, config(vocab_size=92544, num_hidden_layers=32, hidden_size=4096,' in case
+    assert case.endswith('intermediate_size=14336))') and len(case) < 330
     assert yours == 'yours · 你的 a set is no JSON value'
     assert kernel.shell() is None
+
+
+def test_an_answer_above_the_line_of_the_stub_is_not_called_unattempted(lab, capsys):
+    def forgotten(x):
+        print(2 * x)
+        raise NotImplementedError
+
+    def calls_a_stub(x):
+        return stub(x)
+    capsys.readouterr()
+    assert check.attempt(forgotten, own)(2) == 4 and 'your answer is there' in capsys.readouterr().out
+    check.self_check(forgotten, own, [(1,)], hint='')
+    said = capsys.readouterr().out
+    assert said.startswith('2\n✗ forgotten: your answer is there, but the line raise NotImplementedError is still below it') and '删去' in said
+    assert 'your answer is there' in lab.check('double', x=(forgotten, own, [(1,)])).says
+    capsys.readouterr()
+    check.self_check(calls_a_stub, own, [(1,)], hint='')
+    assert '✗ calls_a_stub: 0 of 1' in (said := capsys.readouterr().out) and 'NotImplementedError' in said and 'your answer' not in said
+
+
+def test_a_check_says_which_part_is_open_and_shows_a_case_that_the_examples_missed(lab):
+    half = lab.check('double', a=(own, own, [(1,), (2,)]), b=(stub, own, [(1,)]))
+    assert half.points == 0 and half.says.splitlines() == [
+        '✗ double: 2 of 3 cases right at home; points need all of them: 0 of 2 points · 在家核对，3 例中对 2 例；全对才得分：2 分中得 0 分',
+        'stub: not attempted · 未作答']
+
+    def nearly(x):
+        return x + 1
+    cases = dict(x=(nearly, own, [(1,), (3,)]))
+    check.self_check(nearly, own, [(1,)], hint='')
+    assert lab.check('double', **cases).says.splitlines()[1:] == [
+        'nearly: 1 of 2 cases right · 2 例中对 1 例', 'case 2 · 第 2 例: nearly(3)', 'yours · 你的 4', 'expected · 应为 6']
+    check.self_check(nearly, own, [(3,)], hint='')  # the light shows one
+    assert len(lab.check('double', **cases).says.splitlines()) == 1
+    assert lab.check('double', x=(own, own, [(1,)])).says.startswith('✓ double: all 1 cases right at home: 2 of 2 points')
+
+
+GOOD = 'def mine(x): return 2 * x'
+
+
+@pytest.mark.parametrize('last, stale', [
+    (GOOD, False), ('def mine(x): return 2 *', True), ('def mime(x): return 3 * x', True), ('de mine(x): return 2 * x', True),
+    ('1 / 0\n' + GOOD, True), (GOOD + '\n1 / 0', False), ('twice = lambda x: 2 * x\nmine = twice', False)])
+def test_a_function_older_than_its_cell_is_neither_green_nor_worth_points(shell, monkeypatch, tmp_path, last, stale):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
+    shell('lab = Lab("none", points=dict(double=2))')
+    shell(GOOD, cell_id='exercise')
+    shell('print("another cell")', cell_id='light')
+    shell(last, cell_id='exercise', fails=True)
+    _, (light,) = shell("self_check(mine, own, [(1,)], hint='')", cell_id='light')
+    _, (values, line) = shell('lab.check("double", x=(mine, own, [(1,)]))', cell_id='check')
+    assert light['text/plain'].startswith('✗ ' if stale else '✓ ') and ('older version' in light['text/plain']) == ('旧' in line['text/html']) == stale
+    assert line['text/plain'] == ('0' if stale else '2') and (printed(values['text/plain'])['x'] == [2]) != stale
+    shell('used = attempt(mine, own)')
+    assert shell('print(used(3))')[0].splitlines()[0] == '6'
+    shell(GOOD, cell_id='exercise')
+    assert shell("self_check(mine, own, [(1,)], hint='')", cell_id='light')[1][0]['text/plain'].startswith('✓')
+
+
+def test_a_syntax_error_is_noticed_where_cells_have_no_ids(shell, monkeypatch, tmp_path):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
+    shell('lab = Lab("none")')
+    shell(GOOD)
+    shell('def mine(x): return 2 *', fails=True)
+    assert 'older version' in shell("self_check(mine, own, [(1,)], hint='')")[1][0]['text/plain']
+
+
+def test_code_in_a_line_is_code_in_a_notebook_and_plain_elsewhere(shell):
+    _, (red,) = shell("self_check(lambda x: None, own, [(1,)], hint='see `cut` and `a < b`')")
+    assert 'is a return missing?' in red['text/plain'] and red['text/plain'].endswith('see cut and a < b')
+    assert 'is a <code>return</code> missing?' in red['text/html'] and '<code>a &lt; b</code>' in red['text/html'] and '`' not in red['text/html']
 
 
 def test_markup_in_what_is_shown_stays_text(shell):

@@ -1,0 +1,130 @@
+"""A student's function at the cases of a check, beside the course's own: values as JSON has them, and what to say of the first that differs."""
+import copy
+import inspect
+import math
+import reprlib
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from internlm_course.classroom.compare import same
+from internlm_course.classroom.kernel import definitions
+
+NOT_ATTEMPTED = 'not attempted · 未作答'
+UNSOLVED = dict(error='not attempted')  # the value of a stub
+NOTHING = 'your function returned nothing: is a `return` missing? · 函数没有返回值：是不是漏了 return？'
+STALE = ('the last run of its cell stopped with an error, or gave it another name, so an older version is still in memory: '
+         'mend the cell, run it, then run this one · 上次运行它的单元时出了错，或改了函数名，内存里还是旧的：请改好并运行那个单元，再运行本单元')
+LEFT = ('your answer is there, but the line `raise NotImplementedError` is still below it: delete it · '
+        '你已作答，但下面还留着 `raise NotImplementedError` 那一行：请删去它')
+
+
+class Trial:
+    """The student's function beside the course's own, at each case.
+
+    Attributes:
+        agree: by case, whether the values are the same.
+        why: where no case tells more: it is not attempted, half so, or an older version; otherwise ''.
+    """
+
+    def __init__(self, mine: Callable, own: Callable, cases: Sequence[tuple]):
+        self.mine, self.cases, self.wanted = mine, cases, values_of(own, cases)
+        old = definitions.stale(mine)
+        self.outcomes = [(dict(error='older version'), None)] * len(cases) if old else [_outcome(mine, case) for case in cases]
+        self.values = [value for value, _ in self.outcomes]
+        self.agree = [same(*pair) for pair in zip(self.values, self.wanted, strict=True)]
+        first = next((error for (_, error), agree in zip(self.outcomes, self.agree) if not agree), None)
+        self.why = STALE if old else unsolved(mine, first)
+
+    def difference(self) -> list[str]:
+        """The first case that does not agree: its input, the student's value or error, the right value."""
+        wrong = self.agree.index(False)
+        value, error = self.outcomes[wrong]
+        call = f'{self.mine.__name__}({", ".join(map(SHORT.repr, self.cases[wrong]))})'
+        yours = NOTHING if value is None and None not in self.wanted else f'yours · 你的 {_shown(value)}'
+        return [f'case {wrong + 1} · 第 {wrong + 1} 例: {call}', *([yours] if error is None else _raised(self.mine, error)),
+                f'expected · 应为 {_shown(self.wanted[wrong])}']
+
+
+def values_of(function: Callable, cases: Sequence[tuple]) -> list:
+    """The function's value at each case as JSON can hold it; an error stands as {"error": its name}."""
+    return [_outcome(function, case)[0] for case in cases]
+
+
+def _outcome(function: Callable, case: tuple) -> tuple[Any, Exception | None]:
+    """The function's value at a case, and the error if it raised one."""
+    try:
+        return json_value(function(*copy.deepcopy(case))), None
+    except NotImplementedError as error:
+        return UNSOLVED, error
+    except Exception as error:
+        return dict(error=type(error).__name__), error
+
+
+def _stub() -> None:
+    raise NotImplementedError
+
+
+def unsolved(mine: Callable, error: Exception | None) -> str:
+    """What to say where the line of the stub was reached; '' where it was not."""
+    code = getattr(mine, '__code__', None)
+    if not isinstance(error, NotImplementedError) or code is None:
+        return ''
+    if code.co_code == _stub.__code__.co_code:
+        return NOT_ATTEMPTED
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    return LEFT if last.f_code is code else ''
+
+
+def json_value(value: Any) -> Any:
+    """The value as JSON has it; what JSON has not becomes {"error": …}, so that a check never fails to print."""
+    if hasattr(value, 'tolist'):
+        value = value.tolist()  # numpy and torch
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else dict(error=str(value))
+    if isinstance(value, dict):
+        return {str(key): json_value(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(part) for part in value]
+    return dict(error=f'a {type(value).__name__} is no JSON value')
+
+
+def _shown(value: Any) -> str:
+    """A value, or its fault, on one line."""
+    fault = isinstance(value, dict) and value.keys() == UNSOLVED.keys()
+    return _short(value['error'] if fault else repr(value))
+
+
+def _raised(mine: Callable, error: Exception) -> list[str]:
+    """The error, and the innermost line of the cell of `mine` that led to it."""
+    file = getattr(getattr(inspect.unwrap(mine), '__code__', None), 'co_filename', None)
+    inside = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = [f'line {frame.lineno} of your cell · 你的单元第 {frame.lineno} 行: {frame.line}'.rstrip(': ') for frame in inside]
+    return [_short(f'{type(error).__name__}: {error}'), *where[-1:]]
+
+
+class _Arguments(reprlib.Repr):
+    """Arguments on one line: long ones cut between their items, arrays as their shape, a model's config as its numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 6
+        self.maxstring = self.maxother = 70
+
+    def repr_ndarray(self, array, level: int) -> str:
+        return f'array of {" × ".join(map(str, array.shape))}'
+
+    def repr_SimpleNamespace(self, config, level: int) -> str:
+        fields = {name: value for name, value in vars(config).items() if not isinstance(value, bool)}
+        return f'config({", ".join(f"{name}={self.repr1(value, level - 1)}" for name, value in fields.items())})'
+
+
+SHORT = _Arguments()
+
+
+def _short(text: str, most: int = 200) -> str:
+    """The text on one line, its middle cut out where it is longer."""
+    text = ' '.join(text.split())
+    return text if len(text) <= most else f'{text[:most * 3 // 4]} … {text[-most // 4:]}'
