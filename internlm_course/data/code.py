@@ -1,6 +1,6 @@
 """The code track: Python files -> distinct files -> graded files -> one markdown document a repository, its files in the order of their imports
-(report section 3.1: topological order of what regular expressions find, documentation before the first code file of its sub-folder, circles
-in alphabetical order).
+(report section 3.1.2: topological order of what regular expressions find, documentation before the first code file of its sub-folder; the
+alphabet decides where a circle of imports begins).
 """
 import contextlib
 import gzip
@@ -99,8 +99,8 @@ def dependencies(folder: Path, files: Iterable[Path] | None = None) -> dict[Path
 def topological(graph: Mapping[T, set[T]]) -> list[T]:
     """The nodes of `graph` (node -> the nodes it needs), each after all that it needs; where there is a choice the smallest first.
 
-    Nodes that need each other in a circle stand together in alphabetical order, as in the report: circles are contracted one by one until
-    graphlib finds none.
+    Nodes that need each other in a circle stand together in alphabetical order (the report lets the alphabet choose where a circle begins and
+    says no more): circles are contracted one by one until graphlib finds none.
     """
     home = {node: node for node in graph}  # node -> the smallest node of its circle
     circles = {node: [node] for node in graph}

@@ -1,7 +1,8 @@
 """The long track: documents long enough, written as prose is, whose second half needs their first.
 
-Report section 3.1: (a) more than 32K bytes; (b) statistical filters on conjunctions, discourse markers and the like; (c) a perplexity filter: the
-text is split into S1 and S2 and stays where PPL(S2|S1) < PPL(S2). It removed much of the Web and of patents, and kept most books and papers.
+Report section 3.1.3: (a) more than 32K bytes; (b) statistical filters on conjunctions, discourse markers and the like; (c) a perplexity filter: the
+text is split into S1 and S2 and stays where PPL(S2|S1) < PPL(S2). The three together removed much of the Web and of patents, and kept most
+books and papers.
 """
 import json
 import math
