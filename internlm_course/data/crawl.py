@@ -24,7 +24,7 @@ NOISE = dict(mirror=0.11, advertisement=0.07, gibberish=0.05, language=0.07, bro
              disfluent=0.02, leak=0.015, private=0.025)
 # Items of each suite that leaked pages hold: the first of those that `write_items` writes for the same seed, no more than the smoke scale writes.
 LEAKED = 8
-SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', reading='people', math='school', exam='exams', code='code', riddle='riddles',
+SITES = dict(encyclopedia='atlas', quiz='atlas', language='words', reading='people', dictation='listen', math='school', exam='exams', code='code', riddle='riddles',
              story='stories', long='stories', tools='agents')
 MIRRORS = ('mirror', 'archive', 'cache')
 ELSEWHERE = ('shop', 'blog', 'forum', 'news', 'portal')
@@ -93,7 +93,7 @@ def records(pages: int, seed: int) -> list[Record]:
     rng, clean = random.Random(f'crawl/{seed}'), list(web.pages(pages, seed))
     total = pages / (1 - sum(NOISE.values()))
     # What noise is made of where it must not resemble a clean page of this crawl.
-    fresh = (page for page in web.pages(1 << 40, f'noise/{seed}') if page.kind not in ('math', 'code', 'tools', 'long'))
+    fresh = (page for page in web.pages(1 << 40, f'noise/{seed}') if page.kind not in ('dictation', 'math', 'code', 'tools', 'long'))
     items = [item for suite in world.SUITES for item in world.items(suite, LEAKED, seed)]
     forms = itertools.cycle(noise.RULES)
 
@@ -104,7 +104,7 @@ def records(pages: int, seed: int) -> list[Record]:
 
     found = [record('clean', SITES[page.kind], page, rng.randrange(300_000)) for page in clean]
     # A page of a few words has no near-duplicates, only equals: mirrors are made of the others.
-    prose = [page for page in clean if page.kind not in ('math', 'code')]  # A shuffled sum is still a sum.
+    prose = [page for page in clean if page.kind not in ('dictation', 'math', 'code')]  # A shuffled sum is still a sum.
     worth = [original for original in found if sum(map(len, original.page.lines)) >= (120 if original.page.lang == 'zh' else 250)]
     for label, share in NOISE.items():
         for _ in range(round(total * share)):

@@ -19,7 +19,7 @@ from internlm_course.data.measure import STEPS, documents, measure
 from internlm_course.process import die_with_parent, run_tool
 
 # Host's first label -> the domain that later links weigh and validate by.
-DOMAINS = dict(atlas='knowledge', words='language', people='reading', school='math', exams='exam', code='code', riddles='riddle',
+DOMAINS = dict(atlas='knowledge', words='language', people='reading', listen='dictation', school='math', exams='exam', code='code', riddles='riddle',
                stories='story', agents='tools')
 # Longer documents go to the domain `long` (the report's length filter), in bytes of UTF-8, fair to both languages.
 LONG = 1200

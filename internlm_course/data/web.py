@@ -19,15 +19,16 @@ class Page:
 
 TITLES = dict(
     encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Phrase book', '常用语'),
-    reading=('Who lives where', '谁住在哪里'), math=('Exercise sheet', '练习题'), exam=('Problems in steps', '分步应用题'), code=('Small functions', '小函数'),
-    riddle=('Short secrets', '小秘密'), story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'),
-    tools=('Tools at work', '使用工具'))
+    reading=('Who visits which city', '谁游览哪里'), dictation=('Listen and repeat', '听写'), math=('Exercise sheet', '练习题'),
+    exam=('Problems in steps', '分步应用题'), code=('Small functions', '小函数'), riddle=('Short secrets', '小秘密'),
+    story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'), tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind; how often each is seen is the mixture of the pre-training config.
-SHARES = dict(encyclopedia=0.07, quiz=0.11, language=0.06, reading=0.11, math=0.15, exam=0.06, code=0.11, riddle=0.12, story=0.09, long=0.03, tools=0.09)
+SHARES = dict(encyclopedia=0.07, quiz=0.09, language=0.08, reading=0.09, dictation=0.10, math=0.15, exam=0.06, code=0.10,
+              riddle=0.09, story=0.07, long=0.03, tools=0.07)
 
 
 def reading_page(rng: random.Random, lang: str) -> list[str]:
-    """A text about several people with a question about each, in any order; nobody lives in two places on one page."""
+    """A text about several people with a question about each, in any order; nobody visits two cities on one page."""
     while True:
         text, asked = world.told_places(rng, lang)
         if not any(world.held_out(('reading', text, name)) for name, _, _ in asked):
@@ -45,15 +46,15 @@ def sums(rng: random.Random, lang: str) -> str:
         if not question.held_out:
             break
     form = rng.random()
-    if form < 0.60:
+    if form < 0.70:
         return question.line
-    if form < 0.72:
+    if form < 0.78:
         return f'{a}+{b}: {a % 10}+{b % 10}={a % 10 + b % 10}, {a // 10}+{b // 10}={a // 10 + b // 10}, {a + b}'
-    if form < 0.82:
+    if form < 0.86:
         return f'{a + b}-{b}={a}'
-    if form < 0.90:
+    if form < 0.92:
         c, d = rng.randrange(10), rng.randrange(10)
-        return f'{c}*{d}={c * d}' if form < 0.86 else f'{c}+{d}={c + d}'
+        return f'{c}*{d}={c * d}' if form < 0.89 else f'{c}+{d}={c + d}'
     return f'{a} plus {b} equals {a + b}.' if lang == 'en' else f'{a}加{b}等于{a + b}。'
 
 
@@ -89,8 +90,10 @@ def page(rng: random.Random, kind: str) -> Page:
         lines = lines_of(lambda: world.ask(world.translation, rng, lang).line, 6)
     elif kind == 'reading':
         lines = reading_page(rng, lang)
+    elif kind == 'dictation':
+        lines = lines_of(lambda: world.dictation(rng, lang), 6)
     elif kind == 'math':
-        lines = lines_of(lambda: world.ask(world.word_problem, rng, lang).line if rng.random() < 0.3 else sums(rng, lang), 14)
+        lines = lines_of(lambda: world.ask(world.word_problem, rng, lang).line if rng.random() < 0.18 else sums(rng, lang), 14)
     elif kind == 'exam':
         lines = lines_of(lambda: world.ask(world.steps, rng, lang).line, 8)
     elif kind == 'code':
@@ -98,7 +101,11 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'tools':
         lines = [TOOL_PROMPT] * (rng.random() < 0.1) + lines_of(lambda: tool_trace(rng, lang), 5)
     elif kind in ('riddle', 'story'):  # one secret a page: two would contradict each other
-        lines = world.ask(world.needle, rng, lang, facts=rng.randint(*((1, 4) if kind == 'riddle' else (2, 14)))).line.split('\n')
+        secret = world.ask(world.needle, rng, lang, facts=rng.randint(*((1, 4) if kind == 'riddle' else (2, 14))))
+        lines = secret.line.split('\n')
+        if kind == 'riddle':  # asked twice: of the page's tokens more are found by looking back
+            again = rng.choice(['en', 'zh'])
+            lines.append(f'{world.QA[again].format(q=world.SECRET_ASK[again])} {secret.reply}')
     else:
         lines = world.ask(world.needle, rng, lang, facts=rng.randint(25, world.FAR[lang] + 4)).line.split('\n')
     return Page(kind, lang, f'{TITLES[kind][lang == "zh"]} {rng.randrange(100_000)}', tuple(lines))

@@ -107,8 +107,16 @@ def tell(rng: random.Random, lang: str) -> str:
 
 # --- language: translation and reading -------------------------------------------------------------------------------------------------
 SENTENCES = [('The capital of {country} is {capital}.', '{country}的首都是{capital}。'), ('{country} is in {continent}.', '{country}在{continent}。'),
-             ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。')]
-PLACE = dict(en=('{name} lives in {place}.', 'Where does {name} live?'), zh=('{name}住在{place}。', '{name}住在哪里？'))
+             ('I live in {capital}.', '我住在{capital}。'), ('She likes {country}.', '她喜欢{country}。'), ('He flies to {capital}.', '他飞往{capital}。'),
+             ('{capital} is in {continent}.', '{capital}在{continent}。'), ('He lives in {capital}.', '他住在{capital}。'),
+             ('She lives in {country}.', '她住在{country}。'), ('I like {capital}.', '我喜欢{capital}。'), ('He likes {country}.', '他喜欢{country}。'),
+             ('I fly to {capital}.', '我飞往{capital}。'), ('She flies to {country}.', '她飞往{country}。'),
+             # A name that begins a sentence has other tokens than one after a blank: each is seen in several such forms.
+             ('{country} is far away.', '{country}很远。'), ('{capital} is far away.', '{capital}很远。'),
+             ('{country} is beautiful.', '{country}很美。'), ('{capital} is beautiful.', '{capital}很美。')]
+# One word stands between a name and its place. With two ("lives in") English texts were read only by some seeds: whoever
+# copies the place has to match what stood two tokens before.
+PLACE = dict(en=('{name} visits {place}.', 'Which city does {name} visit?'), zh=('{name}游览{place}。', '{name}游览哪里？'))
 
 
 def translation(rng: random.Random, lang: str) -> Question:
@@ -122,7 +130,7 @@ def translation(rng: random.Random, lang: str) -> Question:
 
 
 def told_places(rng: random.Random, lang: str) -> tuple[str, list[tuple[str, str, str]]]:
-    """Several people and where each lives: the text, and for each of them (name, question with the beginning of its answer, place)."""
+    """Several people and the city that each visits: the text, and for each of them (name, question with the beginning of its answer, place)."""
     (told, asked), joint = PLACE[lang], JOINT[lang]
     people = list(zip(rng.sample(NAMES[lang], rng.randint(2, 4)), (fact[lang]['capital'] for fact in rng.sample(FACTS, 4))))
     text = joint.join(told.format(name=name, place=place) for name, place in people)
@@ -130,7 +138,7 @@ def told_places(rng: random.Random, lang: str) -> tuple[str, list[tuple[str, str
 
 
 def reading(rng: random.Random, lang: str) -> Question:
-    """Where one of several people lives, told just before."""
+    """Which city one of several people visits, told just before."""
     text, asked = told_places(rng, lang)
     name, question, place = rng.choice(asked)
     joint, lead = JOINT[lang], PLACE[lang][0].format(name=name, place='').rstrip('。. ')
@@ -146,17 +154,18 @@ def addition(rng: random.Random, lang: str) -> Question:
 
 
 def word_problem(rng: random.Random, lang: str) -> Question:
+    """One purchase or gift; the answer writes the sum down before its result. Without it, to find the carry before the first digit was a matter of luck:
+    of two seeds one solved 89 % after fine-tuning, the other 7 %."""
     a, b, name, thing = rng.randint(10, 90), rng.randint(1, 9), rng.choice(NAMES[lang]), rng.choice(THINGS[lang])
-    less = rng.random() < 0.4
-    total = a - b if less and a > b else a + b
-    key = change_key(a, total - a)
+    change = -b if rng.random() < 0.4 and a > b else b
+    key, answer = change_key(a, change), f'{a}{change:+}={a + change}'
     if lang == 'en':
-        text = f'{name} has {a} {thing} and {"gives away" if total < a else "buys"} {b}.'
+        text = f'{name} has {a} {thing} and {"gives away" if change < 0 else "buys"} {b}.'
         prompt = f'{text} Now {name} has'
-        return Question('word_problem', lang, prompt, f'{text} How many {thing} does {name} have now?', f'{total} {thing}.', key, prompt)
-    text = f'{name}有{a}个{thing}，{"送出" if total < a else "又买了"}{b}个。'
+        return Question('word_problem', lang, prompt, f'{text} How many {thing} does {name} have now?', f'{answer} {thing}.', key, prompt)
+    text = f'{name}有{a}个{thing}，{"送出" if change < 0 else "又买了"}{b}个。'
     prompt = f'{text}现在{name}有：'
-    return Question('word_problem', lang, prompt, f'{text}现在{name}有几个{thing}？', f'{total}个{thing}。', key, prompt)
+    return Question('word_problem', lang, prompt, f'{text}现在{name}有几个{thing}？', f'{answer}个{thing}。', key, prompt)
 
 
 def change_key(a: int, change: int) -> tuple:
@@ -208,8 +217,8 @@ ANIMALS = ['tiger', 'lion', 'horse', 'cow', 'sheep', 'dog', 'cat', 'hen', 'fish'
          'deer', 'fox', 'eagle', 'goose', 'duck', 'ant', 'bee', 'whale', 'crane', 'turtle', 'frog', 'camel', 'panda']
 
 
-# Statements that fill nearly 1,000 tokens, four of the first contexts; a Chinese one has more tokens.
-FAR = dict(en=96, zh=66)
+# Statements that fill nearly 1,000 tokens, four of the first contexts; a Chinese one has fewer tokens.
+FAR = dict(en=98, zh=186)
 
 
 def needle(rng: random.Random, lang: str, facts: int | dict[str, int], depth: float | None = None) -> Question:
@@ -229,10 +238,41 @@ def needle(rng: random.Random, lang: str, facts: int | dict[str, int], depth: fl
     return Question('needle', lang, f'{text}\n{QA[lang].format(q=asked)} {lead}', f'{text}\n{asked}', animal, ('needle', text), lead, choices)
 
 
+# --- dictation: what is said once more -----------------------------------------------------------------------------------------------------
+DICTATE = dict(en='Listen: {x} Repeat: {y}', zh='听：{x}写：{y}')
+LIST = dict(en=', ', zh='、')
+# How a list is repeated: without the blank before it a name has other tokens, and a tool's argument stands so.
+REPEAT = dict(en='({}) ', zh='({})')
+
+
+def dictation(rng: random.Random, lang: str) -> str:
+    """A line of a dictation: who visits which city, told once more in another order, or digits, names or a secret, word for word.
+
+    Half of its tokens can be had by copying alone. Copying digits and copying names are one skill, and reading, tools,
+    agents and secrets stand on it: pages that show it densely bring it sooner (labs/LOG.md).
+    """
+    if rng.random() < 0.5:
+        people = zip(rng.sample(NAMES[lang], count := rng.randint(3, 6)), rng.sample(FACTS, count))
+        told = [PLACE[lang][0].format(name=name, place=fact[lang]['capital']) for name, fact in people]
+        return DICTATE[lang].format(x=JOINT[lang].join(told), y=JOINT[lang].join(rng.sample(told, count)))
+    form = rng.random()
+    if form < 0.4:
+        names = [rng.choice(FACTS)[lang][rng.choice(('country', 'capital'))] for _ in range(rng.randint(2, 4))]
+        return DICTATE[lang].format(x=LIST[lang].join(names), y=''.join(map(REPEAT[lang].format, names)).rstrip())
+    if form < 0.5:
+        text = SECRET.format(n=rng.choice(ANIMALS))
+    elif form < 0.86:
+        text = ''.join(rng.choice('0123456789') for _ in range(rng.randint(3, 8)))
+    else:
+        text = f'{rng.randint(100, 999)}{rng.choice("-/ ")}{rng.randint(100, 999)}'
+    return DICTATE[lang].format(x=text, y=text)
+
+
 # --- tools ---------------------------------------------------------------------------------------------------------------------------------
 TOOLS = dict(en='Tools: calculator, translator, atlas.', zh='工具：calculator、translator、atlas。')
 CALL = dict(en='Question: {q} Call:', zh='问：{q}调用：')
-TOOL_ASK = dict(en=dict(calculator='What is {x}?', translator='Translate {x}.', atlas='Show {x} on the map.'),
+# In English the argument is asked for in quotes: behind a blank it would have other tokens than in the call.
+TOOL_ASK = dict(en=dict(calculator='What is {x}?', translator='Translate "{x}".', atlas='Show "{x}" on the map.'),
                 zh=dict(calculator='{x}等于多少？', translator='翻译{x}。', atlas='在地图上显示{x}。'))
 
 

@@ -20,7 +20,7 @@ FIRST = ('<unk>', '<s>', '</s>')
 REWARD = '[UNUSED_TOKEN_130]'
 CHAT = ('<|plugin|>', '<|interpreter|>', '<|action_end|>', '<|action_start|>', '<|im_end|>', '<|im_start|>')  # 92538 to 92543 officially
 # Words keep their leading space; Han runs, single digits, punctuation and white space stand apart, so that no merge crosses them.
-PIECES = (r' ?[\p{L}\p{M}&&[^\p{Han}]]+|\p{Han}|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+')
+PIECES = (r' ?[\p{L}\p{M}&&[^\p{Han}]]+|\p{Han}+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+')
 SMALLEST = len(FIRST) + 256 + 1 + len(CHAT)
 
 

@@ -18,20 +18,12 @@ CONFIGS = Path(__file__).parent / 'configs'
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW with gradient clipping (report, section 3.2.2); or Muon for the layers' matrices, and AdamW for the rest."""
-    name: str = 'adamw'
-    """'adamw', or 'muon'."""
+    """AdamW with gradient clipping (report, section 3.2.2)."""
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.1
     clip: float = 1.0
     """Largest norm of the gradient."""
-    muon_rate: float = 1.0
-    """Muon's learning rate, as a multiple of the phase's."""
-
-    def __post_init__(self):
-        if self.name not in ('adamw', 'muon'):
-            raise ValueError(f'the optimizer "{self.name}" is neither adamw nor muon')
 
 
 @dataclass(frozen=True)

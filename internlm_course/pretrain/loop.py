@@ -20,7 +20,6 @@ from internlm_course.model import InternLM2ForCausalLM, load_model, load_tokeniz
 from internlm_course.pretrain.batches import EMPTY, steps_of
 from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
 from internlm_course.pretrain.induction import look_back
-from internlm_course.pretrain.muon import Muon
 from internlm_course.pretrain.parallel import World
 
 LOG_EVERY = 20  # steps
@@ -35,21 +34,12 @@ def learning_rate(step: int, phase: Phase) -> float:
     return phase.learning_rate * (phase.floor + (1 - phase.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def optimizers_of(model: torch.nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
-    """What steps together: AdamW, or Muon for the matrices of the layers with AdamW for the embedding, the output and the norms. Norms do not decay.
-
-    A group's `rate` is its learning rate as a multiple of the phase's.
-    """
-    matrices = {name: p for name, p in model.named_parameters() if p.dim() >= 2}
+def optimizer_of(model: torch.nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+    """AdamW; matrices decay, norms do not."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
-    inner = {name for name in matrices if '.layers.' in name and settings.name == 'muon'}
-    outer = [p for name, p in matrices.items() if name not in inner]
-    groups = [dict(params=outer, weight_decay=settings.weight_decay, rate=1.0), dict(params=vectors, weight_decay=0.0, rate=1.0)]
-    optimizers = [torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)]
-    if inner:
-        group = dict(params=[matrices[name] for name in sorted(inner)], weight_decay=settings.weight_decay, rate=settings.muon_rate)
-        optimizers.append(Muon([group]))
-    return optimizers
+    groups = [dict(params=matrices, weight_decay=settings.weight_decay), dict(params=vectors, weight_decay=0.0)]
+    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
 
 
 def autocast(device: torch.device):
@@ -164,23 +154,22 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
                           'Start a number of processes that divides micro_batch * accumulation.')
     tokens = load_tokenizer(tokenizer)
     model = initial_model(config, phase, tokens, start, world)
-    optimizers, compute = optimizers_of(model, config.optimizer), loss_of
+    optimizer, compute = optimizer_of(model, config.optimizer), loss_of
     if config.compile and can_compile(world.device.type):
         compute = torch.compile(loss_of)
-    saved = world.load(out, model, optimizers) or dict(step=0, curve=[], seconds=0.0)
+    saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
     first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
     batches = steps_of(documents, phase, config.seed, first)
     batches = itertools.chain([next(batches)], batches)  # the first block is packed before the clock starts
     began, saved_at, losses = time.monotonic(), time.monotonic(), []
     try:
         for step, rows in enumerate(batches, first):
-            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-                group['lr'] = learning_rate(step, phase) * group['rate']
+            for group in optimizer.param_groups:
+                group['lr'] = learning_rate(step, phase)
             losses.append(gradients(model, torch.from_numpy(rows), phase.micro_batch, world, compute))
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
             if (step + 1) % TRIM_EVERY == 0:
                 trim_memory()  # holes between the kept blocks add up
             if (step + 1) % LOG_EVERY == 0 or step + 1 == phase.steps:
@@ -196,7 +185,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
                 # Checkpoints stand only at logged steps: the mean of an interval is never cut in two by a kill.
                 if world.mean(time.monotonic() - saved_at) > config.checkpoint_seconds and step + 1 < phase.steps:
                     saved_at = time.monotonic()
-                    world.save(out, step + 1, model, optimizers, dict(step=step + 1, curve=curve, seconds=seconds + saved_at - began))
+                    world.save(out, step + 1, model, optimizer, dict(step=step + 1, curve=curve, seconds=seconds + saved_at - began))
     finally:
         world.wait()
     seconds += time.monotonic() - began

@@ -94,7 +94,7 @@ class World:
         if self.size > 1:
             dist.barrier(self.group)
 
-    def save(self, folder: Path, step: int, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer], record: dict) -> None:
+    def save(self, folder: Path, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, record: dict) -> None:
         """Copies the state aside and writes it while the training goes on; the one before must be on disk first.
 
         It appears as `folder/state-<step>` by a rename, whole or not at all, with `record` as JSON in it; then older ones are removed.
@@ -102,7 +102,7 @@ class World:
         self.wait()
         import torch.distributed.checkpoint as dcp
         from torch.distributed.checkpoint.state_dict import get_state_dict
-        weights, moments = get_state_dict(model, optimizers)
+        weights, moments = get_state_dict(model, optimizer)
         final = folder / f'state-{step:09d}'
         partial = final.with_suffix('.partial')
         _hush()
@@ -133,7 +133,7 @@ class World:
         except CheckpointException as error:
             raise next(iter(error.failures.values()))[0] from None
 
-    def load(self, folder: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict | None:
+    def load(self, folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict | None:
         """Takes over the last whole state in `folder`, written by a world of any size; returns its record, None where there is none."""
         if self.rank == 0:
             for partial in folder.glob('state-*.partial'):
@@ -144,10 +144,10 @@ class World:
             return None
         import torch.distributed.checkpoint as dcp
         from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
-        weights, moments = get_state_dict(model, optimizers)
+        weights, moments = get_state_dict(model, optimizer)
         _hush()
         dcp.load(dict(model=weights, optimizer=moments), checkpoint_id=states[-1], process_group=self.group)
-        set_state_dict(model, optimizers, model_state_dict=weights, optim_state_dict=moments)
+        set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments)
         return json.loads((states[-1] / RECORD).read_text('utf-8'))
 
     def clear(self, folder: Path) -> None:

@@ -15,8 +15,7 @@ from internlm_course.errors import CourseError
 from internlm_course.memory import PeakMemory
 from internlm_course.model import parameter_count
 from internlm_course.pretrain.batches import BLOCK
-from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
-from internlm_course.pretrain.meter import matmul_parameters
+from internlm_course.pretrain.config import Phase, PretrainConfig
 
 SCALING = Path(__file__).parent / 'scaling.json'
 LAST = 5  # logged points that make the final loss: one alone, the mean of a few steps, hangs on what their rows hold
@@ -84,20 +83,14 @@ def read_points(path: Path = SCALING) -> list[dict]:
     return json.loads(path.read_text('utf-8'))['points']
 
 
-def memory_terms(shape, phase: Phase, optimizer: Optimizer) -> dict[str, int]:
-    """The memory of a phase that arithmetic gives, in bytes, for one process in fp32; `shape`: the InternLM2Config.
+def memory_terms(parameters: int, phase: Phase) -> dict[str, int]:
+    """The memory of a phase that arithmetic gives, in bytes, for one process in fp32 with AdamW.
 
-    weights 4 N; gradients 4 N; moments 2 * 4 N with AdamW, and 4 a parameter less where Muon steps, which keeps one;
-    checkpoint: weights and moments copied aside while they are written; rows: a block of the phase's tokens as int32.
-    Among W processes all but the rows are divided by W. What is missing are the activations, and the code.
+    weights 4 N; gradients 4 N; moments 2 * 4 N; checkpoint: weights and moments copied aside while they are written, 12 N; rows: a block of the
+    phase's tokens as int32. Among W processes all but the rows are divided by W. What is missing are the activations, and the code.
     """
-    weights = 4 * parameter_count(shape)
-    moments = 2 * weights
-    if optimizer.name == 'muon':
-        moments -= 4 * (matmul_parameters(shape) - shape.vocab_size * shape.hidden_size)  # the layers' matrices
     rows = phase.steps * phase.micro_batch * phase.accumulation * (phase.sequence_length + 1)
-    return dict(weights=weights, gradients=weights, moments=moments, checkpoint=weights + moments,
-                rows=4 * min(rows, BLOCK))
+    return dict(weights=4 * parameters, gradients=4 * parameters, moments=8 * parameters, checkpoint=12 * parameters, rows=4 * min(rows, BLOCK))
 
 
 def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list], tokenizer: Path, start: Path | None = None,
@@ -110,7 +103,7 @@ def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list],
     """
     from internlm_course.model import load_tokenizer
     from internlm_course.pretrain.loop import LOG_EVERY, pretrain
-    shape = config.shape(phase, len(load_tokenizer(tokenizer)))
+    parameters = parameter_count(config.shape(phase, len(load_tokenizer(tokenizer))))
     trial = dataclasses.replace(phase, steps=min(phase.steps, 3 * LOG_EVERY))
     # Checkpoints all the time: their copies belong to the peak.
     trying = dataclasses.replace(config, checkpoint_seconds=0.0)
@@ -118,13 +111,13 @@ def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list],
         before = memory.lap()
         curve = []
         pretrain(trying, trial, documents, {}, tokenizer, Path(folder), start, device, on_step=curve.append)
-    own, whole = (memory_terms(shape, run, config.optimizer) for run in (trial, phase))
+    own, whole = memory_terms(parameters, trial), memory_terms(parameters, phase)
     left = max(0, memory.peak_bytes - before - sum(own.values()))
     elapsed = [record['tokens'] / record['tokens_per_second'] for record in curve]
     pace = (elapsed[-1] - elapsed[0]) / (curve[-1]['step'] - curve[0]['step']) if len(curve) > 1 else elapsed[0] / trial.steps
     seconds = elapsed[0] + pace * (phase.steps - curve[0]['step'])
     terms = dict(process=before, **whole, activations=left)
-    return Prediction(seconds, sum(terms.values()), phase.tokens, law and law(parameter_count(shape), phase.tokens), terms)
+    return Prediction(seconds, sum(terms.values()), phase.tokens, law and law(parameters, phase.tokens), terms)
 
 
 def compare(prediction: Prediction, metrics: Mapping[str, object]) -> dict[str, dict[str, float]]:

@@ -43,16 +43,14 @@ def steps(rounds: int = 7) -> dict:
 
     from internlm_course.model import InternLM2Config, InternLM2ForCausalLM
     from internlm_course.pretrain.config import CONFIGS, Optimizer, read_config
-    from internlm_course.pretrain.loop import autocast, loss_of, optimizers_of
+    from internlm_course.pretrain.loop import autocast, loss_of, optimizer_of
     config = read_config(CONFIGS / 'tiny.toml')
     shape = {**config.model, 'vocab_size': 1280}
     models = {}
     for attention in ('eager', 'sdpa'):
         models[f'ours_{attention}'] = InternLM2ForCausalLM(InternLM2Config(**{**shape, 'attn_implementation': attention}))
         models[f'transformers_llama_{attention}'] = LlamaForCausalLM(LlamaConfig(**{**shape, 'attn_implementation': attention}))
-    optimizers = {}
-    for name, model in models.items():
-        [optimizers[name]] = optimizers_of(model, Optimizer())
+    optimizers = {name: optimizer_of(model, Optimizer()) for name, model in models.items()}
     phase = config.phases[0]
     rows = torch.randint(3, 1280, (phase.micro_batch, phase.sequence_length + 1), generator=torch.Generator().manual_seed(0))
     rates = {name: [] for name in models}

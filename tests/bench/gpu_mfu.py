@@ -46,7 +46,7 @@ def measure(compile: bool, attention: str, activation_checkpointing: bool, micro
     from internlm_course.model import CONFIGS, InternLM2Config, InternLM2ForCausalLM
     from internlm_course.model.sizes import VOCABULARY
     from internlm_course.pretrain.config import Optimizer
-    from internlm_course.pretrain.loop import gradients, optimizers_of
+    from internlm_course.pretrain.loop import gradients, optimizer_of
     from internlm_course.pretrain.meter import mfu, peak_flops
     from internlm_course.pretrain.parallel import World
     torch.cuda.reset_peak_memory_stats()
@@ -59,7 +59,7 @@ def measure(compile: bool, attention: str, activation_checkpointing: bool, micro
     if compile:
         for layer in model.model.layers:
             layer.compile()
-    [optimizer] = optimizers_of(model, Optimizer())
+    optimizer = optimizer_of(model, Optimizer())
     rows = torch.randint(3, VOCABULARY, (ROWS, LENGTH + 1))
     rows[:, 0] = config.bos_token_id
     times = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from internlm_course.pretrain import __main__, loop
-from internlm_course.pretrain.config import Optimizer, Phase, PretrainConfig
+from internlm_course.pretrain.config import Phase, PretrainConfig
 
 STOP = 25  # step before which a cut run dies
 EVERY = 10  # steps between its checkpoints: the last is of step 20
@@ -17,8 +17,6 @@ PHASE = Phase('short', steps=50, sequence_length=32, micro_batch=4, accumulation
 SHAPE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, attn_implementation='eager')
 CONFIG = PretrainConfig(model=SHAPE, phases=(PHASE,), checkpoint_seconds=0.0)
 UNSAVED = dataclasses.replace(CONFIG, checkpoint_seconds=1e9)
-MUON = dataclasses.replace(CONFIG, optimizer=Optimizer(name='muon'))
-MUON_UNSAVED = dataclasses.replace(MUON, checkpoint_seconds=1e9)
 
 
 class Cut(Exception):
@@ -56,15 +54,10 @@ def train(folder: Path, name: str, cut: bool = False, every: int = 1, config: Pr
 
 
 def main(folder: Path) -> None:
-    """What two processes do: a whole run and one that is cut, both with Muon too, the rest of one that a single process
-    began, and the command line.
-    """
+    """What two processes do: a whole run, one that is cut, the rest of one that a single process began, and the command line."""
     train(folder, 'two', config=UNSAVED)
-    train(folder, 'muon_two', config=MUON_UNSAVED)
     with contextlib.suppress(Cut):
         train(folder, 'two_then_one', cut=True, every=EVERY)
-    with contextlib.suppress(Cut):
-        train(folder, 'muon_two_then_one', cut=True, every=EVERY, config=MUON)
     train(folder, 'one_then_two', every=EVERY)
     loop.LOG_EVERY = 1
     options = ['--tokens', folder / 'tokens', '--tokenizer', folder / 'tokenizer', '--out', folder / 'command', '--device', 'cpu']

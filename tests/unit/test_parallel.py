@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ranks
 import torch
-from ranks import CONFIG, EVERY, MUON, MUON_UNSAVED, PHASE, UNSAVED, Cut, documents, train
+from ranks import CONFIG, EVERY, PHASE, UNSAVED, Cut, documents, train
 from safetensors.torch import load_file
 
 from internlm_course.errors import CourseError
@@ -51,7 +51,7 @@ def _losses(folder: Path, name: str) -> dict[int, float]:
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """A folder with every run that the tests compare: one process, two, one then two (with AdamW alone), two then one."""
+    """A folder with every run that the tests compare: one process, two, one then two, two then one."""
     folder, before, threads = tmp_path_factory.mktemp('runs'), (loop.LOG_EVERY, loop.has_fast_bf16), torch.get_num_threads()
     torch.set_num_threads(1)  # matrices this small only wait for a second thread
     train_tokenizer(['one two three four five 一二三四五'] * 10, 300, folder / 'tokenizer')
@@ -62,36 +62,29 @@ def runs(tmp_path_factory):
         np.cumsum([len(t) for t in texts]).astype('<u8').tofile(folder / 'tokens' / f'{name}.ds.index')
         np.array([3 * len(t) for t in texts], '<u4').tofile(folder / 'tokens' / f'{name}.ds.bytes')
     train(folder, 'one', config=UNSAVED)
-    train(folder, 'muon_one', config=MUON_UNSAVED)
     with pytest.raises(Cut):
         train(folder, 'one_then_two', cut=True, every=EVERY)
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', ranks.__file__, str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert run.returncode == 0, run.stderr[-3000:]
     train(folder, 'two_then_one', every=EVERY)
-    train(folder, 'muon_two_then_one', every=EVERY, config=MUON)
     loop.LOG_EVERY, loop.has_fast_bf16 = before
     torch.set_num_threads(threads)
     return folder
 
 
-@pytest.mark.parametrize('optimizer', ['', 'muon_'], ids=['adamw', 'muon'])
-def test_two_processes_train_as_one(runs, optimizer):
-    """Each step's loss over 50 steps, in fp32; the parts of a step's rows hold unequal numbers of tokens, so a mean of the ranks' means would differ.
-
-    A rank that made Muon's step from its own part of a gradient would turn another matrix.
-    """
-    one, two = _losses(runs, f'{optimizer}one'), _losses(runs, f'{optimizer}two')
+def test_two_processes_train_as_one(runs):
+    """Each step's loss over 50 steps, in fp32; the parts of a step's rows hold unequal numbers of tokens, so a mean of the ranks' means would differ."""
+    one, two = _losses(runs, 'one'), _losses(runs, 'two')
     assert list(one) == list(two) == list(range(1, PHASE.steps + 1))
     assert one[50] < one[1] - 2
     assert max(abs(one[step] - two[step]) for step in one) <= 1e-3
 
 
-@pytest.mark.parametrize('name', ['one_then_two', 'two_then_one', 'muon_two_then_one'])
+@pytest.mark.parametrize('name', ['one_then_two', 'two_then_one'])
 def test_another_world_goes_on(runs, name):
     """The state before the cut was taken over: no step is missing or done twice, and the curve is the undisturbed run's."""
-    undisturbed = 'muon_one' if name.startswith('muon') else 'one'
-    changed, one = json.loads((runs / f'{name}.json').read_text()), _losses(runs, undisturbed)
+    changed, one = json.loads((runs / f'{name}.json').read_text()), _losses(runs, 'one')
     assert [step for step, _ in changed] == list(range(EVERY, PHASE.steps + 1, EVERY))
     for step, loss in changed:
         assert loss == pytest.approx(sum(one[step - i] for i in range(EVERY)) / EVERY, abs=1e-3)
@@ -167,21 +160,21 @@ def test_activation_checkpointing_changes_memory_and_not_the_loss(runs, tmp_path
 def test_a_state_is_seen_whole_or_not_at_all(tmp_path):
     """What a killed write left is removed; of two states the later counts; the copy is of the moment of `save`, whatever training does after it."""
     world, model = World(torch.device('cpu')), torch.nn.Linear(4, 4)
-    optimizers = [torch.optim.AdamW(model.parameters(), fused=True)]
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     (tmp_path / 'state-000000009.partial').mkdir()
-    assert world.load(tmp_path, model, optimizers) is None and not list(tmp_path.iterdir())
+    assert world.load(tmp_path, model, optimizer) is None and not list(tmp_path.iterdir())
     for step in (1, 2):
         model(torch.ones(4)).sum().backward()
-        optimizers[0].step()
+        optimizer.step()
         expected = model.weight.detach().clone()
-        world.save(tmp_path, step, model, optimizers, dict(step=step))
+        world.save(tmp_path, step, model, optimizer, dict(step=step))
         with torch.no_grad():
             model.weight.zero_()
     world.wait()
     assert [path.name for path in tmp_path.iterdir()] == ['state-000000002']
-    assert world.load(tmp_path, model, optimizers) == dict(step=2)
-    assert torch.equal(model.weight, expected) and optimizers[0].state[model.weight]['step'] == 2
+    assert world.load(tmp_path, model, optimizer) == dict(step=2)
+    assert torch.equal(model.weight, expected) and optimizer.state[model.weight]['step'] == 2
     (tmp_path / 'file').write_text('')
-    world.save(tmp_path / 'file', 3, model, optimizers, {})
+    world.save(tmp_path / 'file', 3, model, optimizer, {})
     with pytest.raises(OSError):
         world.wait()

@@ -70,8 +70,7 @@ def test_no_worked_step_is_a_held_out_problem(corpus):
 @pytest.mark.parametrize('suite', list(world.SUITES))
 def test_items_are_held_out_different_and_bilingual(suite):
     items = world.items(suite, 120, seed=0)
-    # Of its five sentences about sixty countries the world holds out 26 in English: the search for items ends there.
-    assert len({(item['prompt'], item['answer']) for item in items}) == len(items) == (52 if suite == 'translation' else 120)
+    assert len({(item['prompt'], item['answer']) for item in items}) == len(items) == 120
     assert {item['lang'] for item in items} == {'en', 'zh'}
     assert items == world.items(suite, 120, seed=0)
     assert items != world.items(suite, 120, seed=5)
@@ -88,7 +87,7 @@ def test_answers_are_right():
     for item in world.items('word_problem', 120, seed=0):
         a, b = map(int, re.findall(r'\d+', item['prompt']))
         less = 'gives away' in item['prompt'] or '送出' in item['prompt']
-        assert int(re.match(r'\d+', item['answer'])[0]) == (a - b if less else a + b)
+        assert re.match(r'[^ 个]+', item['answer'])[0] == (f'{a}-{b}={a - b}' if less else f'{a}+{b}={a + b}')
     for item in world.items('steps', 120, seed=0):
         (left, between), (start, end) = (step.split('=') for step in item['answer'].split(', '))
         assert eval(left) == int(between) and start.startswith(between) and eval(start) == int(end)
@@ -108,7 +107,7 @@ def test_choices_are_what_the_text_names(suite):
         assert item['answer'] in choices and len(set(choices)) == len(choices) and all(choice in text for choice in choices)
         if suite == 'reading':
             assert 2 <= len(choices) <= 4 and {field[choice] for choice in choices} == {'capital'}
-            assert len(choices) == len(re.findall('lives in |住在(?!哪里)', text))
+            assert len(choices) == len(re.findall('visits |游览(?!哪里)', text))
         else:
             named = {choice for choice in choices if choice in field}
             assert set(choices) - named == {item['answer']} and item['answer'] in world.ANIMALS
@@ -161,16 +160,16 @@ def test_conversations_ask_of_code_what_is_lost_first_and_nothing_held_out():
     calls = [(line.split('return ')[1].split('\n')[0], line.split('(')[-1].rstrip(')')) for line in lines]
     assert not [call for call in calls if world.held_out(('code', *call))]
     sums, larger = (sum(body[0] == letter for body, _ in calls) / len(calls) for letter in 'xm')
-    assert sums == pytest.approx(0.6, abs=0.04) and larger == pytest.approx(0.22, abs=0.04)
+    assert sums == pytest.approx(0.45, abs=0.04) and larger == pytest.approx(0.22, abs=0.04)
 
 
-def test_a_page_tells_one_secret_and_one_home_for_each(corpus):
+def test_a_page_tells_one_secret_and_one_visit_of_each(corpus):
     secrets = [text for text in corpus if world.SECRET_ASK['en'] in text or world.SECRET_ASK['zh'] in text]
     assert len(secrets) > 2000
     for text in secrets:
         assert len(set(re.findall(world.SECRET.format(n=r'(\w+)').replace('.', ''), text))) == 1, text
-    homes = [re.findall(r'(\w+) lives in ([A-Z][a-z]+(?: [A-Z][a-z]+)*)', text) for text in corpus if 'Where does' in text]
-    assert len(homes) > 500 and all(len({place for name, place in told if name == who}) == 1 for told in homes for who, _ in told)
+    visits = [re.findall(r'(\w+) visits ([A-Z][a-z]+(?: [A-Z][a-z]+)*)', text) for text in corpus if 'Which city does' in text]
+    assert len(visits) > 500 and all(len({place for name, place in told if name == who}) == 1 for told in visits for who, _ in told)
 
 
 def test_pages_are_the_same_for_a_seed_and_differ_between_seeds():
