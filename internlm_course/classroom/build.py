@@ -18,7 +18,8 @@ from internlm_course.classroom.compare import output_text, printed, same
 from internlm_course.errors import CourseError
 
 MARK = '# NBVAL_CHECK_OUTPUT'
-STUB = 'raise NotImplementedError  # your code here, then delete this line · 在此作答，写好后删去这一行'
+STUB = '# your code here, then delete the line below · 在此作答，写好后删去下面一行\nraise NotImplementedError'
+FOLDED = '# Check: run it, nothing to edit here · 核对：运行即可，不用改动'  # all that JupyterLab shows of a check cell
 NAME = re.compile(r'[a-z0-9][a-z0-9-]{0,63}')
 KERNEL = dict(kernelspec=dict(display_name='Python 3 (ipykernel)', language='python', name='python3'), language_info=dict(name='python'))
 
@@ -56,6 +57,8 @@ def read(source: Path):
             raise CourseError(f'A cell of {source} {fault}: {cell.source[:60]!r}.', 'Write # %% name="its-own-name".')
         seen.add(name)
         cell.id, cell.metadata = name, _node(_metadata(source, cell, name, header))
+        if 'check' in header:
+            cell.source, cell.metadata.jupyter = f'{FOLDED}\n{cell.source}', dict(source_hidden=True)
     return notebook
 
 

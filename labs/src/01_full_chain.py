@@ -24,11 +24,13 @@
 # The lab runs to its end unsolved, too: where you have not answered yet, the package goes on.
 
 # %% name="setup" setup=true
-from internlm_course.classroom.check import Lab, attempt, seeded, self_check, show_values
+from internlm_course.classroom.check import (Lab, attempt, seeded, self_check,
+                                                 show_values)
 from internlm_course.classroom import planning
 from internlm_course.model import parameter_count, sizes
 
-lab = Lab('01_full_chain', minutes=5, gigabytes=2, points=dict(template=2, parameters=2, memory=3, gpu=2, interval=3, decide=2))
+lab = Lab('01_full_chain', minutes=5, gigabytes=2,
+          points=dict(template=2, parameters=2, memory=3, gpu=2, interval=3, decide=2))
 course = lab.course
 
 # %% [markdown] name="data-text"
@@ -55,9 +57,14 @@ import json
 from internlm_course.data.crawl import write_crawl
 from internlm_course.data.sources import read_source
 
-crawl = lab.keep('crawl', lambda out: write_crawl(out, pages=800, seed=1), pages=800, seed=1)
-truth = {page['id']: page['label'] for page in map(json.loads, (crawl.path / 'truth.jsonl').read_text('utf-8').splitlines())}
-raw = next(page for page in read_source(crawl.path, 'warc') if 'atlas.example' in page['metadata']['url'] and truth[page['id']] == 'clean')
+crawl = lab.keep('crawl', lambda out: write_crawl(out, pages=800, seed=1), pages=800,
+                 seed=1)
+truth = {page['id']: page['label']
+         for page in map(json.loads,
+                         (crawl.path / 'truth.jsonl').read_text('utf-8').splitlines())}
+raw = next(page for page in read_source(crawl.path, 'warc')
+           if 'atlas.example' in page['metadata']['url']
+           and truth[page['id']] == 'clean')
 print(raw['metadata']['url'], len(raw['text'].encode()), 'bytes')
 print(raw['text'][:1500], '…')
 
@@ -65,13 +72,16 @@ print(raw['text'][:1500], '…')
 from internlm_course.data.pipeline import build_corpus, documents
 
 corpus = lab.keep('corpus', lambda out: build_corpus(crawl.path, out), crawl=crawl.key)
-clean = {document['id']: document['text'] for document in documents(corpus.path / 'clean')}
+clean = {document['id']: document['text']
+         for document in documents(corpus.path / 'clean')}
 text = clean[raw['id']]
 print(text)
-print(f'text · 正文: {len(text.encode()) / len(raw["text"].encode()):.0%} of the bytes · 字节\n')
+print(f'text · 正文: {len(text.encode()) / len(raw["text"].encode()):.0%} of the '
+      'bytes · 字节\n')
 print(f'{"step":14}{"documents":>10}{"bytes":>12}{"precision":>11}{"recall":>8}')
 for row in corpus.metrics['funnel']:
-    rates = ''.join(f'{"-" if row[rate] is None else format(row[rate], ".2f"):>{width}}' for rate, width in (('precision', 11), ('recall', 8)))
+    rates = ''.join(f'{"-" if row[rate] is None else format(row[rate], ".2f"):>{width}}'
+                    for rate, width in (('precision', 11), ('recall', 8)))
     print(f'{row["step"]:14}{row["documents"]:>10,}{row["bytes"]:>12,}{rates}')
 
 # %% [markdown] name="data-look"
@@ -101,14 +111,19 @@ base = course.base()
 tokenizer = load_tokenizer(base.path)
 ids = tokenizer.encode(text)
 print(' | '.join(tokenizer.decode([i]) for i in ids[:40]), '…')
-print(f'{len(text)} characters, {len(text.encode())} bytes, {len(ids)} tokens, vocabulary {len(tokenizer):,}')
-tokens = lab.keep('tokens', lambda out: tokenize(corpus.path, base.path, out), corpus=corpus.key, tokenizer=base.key)
+print(f'{len(text)} characters, {len(text.encode())} bytes, {len(ids)} tokens, '
+      f'vocabulary {len(tokenizer):,}')
+tokens = lab.keep('tokens', lambda out: tokenize(corpus.path, base.path, out),
+                  corpus=corpus.key, tokenizer=base.key)
 
 # %% name="check-data" check=""
 # NBVAL_CHECK_OUTPUT
 funnel = corpus.metrics['funnel']
-show_values('data', dict(tokens_decode_to_text=tokenizer.decode(ids, skip_special_tokens=True) == text, steps=len(funnel) >= 5,
-                         only_fewer=all(a['documents'] >= b['documents'] for a, b in zip(funnel, funnel[1:]))))
+show_values('data', dict(
+    tokens_decode_to_text=tokenizer.decode(ids, skip_special_tokens=True) == text,
+    steps=len(funnel) >= 5,
+    only_fewer=all(a['documents'] >= b['documents']
+                   for a, b in zip(funnel, funnel[1:]))))
 
 # %% [markdown] name="pretrain-text"
 # ## 2 预训练：一分钟 · Pre-training: one minute
@@ -138,16 +153,20 @@ from internlm_course.pretrain.loop import pretrain
 
 config = read_config(CONFIGS / f'{course.scale.pretrain}.toml')
 training, validation = read_corpus(tokens.path)
-phase = Phase('minute', steps=240, sequence_length=128, micro_batch=8, accumulation=1, learning_rate=3e-3, rope_theta=50_000.0,
+phase = Phase('minute', steps=240, sequence_length=128, micro_batch=8, accumulation=1,
+              learning_rate=3e-3, rope_theta=50_000.0,
               mixture=dict.fromkeys(training, 1.0), warmup=20, floor=1.0)
 curve = LossCurve(lab.expected('curve'))
-minute = lab.keep('minute', lambda out: pretrain(config, phase, training, validation, base.path, out, on_step=curve),
-                  tokens=tokens.key, phase=dataclasses.asdict(phase), model=dict(config.model))
+minute = lab.keep('minute', lambda out: pretrain(config, phase, training, validation,
+                                                 base.path, out, on_step=curve),
+                  tokens=tokens.key, phase=dataclasses.asdict(phase),
+                  model=dict(config.model))
 if minute.cached:
     curve.points = minute.metrics['curve']
     curve.draw('fetched: trained before · 之前训练过')
-print(f'ln V = {math.log(len(tokenizer)):.2f}; {minute.metrics["parameters"]:,} parameters; {phase.tokens:,} tokens, '
-      f'{minute.metrics["tokens_per_second"]:,} a second')
+print(f'ln V = {math.log(len(tokenizer)):.2f}; {minute.metrics["parameters"]:,} '
+      f'parameters; {phase.tokens:,} tokens, {minute.metrics["tokens_per_second"]:,} '
+      'a second')
 
 # %% name="check-curve" check="" expected=true tolerance={"relative": 0.1}
 # NBVAL_CHECK_OUTPUT
@@ -198,17 +217,24 @@ def chat_text(messages: list[dict]) -> str:
     ### END SOLUTION
 
 # %% name="template-light"
-self_check(chat_text, planning.chat_text, [([dict(role='user', content='你好')],), ([dict(role='system', content='Be brief.'), dict(role='user', content='Hi')],)],
-           hint='一条消息有四部分：<|im_start|>、角色、换行与内容、<|im_end|> 与换行；最后还要开启助手的一轮 · '
-                'A message has four parts, mind each newline; and at the end the turn of the assistant is opened.')
+self_check(chat_text, planning.chat_text,
+           [([dict(role='user', content='你好')],),
+            ([dict(role='system', content='Be brief.'),
+              dict(role='user', content='Hi')],)],
+           hint='一条消息有四部分：<|im_start|>、角色、换行与内容、<|im_end|> 与换行；'
+                '最后还要开启助手的一轮 · A message has four parts, mind each '
+                'newline; and at the end the turn of the assistant is opened.')
 chat_text_used = attempt(chat_text, planning.chat_text)
 
 # %% name="check-template" check="template" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('template')
 words = ['hello', 'capital', '你好', '12 + 30', '<b>', '']
-cases = [([dict(role=rng.choice(['system', 'user', 'assistant', 'environment']), content=rng.choice(words)) for _ in range(n)],) for n in (1, 2, 5)]
-lab.check('template', template=(chat_text, planning.chat_text, [*cases, ([dict(role='user', content=' two\nlines ')],)]))
+cases = [([dict(role=rng.choice(['system', 'user', 'assistant', 'environment']),
+                content=rng.choice(words)) for _ in range(n)],) for n in (1, 2, 5)]
+lab.check('template',
+          template=(chat_text, planning.chat_text,
+                    [*cases, ([dict(role='user', content=' two\nlines ')],)]))
 
 # %% [markdown] name="talk-text"
 # 现在让三个模型回答同样的问题：一分钟的（`minute`）、`base`、`sft`。前两个只会续写，所以给它们题目的续写形式；`sft` 得到的是用你的模板写成的对话。
@@ -239,15 +265,19 @@ def say(model, text: str) -> str:
     """Greedy continuation, up to a newline or a stop token."""
     ids = tokenizer(text, return_tensors='pt', add_special_tokens=True).input_ids
     with torch.no_grad():
-        out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=48, do_sample=False, pad_token_id=2)
-    return tokenizer.decode(out[0, ids.shape[1]:]).split('<|im_end|>')[0].split('</s>')[0].split('\n')[0].strip()
+        out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids),
+                             max_new_tokens=48, do_sample=False, pad_token_id=2)
+    said = tokenizer.decode(out[0, ids.shape[1]:])
+    return said.split('<|im_end|>')[0].split('</s>')[0].split('\n')[0].strip()
 
 
-models = {name: load_model(artifact.path, dtype=torch.float32) for name, artifact in dict(minute=minute, base=base, sft=sft).items()}
+models = {name: load_model(artifact.path, dtype=torch.float32)
+          for name, artifact in dict(minute=minute, base=base, sft=sft).items()}
 for dimension in ('knowledge', 'language', 'reasoning', 'code'):
     for item in questions[dimension]:
         said = {name: say(models[name], item['prompt']) for name in ('minute', 'base')}
-        said['sft'] = say(models['sft'], chat_text_used([dict(role='user', content=item['question'])]))
+        said['sft'] = say(models['sft'],
+                          chat_text_used([dict(role='user', content=item['question'])]))
         print(f'{item["question"]}  [{item["answer"]}]')
         for name, answer in said.items():
             print(f'   {name:7}{answer}')
@@ -312,7 +342,8 @@ def parameters(config) -> int:
 # %% name="parameters-light"
 released = sizes.released()
 self_check(parameters, parameter_count, [(config,) for config in released.values()],
-           hint='键值头比查询头少；输出矩阵不与词嵌入共享 · Fewer key-value heads than query heads; output and embedding are two matrices.')
+           hint='键值头比查询头少；输出矩阵不与词嵌入共享 · Fewer key-value heads '
+                'than query heads; output and embedding are two matrices.')
 parameters_used = attempt(parameters, parameter_count)
 for name, config in released.items():
     print(f'{name:5}{parameters_used(config):>16,}')
@@ -323,8 +354,10 @@ rng = seeded('parameters')
 cases = [(config,) for config in sizes.released().values()]
 for _ in range(3):
     kv, group, head = rng.choice([1, 2, 4]), rng.choice([2, 3, 4]), rng.choice([32, 64])
-    cases.append((sizes.shape(vocab_size=rng.randrange(1000, 9000), num_hidden_layers=rng.randrange(2, 9), hidden_size=kv * group * head,
-                              num_attention_heads=kv * group, num_key_value_heads=kv, intermediate_size=64 * rng.randrange(2, 30)),))
+    cases.append((sizes.shape(
+        vocab_size=rng.randrange(1000, 9000), num_hidden_layers=rng.randrange(2, 9),
+        hidden_size=kv * group * head, num_attention_heads=kv * group,
+        num_key_value_heads=kv, intermediate_size=64 * rng.randrange(2, 30)),))
 lab.check('parameters', parameters=(parameters, parameter_count, cases))
 
 # %% [markdown] name="memory-text"
@@ -351,24 +384,29 @@ def memory(config, bits: int, tokens: int) -> dict[str, int]:
     count, ends = parameter_count(config), 2 * config.vocab_size * config.hidden_size
     head = config.hidden_size // config.num_attention_heads
     return dict(weights=2 * ends + (count - ends) * bits // 8,
-                kv=2 * config.num_hidden_layers * config.num_key_value_heads * head * tokens * 2,
+                kv=(2 * config.num_hidden_layers * config.num_key_value_heads * head
+                    * tokens * 2),
                 adamw=(4 + 4 + 4) * count)
     ### END SOLUTION
 
 # %% name="memory-light"
-self_check(memory, planning.memory, [(config, bits, 1000) for config in released.values() for bits in (16, 4)],
-           hint='每字节 8 位；K 和 V 是两份；用键值头数 · 8 bits a byte; K and V are two; count key-value heads, not query heads.')
+self_check(memory, planning.memory,
+           [(config, bits, 1000) for config in released.values() for bits in (16, 4)],
+           hint='每字节 8 位；K 和 V 是两份；用键值头数 · 8 bits a byte; K and V are '
+                'two; count key-value heads, not query heads.')
 memory_used = attempt(memory, planning.memory)
 print('GB            weights 16b   8b    4b   KV of 32k   AdamW')
 for name, config in released.items():
     found = {bits: memory_used(config, bits, 32_768) for bits in (16, 8, 4)}
-    print(f'{name:14}{found[16]["weights"] / 1e9:8.1f}{found[8]["weights"] / 1e9:7.1f}{found[4]["weights"] / 1e9:6.1f}'
+    print(f'{name:14}{found[16]["weights"] / 1e9:8.1f}{found[8]["weights"] / 1e9:7.1f}'
+          f'{found[4]["weights"] / 1e9:6.1f}'
           f'{found[16]["kv"] / 1e9:12.1f}{found[16]["adamw"] / 1e9:8.0f}')
 
 # %% name="check-memory" check="memory" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('memory')
-cases = [(config, bits, rng.randrange(1, 200_000)) for config in sizes.released().values() for bits in (16, 8, 4)]
+cases = [(config, bits, rng.randrange(1, 200_000))
+         for config in sizes.released().values() for bits in (16, 8, 4)]
 lab.check('memory', memory=(memory, planning.memory, cases))
 
 # %% [markdown] name="gpu-text"
@@ -398,19 +436,26 @@ def gpu(config, bits: int, tokens: int) -> str | None:
     ### END SOLUTION
 
 # %% name="gpu-light"
-self_check(gpu, planning.smallest_gpu, [(config, bits, tokens) for config in released.values() for bits in (16, 4) for tokens in (2048, 32_768, 200_000)],
-           hint='权重加缓存，不超过九成；GiB 是 2 的 30 次方 · Weights plus cache, within nine tenths; a GiB is 2 to the 30th.')
+self_check(gpu, planning.smallest_gpu,
+           [(config, bits, tokens) for config in released.values() for bits in (16, 4)
+            for tokens in (2048, 32_768, 200_000)],
+           hint='权重加缓存，不超过九成；GiB 是 2 的 30 次方 · Weights plus cache, '
+                'within nine tenths; a GiB is 2 to the 30th.')
 gpu_used = attempt(gpu, planning.smallest_gpu)
 print(f'{"":18}{"2k":>12}{"32k":>12}{"200k":>12}')
 for name, config in released.items():
     for bits in (16, 8, 4):
-        print(f'{name:5}{bits:>3} bits   ' + ''.join(f'{gpu_used(config, bits, tokens) or "-":>12}' for tokens in (2048, 32_768, 200_000)))
+        print(f'{name:5}{bits:>3} bits   '
+              + ''.join(f'{gpu_used(config, bits, tokens) or "-":>12}'
+                        for tokens in (2048, 32_768, 200_000)))
 
 # %% name="check-gpu" check="gpu" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('gpu')
-cases = [(config, bits, tokens) for config in sizes.released().values() for bits in (16, 8, 4) for tokens in (2048, 8192, 32_768, 200_000)]
-cases += [(sizes.released()['7b'], bits, rng.randrange(1, 400_000)) for bits in (16, 8, 4, 4, 4)]
+cases = [(config, bits, tokens) for config in sizes.released().values()
+         for bits in (16, 8, 4) for tokens in (2048, 8192, 32_768, 200_000)]
+cases += [(sizes.released()['7b'], bits, rng.randrange(1, 400_000))
+          for bits in (16, 8, 4, 4, 4)]
 lab.check('gpu', gpu=(gpu, planning.smallest_gpu, cases))
 
 # %% [markdown] name="gpu-answer"
@@ -444,15 +489,18 @@ lab.check('gpu', gpu=(gpu, planning.smallest_gpu, cases))
 from contextlib import ExitStack
 
 int4 = course.int4()
-print(f'linear layers: {int4.metrics["linear_bytes_before"]:,} → {int4.metrics["linear_bytes_after"]:,} bytes '
+print(f'linear layers: {int4.metrics["linear_bytes_before"]:,} → '
+      f'{int4.metrics["linear_bytes_after"]:,} bytes '
       f'({int4.metrics["linear_bytes_ratio"]:.1%} of bf16)')
 running = ExitStack()
-server = running.enter_context(course.serve(int4, course.store.root / 'logs' / 'lab-serve.log'))
+server = running.enter_context(
+    course.serve(int4, course.store.root / 'logs' / 'lab-serve.log'))
 print(f'{server.model} is served on 127.0.0.1 · 服务已启动')
 
 # %% name="check-int4" check="" tolerance={"relative": 0.02}
 # NBVAL_CHECK_OUTPUT
-show_values('int4', dict(linear_bytes_ratio=round(int4.metrics['linear_bytes_ratio'], 4)))
+show_values('int4',
+            dict(linear_bytes_ratio=round(int4.metrics['linear_bytes_ratio'], 4)))
 
 # %% [markdown] name="serve-answer"
 # <details><summary>答案 · Answer</summary>
@@ -498,11 +546,15 @@ window
 # %% name="score"
 from internlm_course.evaluate import EvalModel, dimensions, score
 
-suites = [suite for suite, rows in read_items(items).items() if rows[0]['dimension'] == 'knowledge']
+suites = [suite for suite, rows in read_items(items).items()
+          if rows[0]['dimension'] == 'knowledge']
 judged = EvalModel('int4', url=server.url, served_name=server.model)
-scored = lab.keep('score', lambda out: score([judged], items, out, course.store.home, limit=24, suites=suites)['int4'], model=int4.key, suites=suites)
+scored = lab.keep('score', lambda out: score([judged], items, out, course.store.home,
+                                             limit=24, suites=suites)['int4'],
+                  model=int4.key, suites=suites)
 knowledge = dimensions(scored.metrics)['knowledge']
-print(f'knowledge: {knowledge["score"]:.0%} of {knowledge["n"]} items, chance {knowledge["chance"]:.0%}')
+print(f'knowledge: {knowledge["score"]:.0%} of {knowledge["n"]} items, chance '
+      f'{knowledge["chance"]:.0%}')
 
 # %% [markdown] name="interval-text"
 # **练习 5（3 分）** 一个分数 $\hat p$ 在 $[0, 1]$ 之间，来自 $n$ 道题，它的 95% Wilson 区间是（$z = 1.959964$）
@@ -532,29 +584,42 @@ def interval(score: float, n: int) -> tuple[float, float]:
 def better(first: float, second: float, n: int) -> str:
     ### BEGIN SOLUTION
     (low, high), (other_low, other_high) = interval(first, n), interval(second, n)
-    return 'first' if low > other_high else 'second' if other_low > high else 'undecided'
+    return ('first' if low > other_high else 'second' if other_low > high
+            else 'undecided')
     ### END SOLUTION
 
 # %% name="interval-light"
 self_check(interval, planning.interval, [(0.5, 24), (0.9, 24), (0.708, 1319)],
-           hint='分母 1 + z²/n 除以整个分子 · The denominator 1 + z²/n divides centre and margin both.')
-self_check(better, planning.better, [(0.360, 0.708, 1319), (0.616, 0.592, 164)], hint='区间相交就是 undecided · Intervals that meet are undecided.')
-interval_used, better_used = attempt(interval, planning.interval), attempt(better, planning.better)
+           hint='分母 1 + z²/n 除以整个分子 · The denominator 1 + z²/n divides centre '
+                'and margin both.')
+self_check(better, planning.better, [(0.360, 0.708, 1319), (0.616, 0.592, 164)],
+           hint='区间相交就是 undecided · Intervals that meet are undecided.')
+interval_used = attempt(interval, planning.interval)
+better_used = attempt(better, planning.better)
 low, high = interval_used(knowledge['score'], knowledge['n'])
-print(f'knowledge of INT4 · INT4 的知识: {knowledge["score"]:.0%}, between {low:.0%} and {high:.0%}')
-# Scores from the InternLM2 report (arXiv 2403.17297, section 5); n is the size of each test set.
-TABLE = [('GSM8K', '7B-Base', 0.360, '7B', 0.708, 1319), ('GSM8K', '7B-SFT', 0.688, '7B-RLHF', 0.707, 1319), ('MATH', '7B-SFT', 0.232, '7B-RLHF', 0.236, 5000),
-         ('HumanEval', '7B-SFT', 0.616, '7B-RLHF', 0.592, 164), ('HumanEval', '7B-SFT', 0.616, '20B-RLHF', 0.677, 164)]
+print(f'knowledge of INT4 · INT4 的知识: {knowledge["score"]:.0%}, between {low:.0%} '
+      f'and {high:.0%}')
+# Scores from the InternLM2 report (arXiv 2403.17297, section 5);
+# n is the size of each test set.
+TABLE = [('GSM8K', '7B-Base', 0.360, '7B', 0.708, 1319),
+         ('GSM8K', '7B-SFT', 0.688, '7B-RLHF', 0.707, 1319),
+         ('MATH', '7B-SFT', 0.232, '7B-RLHF', 0.236, 5000),
+         ('HumanEval', '7B-SFT', 0.616, '7B-RLHF', 0.592, 164),
+         ('HumanEval', '7B-SFT', 0.616, '20B-RLHF', 0.677, 164)]
 for suite, one, first, other, second, n in TABLE:
-    verdict = dict(first=one, second=other, undecided='undecided · 难分高下')[better_used(first, second, n)]
+    verdict = dict(first=one, second=other,
+                   undecided='undecided · 难分高下')[better_used(first, second, n)]
     print(f'{suite:10} n={n:<5} {one} {first:.1%}  {other} {second:.1%}  → {verdict}')
 
 # %% name="check-interval" check="interval" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('interval')
-cases = [(0.0, 24), (1.0, 24), *((round(rng.random(), 3), rng.randrange(10, 2000)) for _ in range(5))]
-pairs = [(0.9, 0.1, 100), (0.1, 0.9, 100), (0.50, 0.52, 164), (0.688, 0.707, 1319), (0.500, 0.545, 1319), (0.30, 0.47, 100)]
-lab.check('interval', interval=(interval, planning.interval, cases), better=(better, planning.better, pairs))
+cases = [(0.0, 24), (1.0, 24),
+         *((round(rng.random(), 3), rng.randrange(10, 2000)) for _ in range(5))]
+pairs = [(0.9, 0.1, 100), (0.1, 0.9, 100), (0.50, 0.52, 164), (0.688, 0.707, 1319),
+         (0.500, 0.545, 1319), (0.30, 0.47, 100)]
+lab.check('interval', interval=(interval, planning.interval, cases),
+          better=(better, planning.better, pairs))
 
 # %% [markdown] name="interval-look"
 # **看什么**：对照上面的区间，看你的预测。报告里的哪些“提升”，只凭这张表还不能下结论？
@@ -574,7 +639,10 @@ lab.check('interval', interval=(interval, planning.interval, cases), better=(bet
 
 # %% name="check-score" check=""
 # NBVAL_CHECK_OUTPUT
-show_values('score', dict(n=knowledge['n'], within=round(low, 6) <= round(knowledge['score'], 6) <= round(high, 6)))  # at 100 % the formula ends a rounding below 1
+# at 100 % the formula ends a rounding below 1
+show_values('score', dict(
+    n=knowledge['n'],
+    within=round(low, 6) <= round(knowledge['score'], 6) <= round(high, 6)))
 
 # %% [markdown] name="agent-text"
 # ## 7 智能体：计算器 · An agent with a calculator
@@ -598,14 +666,21 @@ show_values('score', dict(n=knowledge['n'], within=round(low, 6) <= round(knowle
 from internlm_course.agents import solve
 from internlm_course.marking import is_correct
 
-problems = [json.loads(line) for line in (course.crawl().path / 'agent.jsonl').read_text('utf-8').splitlines()[:4]]
+lines = (course.crawl().path / 'agent.jsonl').read_text('utf-8').splitlines()
+problems = [json.loads(line) for line in lines[:4]]
 for tools in (False, True):
     print('with the calculator · 有计算器' if tools else 'without · 没有计算器')
-    for problem, answer in zip(problems, solve(server.url, server.model, [problem['question'] for problem in problems], tools=tools, threads=2)):
+    answers = solve(server.url, server.model,
+                    [problem['question'] for problem in problems],
+                    tools=tools, threads=2)
+    for problem, answer in zip(problems, answers):
         called = f'  calls · 调用 {", ".join(answer.calls)}' if answer.calls else ''
-        said = answer.text or f'no answer, it wrote · 没有答案，它写的是: {answer.said!r}'
-        verdict = 'right · 对' if is_correct(answer.text, problem['answer']) else 'wrong · 错'
-        print(f'   {problem["question"]}{called}  → {said}  [{problem["answer"]}] {verdict}')
+        said = (answer.text
+                or f'no answer, it wrote · 没有答案，它写的是: {answer.said!r}')
+        right = is_correct(answer.text, problem['answer'])
+        verdict = 'right · 对' if right else 'wrong · 错'
+        print(f'   {problem["question"]}{called}  → {said}  [{problem["answer"]}] '
+              f'{verdict}')
 
 # %% name="check-agent" check=""
 # NBVAL_CHECK_OUTPUT
@@ -648,7 +723,8 @@ show_values('agent', dict(calculator=calculate('123*456'), asked=len(problems)))
 # names `'choose'`, `'full fine-tuning'`, `'LoRA'`, `'agent'`, `'evaluate'`, `'deploy'`.
 
 # %% name="decide" exercise=true
-def decide(complex_scene: bool, enough_compute: bool, needs_environment: bool) -> list[str]:
+def decide(complex_scene: bool, enough_compute: bool,
+           needs_environment: bool) -> list[str]:
     ### BEGIN SOLUTION
     way = ['choose']
     if complex_scene:
@@ -659,15 +735,21 @@ def decide(complex_scene: bool, enough_compute: bool, needs_environment: bool) -
     ### END SOLUTION
 
 # %% name="decide-light"
-everything = [(a, b, c) for a in (True, False) for b in (True, False) for c in (True, False)]
-self_check(decide, planning.steps, everything, hint='不复杂的场景直接评测；评测总在部署之前 · A simple scene goes straight to evaluation, which always precedes deployment.')
+everything = [(a, b, c) for a in (True, False) for b in (True, False)
+              for c in (True, False)]
+self_check(decide, planning.steps, everything,
+           hint='不复杂的场景直接评测；评测总在部署之前 · A simple scene goes '
+                'straight to evaluation, which always precedes deployment.')
 decide_used = attempt(decide, planning.steps)
-print('客服问答，一块 8 GB 显卡，要查订单 · support desk, one 8 GB card, must look orders up:', ' → '.join(decide_used(True, False, True)))
-print('会议纪要摘要 · minutes of meetings:', ' → '.join(decide_used(False, True, False)))
+print('客服问答，一块 8 GB 显卡，要查订单 · support desk, one 8 GB card, must look '
+      'orders up:', ' → '.join(decide_used(True, False, True)))
+print('会议纪要摘要 · minutes of meetings:',
+      ' → '.join(decide_used(False, True, False)))
 
 # %% name="check-decide" check="decide" points=2
 # NBVAL_CHECK_OUTPUT
-everything = [(a, b, c) for a in (True, False) for b in (True, False) for c in (True, False)]
+everything = [(a, b, c) for a in (True, False) for b in (True, False)
+              for c in (True, False)]
 seeded('decide').shuffle(everything)
 lab.check('decide', decide=(decide, planning.steps, everything))
 

@@ -31,10 +31,12 @@ import random
 
 from internlm_course.classroom import corpus as own
 from internlm_course.classroom import plots
-from internlm_course.classroom.check import Lab, attempt, seeded, self_check, show_values
+from internlm_course.classroom.check import (Lab, attempt, seeded, self_check,
+                                                 show_values)
 
 lab = Lab('02_data', minutes=5, gigabytes=2,
-          points=dict(rates=2, rule=2, threshold=3, signature=3, cut=3, order=3, perplexity=3, leak=3))
+          points=dict(rates=2, rule=2, threshold=3, signature=3, cut=3, order=3,
+                      perplexity=3, leak=3))
 course = lab.course
 
 # %% [markdown] name="funnel-text"
@@ -62,24 +64,33 @@ from internlm_course.data.crawl import write_crawl
 from internlm_course.data.pipeline import build_corpus, documents
 
 PAGES, SEED = 1200, 2
-crawl = lab.keep('crawl', lambda out: write_crawl(out, pages=PAGES, seed=SEED), pages=PAGES, seed=SEED)
+crawl = lab.keep('crawl', lambda out: write_crawl(out, pages=PAGES, seed=SEED),
+                 pages=PAGES, seed=SEED)
 corpus = lab.keep('corpus', lambda out: build_corpus(crawl.path, out), crawl=crawl.key)
-truth = {row['id']: row for row in map(json.loads, (crawl.path / 'truth.jsonl').read_text('utf-8').splitlines())}
+truth = {row['id']: row
+         for row in map(json.loads,
+                        (crawl.path / 'truth.jsonl').read_text('utf-8').splitlines())}
 funnel = corpus.metrics['funnel']
 print(f'{"step":15}{"documents":>10}{"bytes":>12}{"precision":>11}{"recall":>8}')
 for row in funnel:
-    shown = ''.join(f'{"-" if row[rate] is None else format(row[rate], ".2f"):>{width}}' for rate, width in (('precision', 11), ('recall', 8)))
+    shown = ''.join(f'{"-" if row[rate] is None else format(row[rate], ".2f"):>{width}}'
+                    for rate, width in (('precision', 11), ('recall', 8)))
     print(f'{row["step"]:15}{row["documents"]:>10,}{row["bytes"]:>12,}{shown}')
 
 # %% name="funnel-plot"
 made, axes = plots.figure(7, 3.6)
-for shift, key, colour, words in ((-0.2, 'documents', 'C0', plots.label('篇', 'documents')), (0.2, 'bytes', 'C1', plots.label('字节', 'bytes'))):
-    axes.barh([i + shift for i in range(len(funnel))], [row[key] / funnel[0][key] for row in funnel], 0.36, color=colour, label=words)
+for shift, key, colour, words in ((-0.2, 'documents', 'C0',
+                                   plots.label('篇', 'documents')),
+                                  (0.2, 'bytes', 'C1', plots.label('字节', 'bytes'))):
+    axes.barh([i + shift for i in range(len(funnel))],
+              [row[key] / funnel[0][key] for row in funnel],
+              0.36, color=colour, label=words)
 axes.set_yticks(range(len(funnel)), [row['step'] for row in funnel])
 axes.invert_yaxis()
 axes.set(xlabel=plots.label('占抓取的比例', 'share of the crawl'))
 axes.legend(frameon=False)
-plots.show(made, 'The funnel: ' + ', '.join(f'{row["step"]} {row["documents"]} documents' for row in funnel))
+plots.show(made, 'The funnel: ' + ', '.join(
+    f'{row["step"]} {row["documents"]} documents' for row in funnel))
 
 # %% [markdown] name="funnel-answer"
 # <details><summary>答案 · Answer</summary>
@@ -104,24 +115,32 @@ plots.show(made, 'The funnel: ' + ', '.join(f'{row["step"]} {row["documents"]} d
 def rates(before: set, dropped: set, bad: set) -> tuple:
     ### BEGIN SOLUTION
     right, targets = len(dropped & bad), len(before & bad)
-    return right / len(dropped) if dropped else None, right / targets if targets else None
+    return (right / len(dropped) if dropped else None,
+            right / targets if targets else None)
     ### END SOLUTION
 
 # %% name="rates-light"
-self_check(rates, own.rates, [({1, 2, 3, 4}, {1, 2}, {2, 3, 9}), ({1, 2}, set(), {1}), ({1, 2}, {1}, {7})],
-           hint='查全率的分母只数还没被丢掉的坏页 · The denominator of recall counts only bad pages that had not been dropped before.')
+self_check(rates, own.rates, [({1, 2, 3, 4}, {1, 2}, {2, 3, 9}), ({1, 2}, set(), {1}),
+                              ({1, 2}, {1}, {7})],
+           hint='查全率的分母只数还没被丢掉的坏页 · The denominator of recall counts '
+                'only bad pages that had not been dropped before.')
 rates_used = attempt(rates, own.rates)
-LABELS = dict(language={'language'}, rules={'rules', 'gibberish'}, domains={'blocked'}, words={'unsafe'}, toxicity={'toxic'},
-              advertisement={'advertisement'}, fluency={'disfluent'}, contamination={'leak'})
-arrived = [document for folder in ('clean', *(f'dropped/{row["step"]}' for row in funnel[2:])) for document in documents(corpus.path / folder)]
+LABELS = dict(language={'language'}, rules={'rules', 'gibberish'}, domains={'blocked'},
+              words={'unsafe'}, toxicity={'toxic'}, advertisement={'advertisement'},
+              fluency={'disfluent'}, contamination={'leak'})
+arrived = [document
+           for folder in ('clean', *(f'dropped/{row["step"]}' for row in funnel[2:]))
+           for document in documents(corpus.path / folder)]
 before = {document['id'] for document in arrived}
 for row in funnel[2:]:
-    dropped = {document['id'] for document in documents(corpus.path / 'dropped' / row['step'])}
+    dropped = {document['id']
+               for document in documents(corpus.path / 'dropped' / row['step'])}
     if labels := LABELS.get(row['step']):
         bad = {name for name, page in truth.items() if page['label'] in labels}
         precision, recall = rates_used(before, dropped, bad)
-        print(f'{row["step"]:14} drops {len(dropped):3}; there are {len(bad & before):3} ({", ".join(sorted(labels))}): '
-              f'precision {precision:.2f}, recall {recall:.2f}')
+        print(f'{row["step"]:14} drops {len(dropped):3}; there are '
+              f'{len(bad & before):3} ({", ".join(sorted(labels))}): precision '
+              f'{precision:.2f}, recall {recall:.2f}')
     before -= dropped
 
 # %% name="check-rates" check="rates" points=2
@@ -132,13 +151,16 @@ for _ in range(5):
     crawled = set(range(rng.randrange(40, 90)))
     before = {page for page in crawled if rng.random() < 0.7}
     bad = {page for page in crawled if rng.random() < 0.4}
-    cases.append((before, {page for page in before if rng.random() < (0.8 if page in bad else 0.1)}, bad))
+    cases.append((before, {page for page in before
+                           if rng.random() < (0.8 if page in bad else 0.1)}, bad))
 lab.check('rates', rates=(rates, own.rates, cases))
 
 # %% name="check-funnel" check=""
 # NBVAL_CHECK_OUTPUT
-show_values('funnel', dict(only_fewer=all(a['documents'] >= b['documents'] for a, b in zip(funnel, funnel[1:])),
-                           steps=[row['step'] for row in funnel], pages=funnel[0]['documents']))
+show_values('funnel',
+            dict(only_fewer=all(a['documents'] >= b['documents']
+                                for a, b in zip(funnel, funnel[1:])),
+                 steps=[row['step'] for row in funnel], pages=funnel[0]['documents']))
 
 # %% [markdown] name="funnel-look"
 # **看什么**：语种一步的查准率比上面的漏斗低。这里只认外语，漏斗却把它顺手丢掉的乱码也算对。“该丢”由谁说了算，数字就是谁的。
@@ -173,32 +195,44 @@ show_values('funnel', dict(only_fewer=all(a['documents'] >= b['documents'] for a
 def decorated(text: str) -> bool:
     ### BEGIN SOLUTION
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    separators = [line for line in lines if len(line) >= 3 and not any(letter.isalnum() for letter in line)]
+    separators = [line for line in lines if len(line) >= 3
+                  and not any(letter.isalnum() for letter in line)]
     return len(separators) > len(lines) / 5
     ### END SOLUTION
 
 # %% name="rule-light"
-self_check(decorated, own.decorated, [('一行\n二行\n三行\n四行',), ('a\n---\nb\n\n\n\nc',), ('a\nb\nc\nd\n---',), ('a\n--\n//',), ('12 + 30 = 42\n* * *\n',), ('',)],
-           hint='空行不算；恰好五分之一不丢；str.isalnum 也认汉字 · Blank lines do not count; exactly a fifth stays; str.isalnum knows hanzi.')
+self_check(decorated, own.decorated,
+           [('一行\n二行\n三行\n四行',), ('a\n---\nb\n\n\n\nc',), ('a\nb\nc\nd\n---',),
+            ('a\n--\n//',), ('12 + 30 = 42\n* * *\n',), ('',)],
+           hint='空行不算；恰好五分之一不丢；str.isalnum 也认汉字 · Blank lines do '
+                'not count; exactly a fifth stays; str.isalnum knows hanzi.')
 decorated_used = attempt(decorated, own.decorated)
 
 import re
 
-arrived = [document for document in arrived if document['metadata']['lang'] in ('en', 'zh', 'und')]
+arrived = [document for document in arrived
+           if document['metadata']['lang'] in ('en', 'zh', 'und')]
 caught = [document for document in arrived if decorated_used(document['text'])]
 good = sum(truth[document['id']]['label'] in ('clean', 'mirror') for document in caught)
-print(f'{len(caught)} of {len(arrived)} pages are decorated; {good} of them are good pages')
-narrow = [document for document in arrived if decorated_used(re.sub(r'[^\x00-\x7f]', '-', document['text']))]  # as [A-Za-z0-9] sees them
+print(f'{len(caught)} of {len(arrived)} pages are decorated; {good} of them are good '
+      'pages')
+# as [A-Za-z0-9] sees them
+narrow = [document for document in arrived
+          if decorated_used(re.sub(r'[^\x00-\x7f]', '-', document['text']))]
 chinese = sum(document['metadata']['lang'] == 'zh' for document in narrow)
-print(f'by [A-Za-z0-9] · 若用 [A-Za-z0-9]: {len(narrow)} pages, {chinese} of them Chinese · 其中中文\n')
+print(f'by [A-Za-z0-9] · 若用 [A-Za-z0-9]: {len(narrow)} pages, {chinese} of them '
+      'Chinese · 其中中文\n')
 print(caught[0]['text'][:300] if caught else '')
 
 # %% name="check-rule" check="rule" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('rule')
-LINES = ['巴黎是法国的首都。', 'People in Peru pay with the sol.', '47 + 38 = 85', '-----', '* * *', '～～～～', '--', '', '   ', '=========', '___', '第 2 页']
-cases = [('巴黎是法国的首都。\n秘鲁人用索尔。',), ('一行字\n----',), ('a\nb\nc\nd\n---',), ('a\n\n\n\n\n\n---\nb',), ('a\n--\n::\nb',), ('',)]
-cases += [('\n'.join(rng.choice(LINES) for _ in range(rng.randrange(4, 16))),) for _ in range(24)]
+LINES = ['巴黎是法国的首都。', 'People in Peru pay with the sol.', '47 + 38 = 85',
+         '-----', '* * *', '～～～～', '--', '', '   ', '=========', '___', '第 2 页']
+cases = [('巴黎是法国的首都。\n秘鲁人用索尔。',), ('一行字\n----',),
+         ('a\nb\nc\nd\n---',), ('a\n\n\n\n\n\n---\nb',), ('a\n--\n::\nb',), ('',)]
+cases += [('\n'.join(rng.choice(LINES) for _ in range(rng.randrange(4, 16))),)
+          for _ in range(24)]
 lab.check('rule', decorated=(decorated, own.decorated, cases))
 
 # %% [markdown] name="rule-answer"
@@ -243,11 +277,14 @@ def small_classifier(out, labels: int = 20) -> dict:
 
 trained = lab.keep('classifier', small_classifier, crawl=crawl.key, labels=20)
 classifiers = load_classifiers(trained.path / 'classifiers.npy')
-scored = [(classifiers.scores(document['text'])['toxic'], truth[document['id']]['label'] == 'toxic', document['text']) for document in arrived]
+scored = [(classifiers.scores(document['text'])['toxic'],
+           truth[document['id']]['label'] == 'toxic', document['text'])
+          for document in arrived]
 print(trained.metrics['labels'])
 for place, (score, is_bad, text) in enumerate(sorted(scored, reverse=True)[:200]):
     if place % 20 == 0:
-        print(f'{place + 1:3}. {score:.3f} {"toxic" if is_bad else "-":6} {text[-60:]!r}')
+        print(f'{place + 1:3}. {score:.3f} {"toxic" if is_bad else "-":6} '
+              f'{text[-60:]!r}')
 
 # %% [markdown] name="choose-text"
 # **练习 3（3 分）** 写出 `lowest_threshold(scores, bad, wanted)`：`scores` 是各页的分数，`bad` 是各页的真假值，坏页为真，次序相同。在出现过的分数里，
@@ -259,7 +296,8 @@ for place, (score, is_bad, text) in enumerate(sorted(scored, reverse=True)[:200]
 # The lowest is the one with the best recall at that precision. Mind that precision is not monotone, and that pages of equal score go together.
 
 # %% name="threshold" exercise=true
-def lowest_threshold(scores: list[float], bad: list[bool], wanted: float) -> float | None:
+def lowest_threshold(scores: list[float], bad: list[bool],
+                     wanted: float) -> float | None:
     ### BEGIN SOLUTION
     for threshold in sorted(set(scores)):
         gone = [is_bad for score, is_bad in zip(scores, bad) if score >= threshold]
@@ -270,43 +308,56 @@ def lowest_threshold(scores: list[float], bad: list[bool], wanted: float) -> flo
 
 # %% name="threshold-light"
 self_check(lowest_threshold, own.lowest_threshold,
-           [([0.9, 0.8, 0.7, 0.6, 0.5], [False, True, True, True, False], 0.75), ([0.5, 0.5, 0.9], [True, False, True], 0.6), ([0.5], [False], 0.5)],
-           hint='把每个阈值都试一遍，从低到高 · Try every threshold, from the lowest up; do not stop at the first that fails.')
+           [([0.9, 0.8, 0.7, 0.6, 0.5], [False, True, True, True, False], 0.75),
+            ([0.5, 0.5, 0.9], [True, False, True], 0.6), ([0.5], [False], 0.5)],
+           hint='把每个阈值都试一遍，从低到高 · Try every threshold, from the lowest '
+                'up; do not stop at the first that fails.')
 lowest_used = attempt(lowest_threshold, own.lowest_threshold)
 balanced = [row for row in scored if row[1]]
-balanced += random.Random(0).sample([row for row in scored if not row[1]], len(balanced))
+balanced += random.Random(0).sample([row for row in scored if not row[1]],
+                                    len(balanced))
 made, axes = plots.figure(7, 3.4)
-for rows, colour, words in ((balanced, '0.6', plots.label('坏页占一半', 'half are bad')),
-                            (scored, 'C0', plots.label(f'坏页占 {len(balanced) / 2 / len(scored):.0%}', 'as in the crawl'))):
+for rows, colour, words in (
+        (balanced, '0.6', plots.label('坏页占一半', 'half are bad')),
+        (scored, 'C0', plots.label(f'坏页占 {len(balanced) / 2 / len(scored):.0%}',
+                                   'as in the crawl'))):
     points = []
     for threshold in sorted({row[0] for row in rows}):
         gone = [row[1] for row in rows if row[0] >= threshold]
         points.append((sum(gone) / (len(balanced) / 2), sum(gone) / len(gone)))
     axes.plot(*zip(*points), color=colour, label=words)
 for wanted in (0.8, 0.95):
-    threshold = lowest_used([row[0] for row in scored], [row[1] for row in scored], wanted)
+    threshold = lowest_used([row[0] for row in scored], [row[1] for row in scored],
+                            wanted)
     if threshold is None:
         print(f'precision {wanted:.0%}: no threshold · 没有这样的阈值')
         continue
     gone = [row[1] for row in scored if row[0] >= threshold]
     recall = sum(gone) / (len(balanced) / 2)
-    print(f'precision {wanted:.0%}: threshold {threshold:.3f}, recall {recall:.0%}, {len(gone) - sum(gone)} good pages lost · 误丢的好页')
+    print(f'precision {wanted:.0%}: threshold {threshold:.3f}, recall {recall:.0%}, '
+          f'{len(gone) - sum(gone)} good pages lost · 误丢的好页')
     for score, is_bad, text in sorted(scored, reverse=True):
         if score >= threshold and not is_bad:
             print(f'   {score:.3f} {text[-70:]!r}')
     axes.plot(recall, sum(gone) / len(gone), 'o', color='C3')
-    axes.annotate(f'{threshold:.2f}', (recall, sum(gone) / len(gone)), textcoords='offset points', xytext=(6, 6), color='C3')
-axes.set(xlabel=plots.label('查全率', 'recall'), ylabel=plots.label('查准率', 'precision'), xlim=(0, 1.02), ylim=(0, 1.03))
+    axes.annotate(f'{threshold:.2f}', (recall, sum(gone) / len(gone)),
+                  textcoords='offset points', xytext=(6, 6), color='C3')
+axes.set(xlabel=plots.label('查全率', 'recall'),
+         ylabel=plots.label('查准率', 'precision'), xlim=(0, 1.02), ylim=(0, 1.03))
 axes.legend(frameon=False, loc='lower left')
-plots.show(made, 'Precision against recall of the classifier of abuse, as in the crawl and where half of the pages are bad')
+plots.show(made, 'Precision against recall of the classifier of abuse, as in the '
+                 'crawl and where half of the pages are bad')
 
 # %% name="check-threshold" check="threshold" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('threshold')
-cases = [([0.9, 0.8, 0.7, 0.6, 0.5], [False, True, True, True, False], 0.75), ([0.5, 0.5, 0.9], [True, False, False], 0.5), ([0.4, 0.2], [False, True], 0.9)]
+cases = [([0.9, 0.8, 0.7, 0.6, 0.5], [False, True, True, True, False], 0.75),
+         ([0.5, 0.5, 0.9], [True, False, False], 0.5), ([0.4, 0.2], [False, True], 0.9)]
 for _ in range(8):
     bad = [rng.random() < 0.4 for _ in range(rng.randrange(20, 40))]
-    cases.append(([round(min(max(rng.gauss(0.6 if is_bad else 0.4, 0.2), 0), 1), 1 + rng.randrange(2)) for is_bad in bad], bad, rng.choice([0.6, 0.7, 0.8])))
+    cases.append(([round(min(max(rng.gauss(0.6 if is_bad else 0.4, 0.2), 0), 1),
+                         1 + rng.randrange(2)) for is_bad in bad], bad,
+                  rng.choice([0.6, 0.7, 0.8])))
 lab.check('threshold', lowest_threshold=(lowest_threshold, own.lowest_threshold, cases))
 
 # %% [markdown] name="threshold-look"
@@ -366,16 +417,22 @@ def resemblance(one: list[int], other: list[int]) -> float:
 
 # %% name="signature-light"
 some = own.hash_functions(random.Random(1), 8)
-self_check(signature, own.signature, [({3, 5, 8}, some), ({13}, some)], hint='先散列，再取最小 · Hash first, then take the smallest; one value for each hash function.')
-self_check(resemblance, own.resemblance, [([1, 2, 3, 4], [1, 9, 3, 2])], hint='位置要对上 · Place by place: the same value elsewhere does not count.')
-signature_used, resemblance_used = attempt(signature, own.signature), attempt(resemblance, own.resemblance)
+self_check(signature, own.signature, [({3, 5, 8}, some), ({13}, some)],
+           hint='先散列，再取最小 · Hash first, then take the smallest; one value for '
+                'each hash function.')
+self_check(resemblance, own.resemblance, [([1, 2, 3, 4], [1, 9, 3, 2])],
+           hint='位置要对上 · Place by place: the same value elsewhere does not count.')
+signature_used = attempt(signature, own.signature)
+resemblance_used = attempt(resemblance, own.resemblance)
 
 import statistics
 
 hashes = own.hash_functions(random.Random(0))
 texts = {document['id']: document['text'] for document in arrived}
-pairs = [(name, row['mirror_of']) for name, row in truth.items() if row['mirror_of'] in texts and name in texts][:60]
-ordered = sorted(texts, key=texts.get)  # neighbours begin alike: pairs of middling similarity
+pairs = [(name, row['mirror_of']) for name, row in truth.items()
+         if row['mirror_of'] in texts and name in texts][:60]
+# neighbours begin alike: pairs of middling similarity
+ordered = sorted(texts, key=texts.get)
 pairs += list(zip(ordered[::20], ordered[1::20]))
 sets = {name: own.pieces(texts[name]) for pair in pairs for name in pair}
 signatures = {name: signature_used(numbers, hashes) for name, numbers in sets.items()}
@@ -384,26 +441,33 @@ estimate = [resemblance_used(signatures[a], signatures[b]) for a, b in pairs]
 made, axes = plots.figure(5, 3.6)
 axes.plot([0, 1], [0, 1], color='0.7')
 axes.plot(exact, estimate, '.', color='C0')
-axes.set(xlabel=plots.label('真实相似度', 'Jaccard similarity'), ylabel=plots.label('128 个散列的估计', 'estimate of 128 hashes'))
+axes.set(xlabel=plots.label('真实相似度', 'Jaccard similarity'),
+         ylabel=plots.label('128 个散列的估计', 'estimate of 128 hashes'))
 plots.show(made, f'Estimates of {len(pairs)} pairs against their Jaccard similarity')
-print(f'mean error · 平均误差 {sum(abs(a - b) for a, b in zip(exact, estimate)) / len(pairs):.3f}')
+print('mean error · 平均误差 '
+      f'{sum(abs(a - b) for a, b in zip(exact, estimate)) / len(pairs):.3f}')
 
 rng, drawn = random.Random(2), []
 for _ in range(100):  # pairs of sets that share 28 of 40 numbers
     numbers = [rng.randrange(1 << 32) for _ in range(40)]
-    drawn.append(resemblance_used(*(signature_used(set(half), hashes) for half in (numbers[:34], numbers[6:]))))
-print(f'100 pairs of similarity 0.7 · 100 对: mean · 平均 {statistics.mean(drawn):.3f}, standard deviation · 标准差 {statistics.stdev(drawn):.3f}')
+    drawn.append(resemblance_used(*(signature_used(set(half), hashes)
+                                    for half in (numbers[:34], numbers[6:]))))
+print('100 pairs of similarity 0.7 · 100 对: mean · 平均 '
+      f'{statistics.mean(drawn):.3f}, standard deviation · 标准差 '
+      f'{statistics.stdev(drawn):.3f}')
 
 # %% name="check-signature" check="signature" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('signature')
 functions = own.hash_functions(rng, 6)
-pages = [({rng.randrange(1 << 32) for _ in range(size)}, functions) for size in (1, 5, 40)]
+pages = [({rng.randrange(1 << 32) for _ in range(size)}, functions)
+         for size in (1, 5, 40)]
 cases = [([1, 2, 3, 4], [4, 1, 2, 3])]
 for _ in range(4):
     one = [rng.randrange(50) for _ in range(20)]
     cases.append((one, [x if rng.random() < 0.6 else rng.randrange(50) for x in one]))
-lab.check('signature', signature=(signature, own.signature, pages), resemblance=(resemblance, own.resemblance, cases))
+lab.check('signature', signature=(signature, own.signature, pages),
+          resemblance=(resemblance, own.resemblance, cases))
 
 # %% [markdown] name="signature-answer"
 # <details><summary>答案 · Answer</summary>
@@ -450,37 +514,52 @@ def cut(hashes: int, similarity: float, wanted: float) -> tuple[int, int] | None
     ### END SOLUTION
 
 # %% name="cut-light"
-self_check(found, own.found, [(0.8, 16, 8), (0.5, 16, 8)], hint='一段全同的概率是 s 的 r 次方 · A whole band agrees with the chance s to the power of r.')
-self_check(cut, own.cut, [(128, 0.8, 0.9), (128, 0.5, 0.9), (2, 0.1, 0.99)], hint='r 从大往小试 · Try r from large to small; b is what is left.')
+self_check(found, own.found, [(0.8, 16, 8), (0.5, 16, 8)],
+           hint='一段全同的概率是 s 的 r 次方 · A whole band agrees with the chance s '
+                'to the power of r.')
+self_check(cut, own.cut, [(128, 0.8, 0.9), (128, 0.5, 0.9), (2, 0.1, 0.99)],
+           hint='r 从大往小试 · Try r from large to small; b is what is left.')
 found_used, cut_used = attempt(found, own.found), attempt(cut, own.cut)
 for similarity, wanted in ((0.9, 0.8), (0.8, 0.9), (0.6, 0.9), (0.3, 0.9)):
     b, r = cut_used(128, similarity, wanted)
-    print(f'{similarity} in {wanted:.0%}: {b} bands of {r}, turning at {(1 / b) ** (1 / r):.2f}; a pair of 0.5 slips in with {found_used(0.5, b, r):.1%}')
+    print(f'{similarity} in {wanted:.0%}: {b} bands of {r}, turning at '
+          f'{(1 / b) ** (1 / r):.2f}; a pair of 0.5 slips in with '
+          f'{found_used(0.5, b, r):.1%}')
 
 rng, dots = random.Random(5), []
-for tenth in range(2, 10):  # pairs of sets with a known similarity, through signatures and bands
+# pairs of sets with a known similarity, through signatures and bands
+for tenth in range(2, 10):
     hits = 0
     for _ in range(60):
         shared, rest = tenth * 3, 30 - tenth * 3
         numbers = [rng.randrange(1 << 32) for _ in range(30)]
-        one, other = (signature_used(set(half), hashes) for half in (numbers[:shared + rest // 2], numbers[:shared] + numbers[shared + rest // 2:]))
+        one, other = (signature_used(set(half), hashes)
+                      for half in (numbers[:shared + rest // 2],
+                                   numbers[:shared] + numbers[shared + rest // 2:]))
         hits += any(one[at:at + 8] == other[at:at + 8] for at in range(0, 128, 8))
     dots.append((tenth / 10, hits / 60))
 made, axes = plots.figure(6, 3.2)
 steps = [i / 100 for i in range(101)]
 for b, r, colour in ((32, 4, '0.7'), (16, 8, 'C0'), (8, 16, '0.7')):
-    axes.plot(steps, [found_used(s, b, r) for s in steps], color=colour, label=f'{b} × {r}')
-axes.plot(*zip(*dots), 'o', color='C3', label=plots.label('16 × 8，量得', '16 × 8, measured'))
-axes.set(xlabel=plots.label('相似度', 'similarity'), ylabel=plots.label('被找到的概率', 'chance to be found'))
+    axes.plot(steps, [found_used(s, b, r) for s in steps], color=colour,
+              label=f'{b} × {r}')
+axes.plot(*zip(*dots), 'o', color='C3',
+          label=plots.label('16 × 8，量得', '16 × 8, measured'))
+axes.set(xlabel=plots.label('相似度', 'similarity'),
+         ylabel=plots.label('被找到的概率', 'chance to be found'))
 axes.legend(frameon=False)
-plots.show(made, 'S-curves of three cuts, with the measured share of pairs found by 16 bands of 8')
+plots.show(made, 'S-curves of three cuts, with the measured share of pairs found by '
+                 '16 bands of 8')
 
 # %% name="check-cut" check="cut" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('cut')
-cases = [(round(rng.uniform(0.3, 0.95), 2), rng.choice([4, 8, 16, 32]), rng.choice([2, 4, 8])) for _ in range(4)]
-drawn = [(rng.choice([60, 96, 128, 144]), round(rng.uniform(0.5, 0.95), 2), rng.choice([0.8, 0.9, 0.99])) for _ in range(6)]
-lab.check('cut', found=(found, own.found, cases), cut=(cut, own.cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), *drawn]))
+cases = [(round(rng.uniform(0.3, 0.95), 2), rng.choice([4, 8, 16, 32]),
+          rng.choice([2, 4, 8])) for _ in range(4)]
+drawn = [(rng.choice([60, 96, 128, 144]), round(rng.uniform(0.5, 0.95), 2),
+          rng.choice([0.8, 0.9, 0.99])) for _ in range(6)]
+lab.check('cut', found=(found, own.found, cases),
+          cut=(cut, own.cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), *drawn]))
 
 # %% [markdown] name="cut-answer"
 # <details><summary>答案 · Answer</summary>
@@ -521,7 +600,8 @@ def reading_order(imports: dict[str, list[str]]) -> list[str]:
     ### BEGIN SOLUTION
     placed, waiting = [], sorted(imports)
     while waiting:
-        ready = [file for file in waiting if all(name in placed or name not in imports for name in imports[file])]
+        ready = [file for file in waiting if all(name in placed or name not in imports
+                                                 for name in imports[file])]
         if not ready:
             break
         placed.append(ready[0])
@@ -531,15 +611,18 @@ def reading_order(imports: dict[str, list[str]]) -> list[str]:
 
 # %% name="order-light"
 self_check(reading_order, own.reading_order,
-           [(dict(a=['z'], b=[], z=['os']),), (dict(x=['y'], y=['x'], a=['x'], m=[]),), (dict(train=['model', 'torch'], model=['tensor'], tensor=[]),)],
-           hint='每放一个，就重新看一遍谁可以放了 · After each file look again at who is ready; names from outside are never waited for.')
+           [(dict(a=['z'], b=[], z=['os']),), (dict(x=['y'], y=['x'], a=['x'], m=[]),),
+            (dict(train=['model', 'torch'], model=['tensor'], tensor=[]),)],
+           hint='每放一个，就重新看一遍谁可以放了 · After each file look again at who '
+                'is ready; names from outside are never waited for.')
 order_used = attempt(reading_order, own.reading_order)
 print('a imports z; b, z: nothing · a 引用 z:', order_used(dict(a=['z'], b=[], z=[])))
 
 from internlm_course.data import code
 
 folder = code.stdlib() / 'json'
-graph = {path.as_posix(): sorted(name.as_posix() for name in names) for path, names in code.dependencies(folder).items()}
+graph = {path.as_posix(): sorted(name.as_posix() for name in names)
+         for path, names in code.dependencies(folder).items()}
 for file in order_used(graph):
     print(f'{file:14} ← {", ".join(graph[file]) or "nothing · 无"}')
 print(code.assemble(folder)[:330], '…')
@@ -547,10 +630,12 @@ print(code.assemble(folder)[:330], '…')
 # %% name="check-order" check="order" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('order')
-cases = [(dict(a=['z'], b=[], c=['b'], z=[]),), (dict(x=['y'], y=['x'], a=['x'], m=['os']),)]
+cases = [(dict(a=['z'], b=[], c=['b'], z=[]),),
+         (dict(x=['y'], y=['x'], a=['x'], m=['os']),)]
 for _ in range(5):
     names = rng.sample('abcdefghijklmnop', 9)
-    graph = {name: rng.sample(names[:i], min(i, rng.randrange(3))) + rng.choice([[], ['os'], ['numpy']]) for i, name in enumerate(names)}
+    graph = {name: rng.sample(names[:i], min(i, rng.randrange(3)))
+             + rng.choice([[], ['os'], ['numpy']]) for i, name in enumerate(names)}
     shuffled = rng.sample(sorted(graph), len(graph))
     cases.append(({name: graph[name] for name in shuffled},))
 lab.check('order', reading_order=(reading_order, own.reading_order, cases))
@@ -596,13 +681,16 @@ def earns_its_length(whole: list[float], alone: list[float], split: int) -> dict
     ### BEGIN SOLUTION
     import math
     second = whole[split:]
-    given, by_itself = math.exp(sum(second) / len(second)), math.exp(sum(alone) / len(alone))
+    given = math.exp(sum(second) / len(second))
+    by_itself = math.exp(sum(alone) / len(alone))
     return dict(given=given, alone=by_itself, keep=given < by_itself)
     ### END SOLUTION
 
 # %% name="perplexity-light"
-self_check(earns_its_length, own.earns_its_length, [([2.0, 1.0, 0.5, 0.1], [1.0, 0.4], 2), ([0.1, 0.1, 2.0], [1.5], 2)],
-           hint='只平均后半的损失，再取指数 · Average the losses of the second half only, then take the exponential.')
+self_check(earns_its_length, own.earns_its_length,
+           [([2.0, 1.0, 0.5, 0.1], [1.0, 0.4], 2), ([0.1, 0.1, 2.0], [1.5], 2)],
+           hint='只平均后半的损失，再取指数 · Average the losses of the second half '
+                'only, then take the exponential.')
 earns_used = attempt(earns_its_length, own.earns_its_length)
 
 import torch
@@ -611,14 +699,16 @@ from internlm_course.data import web
 from internlm_course.model import load_model, load_tokenizer
 
 checkpoint = course.long().path
-model, tokenizer = load_model(checkpoint, dtype=torch.float32), load_tokenizer(checkpoint)
+model = load_model(checkpoint, dtype=torch.float32)
+tokenizer = load_tokenizer(checkpoint)
 
 
 def losses(ids: list[int]) -> list[float]:
     """The loss of each token; the first is predicted from <s> alone."""
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([[1, *ids]])).logits[0, :-1]
-    return torch.nn.functional.cross_entropy(logits.float(), torch.tensor(ids), reduction='none').tolist()
+    return torch.nn.functional.cross_entropy(logits.float(), torch.tensor(ids),
+                                             reduction='none').tolist()
 
 
 def encode(text: str) -> list[int]:
@@ -640,7 +730,8 @@ for kind, halves in kinds.items():
         verdicts.append(earns_used(losses(one + two), losses(two), len(one)))
     middle = sorted(verdicts, key=lambda verdict: verdict['given'])[len(verdicts) // 2]
     kept = sum(verdict['keep'] for verdict in verdicts)
-    print(f'{kind:10} kept {kept:2} of {len(verdicts)}; for one: PPL(S2|S1) {middle["given"]:.2f}, PPL(S2) {middle["alone"]:.2f}')
+    print(f'{kind:10} kept {kept:2} of {len(verdicts)}; for one: PPL(S2|S1) '
+          f'{middle["given"]:.2f}, PPL(S2) {middle["alone"]:.2f}')
 
 # %% name="check-perplexity" check="perplexity" points=3
 # NBVAL_CHECK_OUTPUT
@@ -648,8 +739,10 @@ rng = seeded('perplexity')
 cases = [([3.0, 3.0, 0.1, 2.1], [1.2, 1.2], 2)]
 for _ in range(5):
     one, two = rng.randrange(3, 9), rng.randrange(3, 9)
-    cases.append(([round(rng.uniform(0.1, 4), 3) for _ in range(one + two)], [round(rng.uniform(0.1, 4), 3) for _ in range(two)], one))
-lab.check('perplexity', earns_its_length=(earns_its_length, own.earns_its_length, cases))
+    cases.append(([round(rng.uniform(0.1, 4), 3) for _ in range(one + two)],
+                  [round(rng.uniform(0.1, 4), 3) for _ in range(two)], one))
+lab.check('perplexity',
+          earns_its_length=(earns_its_length, own.earns_its_length, cases))
 
 # %% [markdown] name="perplexity-look"
 # **看什么**：每一类留下几篇？抄两遍的为什么通过了？去重那一步拦得住它吗？拼起来的，前半没有帮上内容的忙，为什么也有通过的？
@@ -709,41 +802,62 @@ def overlap(item: str, page: str, n: int) -> float:
     ### END SOLUTION
 
 # %% name="leak-light"
-self_check(overlap, own.overlap, [('What is 2 + 3?', 'they asked:  WHAT IS 2+3?', 4), ('２＋３＝５', '算一算 2+3=5。', 8), ('abcd', 'abxcd', 2)],
-           hint='NFKC 让全角变半角；空白全部去掉；分母是题目的片段数 · NFKC narrows full-width letters; drop all white space; divide by the item\'s pieces.')
+self_check(overlap, own.overlap,
+           [('What is 2 + 3?', 'they asked:  WHAT IS 2+3?', 4),
+            ('２＋３＝５', '算一算 2+3=5。', 8), ('abcd', 'abxcd', 2)],
+           hint='NFKC 让全角变半角；空白全部去掉；分母是题目的片段数 · NFKC narrows '
+                'full-width letters; drop all white space; divide by the item\'s '
+                'pieces.')
 overlap_used = attempt(overlap, own.overlap)
 
 from internlm_course.data.contamination import read_items
 
 items = read_items(crawl.path / 'items')
-held = random.Random(0).sample([name for name, row in truth.items() if row['label'] == 'clean' and name in texts], 120)
-held += [name for name, row in truth.items() if row['label'] == 'leak' and name in texts]
-best = {name: max((overlap_used(f'{item["prompt"]} {item["answer"]}', texts[name], 13), item['id']) for item in items) for name in held}
+held = random.Random(0).sample([name for name, row in truth.items()
+                                if row['label'] == 'clean' and name in texts], 120)
+held += [name
+         for name, row in truth.items() if row['label'] == 'leak' and name in texts]
+best = {name: max((overlap_used(f'{item["prompt"]} {item["answer"]}', texts[name], 13),
+                   item['id']) for item in items) for name in held}
 leaks = sum(truth[name]['label'] == 'leak' for name in held)
-for name, (share, item) in sorted(best.items(), key=lambda entry: -entry[1][0])[leaks - 6:leaks + 8]:
+for name, (share, item) in sorted(best.items(),
+                                  key=lambda entry: -entry[1][0])[leaks - 6:leaks + 8]:
     print(f'{share:4.0%}  {item:17} {truth[name]["label"]:6} {texts[name][-60:]!r}')
-dropped = {document['id'] for document in documents(corpus.path / 'dropped' / 'contamination')}
-print(f'the pipeline dropped {len(dropped)} pages for contamination; leaks still in the corpus: '
-      f'{sum(truth[document["id"]]["label"] == "leak" for document in documents(corpus.path / "clean"))}')
+dropped = {document['id']
+           for document in documents(corpus.path / 'dropped' / 'contamination')}
+left = sum(truth[document['id']]['label'] == 'leak'
+           for document in documents(corpus.path / 'clean'))
+print(f'the pipeline dropped {len(dropped)} pages for contamination; '
+      f'leaks still in the corpus: {left}')
 
 # %% name="leak-plot"
 made, axes = plots.figure(6, 2.8)
-for label, colour, words in (('clean', '0.6', plots.label('好页', 'good pages')), ('leak', 'C3', plots.label('夹带考题的页', 'pages with an item'))):
-    shares = [share for name, (share, _) in best.items() if truth[name]['label'] == label]
-    axes.hist(shares, bins=[i / 20 for i in range(22)], color=colour, label=words, alpha=0.8)
-axes.set(xlabel=plots.label('与最像的考题的重合', 'overlap with the nearest item'), ylabel=plots.label('页数', 'pages'))
+for label, colour, words in (('clean', '0.6', plots.label('好页', 'good pages')),
+                             ('leak', 'C3',
+                              plots.label('夹带考题的页', 'pages with an item'))):
+    shares = [share
+              for name, (share, _) in best.items() if truth[name]['label'] == label]
+    axes.hist(shares, bins=[i / 20 for i in range(22)], color=colour, label=words,
+              alpha=0.8)
+axes.set(xlabel=plots.label('与最像的考题的重合', 'overlap with the nearest item'),
+         ylabel=plots.label('页数', 'pages'))
 axes.legend(frameon=False)
-plots.show(made, 'Overlap of good pages and of pages with an item with the item nearest to them')
+plots.show(made, 'Overlap of good pages and of pages with an item with the item '
+                 'nearest to them')
 
 # %% name="check-leak" check="leak" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('leak')
-QUESTIONS = ['What is the capital of Peru? Lima', '法国的首都是哪里？巴黎', '47+38=85', 'Tom has ３ apples and buys 4. Now Tom has 7 apples.']
-cases = [('What is 2 + 3?', 'they asked:  WHAT IS 2+3?', 4), ('２＋３＝５', '算一算 2+3=5。', 8), ('ab', 'xaby', 5), ('ab', 'xa', 5)]
+QUESTIONS = ['What is the capital of Peru? Lima', '法国的首都是哪里？巴黎', '47+38=85',
+             'Tom has ３ apples and buys 4. Now Tom has 7 apples.']
+cases = [('What is 2 + 3?', 'they asked:  WHAT IS 2+3?', 4),
+         ('２＋３＝５', '算一算 2+3=5。', 8), ('ab', 'xaby', 5), ('ab', 'xa', 5)]
 for _ in range(6):
     question, other = rng.sample(QUESTIONS, 2)
     at = rng.randrange(2, len(question))
-    cases.append((question, f'{other} {question[:at].upper()}\n{question[at:at + rng.randrange(9)]} {rng.randrange(1000)}', rng.randrange(3, 9)))
+    cases.append((question, f'{other} {question[:at].upper()}\n'
+                            f'{question[at:at + rng.randrange(9)]} '
+                            f'{rng.randrange(1000)}', rng.randrange(3, 9)))
 lab.check('leak', overlap=(overlap, own.overlap, cases))
 
 # %% [markdown] name="leak-look"

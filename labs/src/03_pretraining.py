@@ -31,11 +31,13 @@ import math
 import numpy as np
 
 from internlm_course.classroom import pretraining as own
-from internlm_course.classroom.check import Lab, attempt, numbers, seeded, self_check, show_values
+from internlm_course.classroom.check import (Lab, attempt, numbers, seeded, self_check,
+                                                 show_values)
 from internlm_course.model import sizes
 
 lab = Lab('03_pretraining', minutes=5, gigabytes=2,
-          points=dict(rope=3, split=2, attention=3, schedule=2, bits=2, slow=2, mfu=2, memory=3))
+          points=dict(rope=3, split=2, attention=3, schedule=2, bits=2, slow=2, mfu=2,
+                      memory=3))
 course = lab.course
 
 # %% [markdown] name="rows-text"
@@ -82,7 +84,9 @@ print(f'{int((places == 0).sum())} documents; positions · 位置: {places.tolis
 
 # %% name="check-rows" check=""
 # NBVAL_CHECK_OUTPUT
-show_values('rows', dict(domains=sorted(training), tokens=sum(len(document) for documents in training.values() for document in documents),
+show_values('rows', dict(domains=sorted(training),
+                         tokens=sum(len(document) for documents in training.values()
+                                    for document in documents),
                          starts=(places == 0).nonzero()[:, 0].tolist()))
 
 # %% [markdown] name="rows-look"
@@ -118,31 +122,42 @@ show_values('rows', dict(domains=sorted(training), tokens=sum(len(document) for 
 # **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="predict"
-from internlm_course.pretrain.predict import SCALING, compare, fit_scaling, predict, read_points
+from internlm_course.pretrain.predict import (SCALING, compare, fit_scaling, predict,
+                                              read_points)
 
-law = fit_scaling([point for point in read_points() if point['fitted']]) if SCALING.exists() else None
-said = lab.keep('prediction', lambda out: dataclasses.asdict(predict(config, phase, training, base.path, law=law)),
-                phase=dataclasses.asdict(phase), model=dict(config.model), pages=PAGES).metrics
-print(f'{said["tokens"]:,} tokens: about {said["seconds"]:.0f} s, {said["memory_bytes"] / 1e9:.2f} GB' +
-      (f', final loss {said["loss"]:.3f}' if said['loss'] else ''))
+law = (fit_scaling([point for point in read_points() if point['fitted']])
+       if SCALING.exists() else None)
+said = lab.keep('prediction',
+                lambda out: dataclasses.asdict(
+                    predict(config, phase, training, base.path, law=law)),
+                phase=dataclasses.asdict(phase), model=dict(config.model),
+                pages=PAGES).metrics
+print(f'{said["tokens"]:,} tokens: about {said["seconds"]:.0f} s, '
+      f'{said["memory_bytes"] / 1e9:.2f} GB'
+      + (f', final loss {said["loss"]:.3f}' if said['loss'] else ''))
 
 # %% name="train"
 from internlm_course.classroom.plots import LossCurve
 from internlm_course.pretrain.predict import Prediction, final_loss
 
 curve = LossCurve(band=lab.band())
-mine = lab.keep('three-minutes', lambda out: pretrain(config, phase, training, validation, base.path, out, on_step=curve, device='cpu'),
+mine = lab.keep('three-minutes',
+                lambda out: pretrain(config, phase, training, validation, base.path,
+                                     out, on_step=curve, device='cpu'),
                 phase=dataclasses.asdict(phase), model=dict(config.model), pages=PAGES)
 if mine.cached:
     curve.points = mine.metrics['curve']
     curve.draw('fetched: trained before · 之前训练过')
-print(f'ln V = {math.log(len(tokenizer)):.2f}; {mine.metrics["parameters"]:,} parameters; {mine.metrics["tokens_per_second"]:,} tokens a second')
+print(f'ln V = {math.log(len(tokenizer)):.2f}; {mine.metrics["parameters"]:,} '
+      f'parameters; {mine.metrics["tokens_per_second"]:,} tokens a second')
 for name, found in compare(Prediction(**said), mine.metrics).items():
-    print(f'{name:8} predicted · 预测 {found["predicted"]:>12,.3f}   measured · 实测 {found["measured"]:>12,.3f}   {found["error"]:+.1%}')
+    print(f'{name:8} predicted · 预测 {found["predicted"]:>12,.3f}   measured · 实测 '
+          f'{found["measured"]:>12,.3f}   {found["error"]:+.1%}')
 
 # %% name="check-curve" check="" tolerance={"relative": 0.1}
 # NBVAL_CHECK_OUTPUT
-show_values('curve', dict(first=mine.metrics['curve'][0][1], last=final_loss(mine.metrics['curve'])))
+show_values('curve', dict(first=mine.metrics['curve'][0][1],
+                          last=final_loss(mine.metrics['curve'])))
 
 # %% [markdown] name="train-look"
 # **看什么**：灰带是几个随机种子的范围。陡降之后的第一个拐弯，学到的是什么？带子多宽？与你的猜测比，60 步之后的预测差多少？
@@ -191,23 +206,30 @@ def rope(x: np.ndarray, theta: float) -> np.ndarray:
     length, d = x.shape
     angle = np.arange(length)[:, None] * theta ** (-2 * np.arange(d // 2) / d)
     first, second = x[:, :d // 2], x[:, d // 2:]
-    return np.concatenate([first * np.cos(angle) - second * np.sin(angle), second * np.cos(angle) + first * np.sin(angle)], axis=1)
+    return np.concatenate([first * np.cos(angle) - second * np.sin(angle),
+                           second * np.cos(angle) + first * np.sin(angle)], axis=1)
     ### END SOLUTION
 
 # %% name="rope-light"
 rng = seeded('rope-light')
-self_check(rope, own.rope, [(numbers(rng, 5, 4), 100.0), (numbers(rng, 3, 8), 50_000.0)],
-           hint='一对是 i 与 i + d/2，不是相邻两个；指数是 -2i/d · A pair is i and i + d/2, not two neighbours; the exponent is -2i/d.')
+self_check(rope, own.rope,
+           [(numbers(rng, 5, 4), 100.0), (numbers(rng, 3, 8), 50_000.0)],
+           hint='一对是 i 与 i + d/2，不是相邻两个；指数是 -2i/d · A pair is i and i '
+                '+ d/2, not two neighbours; the exponent is -2i/d.')
 rope_used = attempt(rope, own.rope)
 query, key = numbers(rng, 1, 8), numbers(rng, 1, 8)
-turned_query, turned_key = rope_used(np.repeat(query, 40, 0), 1000.0), rope_used(np.repeat(key, 40, 0), 1000.0)
+turned_query = rope_used(np.repeat(query, 40, 0), 1000.0)
+turned_key = rope_used(np.repeat(key, 40, 0), 1000.0)
 for m, n in ((3, 1), (13, 11), (33, 31), (13, 1)):
-    print(f'query at {m:2}, key at {n:2}: product {turned_query[m] @ turned_key[n]:+.4f}')
+    print(f'query at {m:2}, key at {n:2}: product '
+          f'{turned_query[m] @ turned_key[n]:+.4f}')
 
 # %% name="check-rope" check="rope" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('rope')
-cases = [(numbers(rng, length, d), theta) for length, d, theta in ((4, 4, 10.0), (3, 6, 10_000.0), (6, 8, rng.uniform(20, 500)))]
+cases = [(numbers(rng, length, d), theta)
+         for length, d, theta in ((4, 4, 10.0), (3, 6, 10_000.0),
+                                  (6, 8, rng.uniform(20, 500)))]
 lab.check('rope', rope=(rope, own.rope, cases))
 
 # %% [markdown] name="rope-answer"
@@ -236,19 +258,26 @@ lab.check('rope', rope=(rope, own.rope, cases))
 # **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="split" exercise=true
-def split_wqkv(wqkv: np.ndarray, heads: int, kv_heads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split_wqkv(wqkv: np.ndarray, heads: int,
+               kv_heads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ### BEGIN SOLUTION
     rows, width = wqkv.shape
-    groups = wqkv.reshape(kv_heads, heads // kv_heads + 2, rows // (heads + 2 * kv_heads), width)
-    return groups[:, :-2].reshape(-1, width), groups[:, -2].reshape(-1, width), groups[:, -1].reshape(-1, width)
+    groups = wqkv.reshape(kv_heads, heads // kv_heads + 2,
+                          rows // (heads + 2 * kv_heads), width)
+    return (groups[:, :-2].reshape(-1, width), groups[:, -2].reshape(-1, width),
+            groups[:, -1].reshape(-1, width))
     ### END SOLUTION
 
 # %% name="split-light"
 rng = seeded('split-light')
-self_check(split_wqkv, own.split_wqkv, [(numbers(rng, 10, 2), 3, 1), (numbers(rng, 16, 2), 4, 2)],
-           hint='先变形为 [组, 组内的头, d, 宽] · Reshape to [group, head in the group, d, width] first.')
+self_check(split_wqkv, own.split_wqkv,
+           [(numbers(rng, 10, 2), 3, 1), (numbers(rng, 16, 2), 4, 2)],
+           hint='先变形为 [组, 组内的头, d, 宽] · Reshape to [group, head in the '
+                'group, d, width] first.')
 split_used = attempt(split_wqkv, own.split_wqkv)
-names = np.array([[f'{kind}{i}'] for group in range(2) for kind, i in [*(('q', 4 * group + j) for j in range(4)), ('k', group), ('v', group)]])
+names = np.array([[f'{kind}{i}'] for group in range(2)
+                  for kind, i in [*(('q', 4 * group + j) for j in range(4)),
+                                  ('k', group), ('v', group)]])
 print('rows of wqkv, one a head · 各行:', *names[:, 0])
 for cards in (1, 2):
     for card, part in enumerate(np.split(names, cards)):
@@ -258,7 +287,8 @@ for cards in (1, 2):
 # %% name="check-split" check="split" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('split')
-cases = [(numbers(rng, (heads + 2 * kv) * d, 3), heads, kv) for heads, kv, d in ((4, 2, 2), (6, 3, 1), (6, 2, 2))]
+cases = [(numbers(rng, (heads + 2 * kv) * d, 3), heads, kv)
+         for heads, kv, d in ((4, 2, 2), (6, 3, 1), (6, 2, 2))]
 lab.check('split', split=(split_wqkv, own.split_wqkv, cases))
 
 # %% [markdown] name="split-answer"
@@ -293,20 +323,25 @@ def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 # %% name="attention-light"
 rng = seeded('attention-light')
-self_check(attention, own.attention, [(numbers(rng, 2, 3, 4), numbers(rng, 1, 3, 4), numbers(rng, 1, 3, 4)),
-                                      (numbers(rng, 4, 5, 2), numbers(rng, 2, 5, 2), numbers(rng, 2, 5, 2))],
-           hint='头 0、1 用键头 0，头 2、3 用键头 1；先加掩码再 softmax · Heads 0, 1 use key head 0, heads 2, 3 key head 1; mask before the softmax.')
+self_check(attention, own.attention,
+           [(numbers(rng, 2, 3, 4), numbers(rng, 1, 3, 4), numbers(rng, 1, 3, 4)),
+            (numbers(rng, 4, 5, 2), numbers(rng, 2, 5, 2), numbers(rng, 2, 5, 2))],
+           hint='头 0、1 用键头 0，头 2、3 用键头 1；先加掩码再 softmax · Heads 0, 1 '
+                'use key head 0, heads 2, 3 key head 1; mask before the softmax.')
 attention_used = attempt(attention, own.attention)
 q, k, v = numbers(rng, 2, 6, 4), numbers(rng, 1, 6, 4), numbers(rng, 1, 6, 4)
 before = attention_used(q, k, v)
 k[:, 4:], v[:, 4:] = 9, 9  # another future
-print('positions that change when tokens 4 and 5 change · 改动第 4、5 个词元，哪些位置会变:',
-      [position for position in range(6) if not np.allclose(before[:, position], attention_used(q, k, v)[:, position])])
+print('positions that change when tokens 4 and 5 change · 改动第 4、5 个词元，'
+      '哪些位置会变:',
+      [position for position in range(6)
+       if not np.allclose(before[:, position], attention_used(q, k, v)[:, position])])
 
 # %% name="check-attention" check="attention" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('attention')
-cases = [(numbers(rng, heads, n, d), numbers(rng, kv, n, d), numbers(rng, kv, n, d)) for heads, kv, n, d in ((4, 2, 3, 4), (6, 2, 4, 2))]
+cases = [(numbers(rng, heads, n, d), numbers(rng, kv, n, d), numbers(rng, kv, n, d))
+         for heads, kv, n, d in ((4, 2, 3, 4), (6, 2, 4, 2))]
 lab.check('attention', attention=(attention, own.attention, cases))
 
 # %% [markdown] name="schedule-text"
@@ -324,7 +359,8 @@ lab.check('attention', attention=(attention, own.attention, cases))
 # reaches `peak` at step `warmup - 1`; then a cosine from `peak` at step `warmup` down to `floor * peak` at step `steps`.
 
 # %% name="schedule" exercise=true
-def learning_rate(step: int, steps: int, warmup: int, peak: float, floor: float) -> float:
+def learning_rate(step: int, steps: int, warmup: int, peak: float,
+                  floor: float) -> float:
     ### BEGIN SOLUTION
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -335,20 +371,26 @@ def learning_rate(step: int, steps: int, warmup: int, peak: float, floor: float)
 # %% name="schedule-light"
 from internlm_course.classroom import plots
 
-self_check(learning_rate, own.learning_rate, [(step, 1000, 50, 3e-4, 0.1) for step in (0, 20, 49, 50, 525, 999)],
-           hint='余弦从预热之后才开始；降到 floor，不是降到 0 · The cosine begins after the warm-up; it ends at the floor, not at 0.')
+self_check(learning_rate, own.learning_rate,
+           [(step, 1000, 50, 3e-4, 0.1) for step in (0, 20, 49, 50, 525, 999)],
+           hint='余弦从预热之后才开始；降到 floor，不是降到 0 · The cosine begins '
+                'after the warm-up; it ends at the floor, not at 0.')
 rate_used = attempt(learning_rate, own.learning_rate)
 drawing, axes = plots.figure(7, 2.4)
 for floor in (phase.floor, 0.1, 1.0):
-    axes.plot([rate_used(step, phase.steps, phase.warmup, phase.learning_rate, floor) for step in range(phase.steps)], label=f'floor {floor:g}')
-axes.set(xlabel=plots.label('步', 'step'), ylabel=plots.label('学习率', 'learning rate'))
+    axes.plot([rate_used(step, phase.steps, phase.warmup, phase.learning_rate, floor)
+               for step in range(phase.steps)], label=f'floor {floor:g}')
+axes.set(xlabel=plots.label('步', 'step'),
+         ylabel=plots.label('学习率', 'learning rate'))
 axes.legend(frameon=False)
-plots.show(drawing, 'Learning rate over steps for three floors: warm-up, then a cosine.')
+plots.show(drawing, 'Learning rate over steps for three floors: warm-up, then a '
+                    'cosine.')
 
 # %% name="check-schedule" check="schedule" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('schedule')
-cases = [(step, 800, 40, 3e-4, rng.choice([0.05, 0.1, 0.2])) for step in (0, rng.randrange(1, 39), 39, 40, rng.randrange(100, 700), 799)]
+cases = [(step, 800, 40, 3e-4, rng.choice([0.05, 0.1, 0.2]))
+         for step in (0, rng.randrange(1, 39), 39, 40, rng.randrange(100, 700), 799)]
 lab.check('schedule', schedule=(learning_rate, own.learning_rate, cases))
 
 # %% [markdown] name="bits-text"
@@ -373,8 +415,10 @@ def bits_per_byte(nats: list[float], text: str) -> float:
 # %% name="bits-light"
 from internlm_course.model import load_model
 
-self_check(bits_per_byte, own.bits_per_byte, [([0.5, 1.0], 'ab c'), ([2.0, 0.1, 0.3], '巴黎。')],
-           hint='ln 2 奈特是一比特；字节不是字符 · ln 2 nats are a bit; bytes are not characters.')
+self_check(bits_per_byte, own.bits_per_byte,
+           [([0.5, 1.0], 'ab c'), ([2.0, 0.1, 0.3], '巴黎。')],
+           hint='ln 2 奈特是一比特；字节不是字符 · ln 2 nats are a bit; bytes are not '
+                'characters.')
 bits_used = attempt(bits_per_byte, own.bits_per_byte)
 
 
@@ -383,20 +427,25 @@ def losses(model, text: str) -> list[float]:
     ids = torch.tensor([tokenizer.encode(text)])
     with torch.no_grad():
         logits = model(input_ids=ids).logits[0, :-1].float()
-    return torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction='none').tolist()
+    return torch.nn.functional.cross_entropy(logits, ids[0, 1:],
+                                             reduction='none').tolist()
 
 
-models = {name: load_model(artifact.path, dtype=torch.float32) for name, artifact in dict(mine=mine, base=base).items()}
+models = {name: load_model(artifact.path, dtype=torch.float32)
+          for name, artifact in dict(mine=mine, base=base).items()}
 for lang in ('en', 'zh'):
-    text = world.JOINT[lang].join(world.tell(seeded(f'{lang}-{i}'), lang) for i in range(40))
+    text = world.JOINT[lang].join(world.tell(seeded(f'{lang}-{i}'), lang)
+                                  for i in range(40))
     for name, model in models.items():
         nats = losses(model, text)
-        print(f'{lang} {name:5} {sum(nats) / len(nats):.3f} nats a token, {bits_used(nats, text):.3f} bits a byte')
+        print(f'{lang} {name:5} {sum(nats) / len(nats):.3f} nats a token, '
+              f'{bits_used(nats, text):.3f} bits a byte')
 
 # %% name="check-bits" check="bits" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('bits')
-cases = [([round(rng.expovariate(1), 3) for _ in range(rng.randrange(3, 9))], text) for text in ('The capital', '首都是北京。', 'Pi π 3.14')]
+cases = [([round(rng.expovariate(1), 3) for _ in range(rng.randrange(3, 9))], text)
+         for text in ('The capital', '首都是北京。', 'Pi π 3.14')]
 lab.check('bits', bits=(bits_per_byte, own.bits_per_byte, cases))
 
 # %% [markdown] name="bits-answer"
@@ -436,60 +485,81 @@ def slow_pairs(d: int, theta: float, context: int) -> int:
     ### END SOLUTION
 
 # %% name="slow-light"
-self_check(slow_pairs, own.slow_pairs, [(128, 50_000.0, 4096), (128, 1_000_000.0, 32_768), (64, 50_000.0, 256), (8, 10.0, 100)],
+self_check(slow_pairs, own.slow_pairs,
+           [(128, 50_000.0, 4096), (128, 1_000_000.0, 32_768), (64, 50_000.0, 256),
+            (8, 10.0, 100)],
            hint='对数是 d/2；一圈是 2π · There are d/2 pairs; a turn is 2π.')
 slow_used = attempt(slow_pairs, own.slow_pairs)
 print('InternLM2, d = 128      tiny, d = 64')
-for (theta, context), (theta_tiny, context_tiny) in zip([(5e4, 4096), (5e4, 32_768), (1e6, 32_768)], [(5e4, 256), (5e4, 1024), (1e6, 1024)]):
-    print(f'{theta:9,.0f} @ {context:6,}: {slow_used(128, theta, context):2}   {theta_tiny:9,.0f} @ {context_tiny:5,}: {slow_used(64, theta_tiny, context_tiny):2}')
+for (theta, context), (theta_tiny, context_tiny) in zip(
+        [(5e4, 4096), (5e4, 32_768), (1e6, 32_768)],
+        [(5e4, 256), (5e4, 1024), (1e6, 1024)]):
+    print(f'{theta:9,.0f} @ {context:6,}: {slow_used(128, theta, context):2}   '
+          f'{theta_tiny:9,.0f} @ {context_tiny:5,}: '
+          f'{slow_used(64, theta_tiny, context_tiny):2}')
 
 # %% name="check-slow" check="slow" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('slow')
 cases = [(128, 50_000.0, 4096), (64, 1_000_000.0, 1024)]
-cases += [(rng.choice([64, 96, 128]), rng.choice([1e4, 5e4, 1e6]), rng.randrange(100, 40_000)) for _ in range(6)]
+cases += [(rng.choice([64, 96, 128]), rng.choice([1e4, 5e4, 1e6]),
+           rng.randrange(100, 40_000)) for _ in range(6)]
 lab.check('slow', slow=(slow_pairs, own.slow_pairs, cases))
 
 # %% name="needle"
 import random
 
-DEPTHS, SHARES, ITEMS = (0.0, 0.25, 0.5, 0.75, 1.0), (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1), 6  # shares of four first contexts
+# shares of four first contexts
+DEPTHS, SHARES, ITEMS = (0.0, 0.25, 0.5, 0.75, 1.0), (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1), 6
 
 
 def found(model, share: float, depth: float) -> tuple[float, float]:
-    """The share of secrets that the model's likeliest next token names, and the mean length of the items in tokens."""
+    """The share of secrets that the model's likeliest next token names, and the mean
+    length of the items in tokens."""
     right, lengths, rng = 0, [], random.Random(f'needle-{share}-{depth}')
     facts = {lang: round(share * most) for lang, most in world.FAR.items()}
     for i in range(ITEMS):
         item = world.needle(rng, ('en', 'zh')[i % 2], facts, depth)
         ids = tokenizer.encode(item.prompt)
         with torch.no_grad():
-            likeliest = int(model(input_ids=torch.tensor([ids]), logits_to_keep=1).logits[0, -1].argmax())
+            likeliest = int(model(input_ids=torch.tensor([ids]),
+                                  logits_to_keep=1).logits[0, -1].argmax())
         right += tokenizer.decode([likeliest]).strip() == item.answer
         lengths.append(len(ids))
     return right / ITEMS, sum(lengths) / ITEMS
 
 
 long = course.long()
-models |= {'base, θ = 1,000,000': load_model(base.path, dtype=torch.float32, rope_theta=1e6), 'long, θ = 1,000,000': load_model(long.path, dtype=torch.float32)}
+models |= {'base, θ = 1,000,000': load_model(base.path, dtype=torch.float32,
+                                             rope_theta=1e6),
+           'long, θ = 1,000,000': load_model(long.path, dtype=torch.float32)}
 names = {'base': 'base, θ = 50,000'}
-maps = {names.get(name, name): [[found(model, share, depth) for share in SHARES] for depth in DEPTHS] for name, model in models.items() if name != 'mine'}
+maps = {names.get(name, name): [[found(model, share, depth) for share in SHARES]
+                                for depth in DEPTHS]
+        for name, model in models.items() if name != 'mine'}
 drawing, axes = plots.figure(9, 2.8)
 drawing.delaxes(axes)
 for place, (name, cells) in enumerate(maps.items(), 1):
     axes = drawing.add_subplot(1, len(maps), place)
     plots.heat_map(axes, [[share for share, _ in line] for line in cells])
     axes.set_xticks(range(len(SHARES)), [f'{length:.0f}' for _, length in cells[0]])
-    axes.set_yticks(range(len(DEPTHS)), [f'{depth:.0%}' for depth in DEPTHS] if place == 1 else [])
-    axes.set(title=name, xlabel=plots.label('词元', 'tokens'), ylabel=plots.label('深度', 'depth') if place == 1 else None)
-plots.show(drawing, 'Share of needles found by depth and length: ' + '; '.join(f'{n}: {[[s for s, _ in line] for line in c]}' for n, c in maps.items()))
-beyond = {name: float(np.mean([line[-1][0] for line in cells])) for name, cells in maps.items()}
-print(f'at the greatest length · 最长处: {", ".join(f"{name}: {share:.0%}" for name, share in beyond.items())}')
+    axes.set_yticks(range(len(DEPTHS)),
+                    [f'{depth:.0%}' for depth in DEPTHS] if place == 1 else [])
+    axes.set(title=name, xlabel=plots.label('词元', 'tokens'),
+             ylabel=plots.label('深度', 'depth') if place == 1 else None)
+plots.show(drawing, 'Share of needles found by depth and length: ' + '; '.join(
+    f'{n}: {[[s for s, _ in line] for line in c]}' for n, c in maps.items()))
+beyond = {name: float(np.mean([line[-1][0] for line in cells]))
+          for name, cells in maps.items()}
+print('at the greatest length · 最长处: '
+      f'{", ".join(f"{name}: {share:.0%}" for name, share in beyond.items())}')
 
 # %% name="check-needle" check=""
 # NBVAL_CHECK_OUTPUT
 before, swapped, after = beyond.values()
-show_values('needle', dict(long_finds_nine_of_ten=after >= 0.9, training_gains=after - before >= 0.3, more_than_swapping=after > swapped))
+show_values('needle', dict(long_finds_nine_of_ten=after >= 0.9,
+                           training_gains=after - before >= 0.3,
+                           more_than_swapping=after > swapped))
 
 # %% [markdown] name="needle-look"
 # **看什么**：每格是找到“针”的比例，深度 0% 是藏在最前面。base 在哪个长度上开始失手？要紧的是长度还是深度？只换基、不训练，最长处变好了还是变坏了？
@@ -531,7 +601,8 @@ show_values('needle', dict(long_finds_nine_of_ten=after >= 0.9, training_gains=a
 # **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="mfu" exercise=true
-def mfu(weights: int, layers: int, width: int, length: int, tokens_per_second: float, peak: float) -> float:
+def mfu(weights: int, layers: int, width: int, length: int, tokens_per_second: float,
+        peak: float) -> float:
     ### BEGIN SOLUTION
     return tokens_per_second * (6 * weights + 6 * layers * width * length) / peak
     ### END SOLUTION
@@ -540,24 +611,30 @@ def mfu(weights: int, layers: int, width: int, length: int, tokens_per_second: f
 from internlm_course.machine import cpu_dtype
 from internlm_course.pretrain.meter import gemm_flops, matmul_parameters
 
-self_check(mfu, own.mfu, [(7_359_000_000, 32, 4096, 4096, 4000.0, 312e12), (1_900_000, 4, 192, 256, 22_000.0, 8e11)],
+self_check(mfu, own.mfu, [(7_359_000_000, 32, 4096, 4096, 4000.0, 312e12),
+                          (1_900_000, 4, 192, 256, 22_000.0, 8e11)],
            hint='正向 2，反向 4，一共 6 · Two forward and four backward make six.')
 mfu_used = attempt(mfu, own.mfu)
 shape = models['base'].config
 dtype = str(cpu_dtype()).removeprefix('torch.')
 peak = gemm_flops('cpu', dtype)
-reached = mfu_used(matmul_parameters(shape), shape.num_hidden_layers, shape.hidden_size, phase.sequence_length, mine.metrics['tokens_per_second'], peak)
-print(f'peak of {dtype} products here · 本机峰值: {peak / 1e9:,.0f} GFLOP/s; your run · 你的训练: {reached:.0%}')
+reached = mfu_used(matmul_parameters(shape), shape.num_hidden_layers, shape.hidden_size,
+                   phase.sequence_length, mine.metrics['tokens_per_second'], peak)
+print(f'peak of {dtype} products here · 本机峰值: {peak / 1e9:,.0f} GFLOP/s; your run '
+      f'· 你的训练: {reached:.0%}')
 seven = sizes.released()['7b']
 for length in (4096, 32_768, 262_144):
-    weights, attention_work = 6 * matmul_parameters(seven), 6 * seven.num_hidden_layers * seven.hidden_size * length
-    print(f'7B at {length:>7,}: {weights / 1e9:.1f} GFLOP a token for weights, {attention_work / 1e9:.1f} for attention')
+    weights = 6 * matmul_parameters(seven)
+    attention_work = 6 * seven.num_hidden_layers * seven.hidden_size * length
+    print(f'7B at {length:>7,}: {weights / 1e9:.1f} GFLOP a token for weights, '
+          f'{attention_work / 1e9:.1f} for attention')
 
 # %% name="check-mfu" check="mfu" points=2
 # NBVAL_CHECK_OUTPUT
 rng = seeded('mfu')
-cases = [(rng.randrange(10**6, 10**10), rng.randrange(2, 60), 64 * rng.randrange(2, 90), rng.choice([256, 4096, 32_768]),
-          rng.uniform(1e3, 1e5), rng.uniform(1e12, 1e15)) for _ in range(4)]
+cases = [(rng.randrange(10**6, 10**10), rng.randrange(2, 60), 64 * rng.randrange(2, 90),
+          rng.choice([256, 4096, 32_768]), rng.uniform(1e3, 1e5),
+          rng.uniform(1e12, 1e15)) for _ in range(4)]
 lab.check('mfu', mfu=(mfu, own.mfu, cases))
 
 # %% [markdown] name="mfu-answer"
@@ -590,27 +667,36 @@ lab.check('mfu', mfu=(mfu, own.mfu, cases))
 def card_bytes(parameters: int, cards: int, cut: list[str]) -> dict[str, float]:
     ### BEGIN SOLUTION
     each = dict(weights=2, gradients=2, states=12)
-    return {name: parameters * size / (cards if name in cut else 1) for name, size in each.items()}
+    return {name: parameters * size / (cards if name in cut else 1)
+            for name, size in each.items()}
     ### END SOLUTION
 
 # %% name="memory-light"
 from internlm_course.model import parameter_count
 
-WAYS = {'full copies · 整份复制': [], 'ZeRO-1': ['states'], 'ZeRO-2': ['states', 'gradients'], 'ZeRO-3, FSDP2': ['states', 'gradients', 'weights']}
+WAYS = {'full copies · 整份复制': [], 'ZeRO-1': ['states'],
+        'ZeRO-2': ['states', 'gradients'],
+        'ZeRO-3, FSDP2': ['states', 'gradients', 'weights']}
 self_check(card_bytes, own.card_bytes, [(1000, 8, cut) for cut in WAYS.values()],
-           hint='只切 cut 里的；主权重也算状态 · Cut only what `cut` names; the master weights are states, too.')
+           hint='只切 cut 里的；主权重也算状态 · Cut only what `cut` names; the '
+                'master weights are states, too.')
 card_used = attempt(card_bytes, own.card_bytes)
 print(f'{"GB a card, 8 cards":26}' + ''.join(f'{name:>8}' for name in sizes.released()))
 for way, cut in WAYS.items():
-    print(f'{way:26}' + ''.join(f'{sum(card_used(parameter_count(config_), 8, cut).values()) / 1e9:8.1f}' for config_ in sizes.released().values()))
+    print(f'{way:26}' + ''.join(
+        f'{sum(card_used(parameter_count(config_), 8, cut).values()) / 1e9:8.1f}'
+        for config_ in sizes.released().values()))
 for name, config_ in sizes.released().items():
-    fits = next(cards for cards in range(1, 99) if sum(card_used(parameter_count(config_), cards, WAYS['ZeRO-3, FSDP2']).values()) <= 80e9)
+    fits = next(cards for cards in range(1, 99)
+                if sum(card_used(parameter_count(config_), cards,
+                                 WAYS['ZeRO-3, FSDP2']).values()) <= 80e9)
     print(f'{name}: at least {fits} card(s) of 80 GB · 至少 {fits} 块')
 
 # %% name="check-memory" check="memory" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('memory')
-CUTS = [], ['states'], ['gradients', 'states'], ['weights', 'gradients', 'states'], ['weights']
+CUTS = ([], ['states'], ['gradients', 'states'], ['weights', 'gradients', 'states'],
+        ['weights'])
 cases = [(rng.randrange(10**9, 10**11), rng.choice([4, 8, 64]), cut) for cut in CUTS]
 lab.check('memory', memory=(card_bytes, own.card_bytes, cases))
 

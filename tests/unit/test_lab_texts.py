@@ -1,6 +1,7 @@
 """What a student reads in the labs: complete in each language, linked with its lecture and back, a place for each prediction, answers true to the run."""
 import re
 from pathlib import Path
+from unicodedata import east_asian_width
 
 import nbformat
 import pytest
@@ -76,6 +77,22 @@ def test_each_prediction_has_a_place_and_an_answer_after_the_run(source):
 @each_lab
 def test_no_word_of_a_lab_needs_a_font_with_emoji(source):
     assert EMOJI.findall(source.read_text('utf-8')) == [] and EMOJI.search('🔮')
+
+
+@each_lab
+def test_no_line_of_code_wraps_in_jupyterlab(source):
+    """A Chinese character is as wide as two letters."""
+    lines = [line for notebook in (build.reference(source), build.student(source)) for cell in notebook.cells if cell.cell_type == 'code'
+             for line in cell.source.split('\n')]
+    assert [line for line in lines if sum(1 + (east_asian_width(letter) in 'WF') for letter in line) > 88] == []
+
+
+@each_lab
+def test_checks_are_folded_to_one_line_that_says_what_they_are(source):
+    for notebook in (build.reference(source), build.student(source)):
+        for cell in notebook.cells:
+            folded, marked = cell.metadata.get('jupyter', {}).get('source_hidden', False), build.MARK in cell.source
+            assert folded == marked == cell.source.startswith(build.FOLDED), cell.id
 
 
 # --- links -----------------------------------------------------------------------------------------------------------------------------------------
