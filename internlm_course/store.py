@@ -1,14 +1,16 @@
-"""Content-addressed artifacts: the key of an artifact is a hash of its settings, its inputs' keys and the code that makes it.
+"""Content-addressed artifacts: a key is a hash of the settings, the inputs' keys and the code that makes it.
 
-An artifact is built in a `.partial` folder under a lock and renamed when it is whole, so nothing half-written is ever read, two runs at once
-build each thing once, and a killed run goes on where it was.
+An artifact is built in a `.partial` folder under a lock and renamed when it is whole, so nothing half-written is ever
+read, two runs at once build each thing once, and a killed run goes on where it was.
 """
+import ast
 import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +20,15 @@ from pathlib import Path
 from internlm_course.errors import CourseError
 from internlm_course.memory import PeakMemory
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 PACKAGE = Path(__file__).resolve().parent
 RECORD = 'stage.json'
+ELSEWHERE = 'Choose another folder with --root FOLDER.'
+DOCUMENTED = 'agents/'  # docstrings are code there: in an action's, Lagent tells the model what it does
 
 
 @dataclass(frozen=True)
@@ -38,19 +47,41 @@ class Artifact:
 
 @cache
 def code_version(*links: str) -> str:
-    """Hash of the sources of the named parts of the package (folders or modules), so that changed code makes new artifacts."""
+    """Hash of what the named parts of the package do (folders or modules): changed code changes it, a comment does not."""
     digest = hashlib.sha256()
     for link in sorted(links):
         folder = PACKAGE / link
-        files = sorted(p for p in folder.rglob('*') if p.suffix in ('.py', '.toml', '.tsv')) if folder.is_dir() else [folder.with_suffix('.py')]
-        for file in files:
-            digest.update(file.relative_to(PACKAGE).as_posix().encode() + b'\0' + file.read_bytes())
+        files = folder.rglob('*') if folder.is_dir() else [folder.with_suffix('.py')]
+        for file in sorted(file for file in files if file.suffix in ('.py', '.toml', '.tsv')):
+            name = file.relative_to(PACKAGE).as_posix()
+            meaning = _meaning(file.read_text('utf-8'), file.suffix, name.startswith(DOCUMENTED))
+            digest.update(f'{name}\0{meaning}'.encode())
     return digest.hexdigest()[:12]
+
+
+@cache
+def _meaning(text: str, suffix: str, docstrings: bool) -> str:
+    """A source without comments, layout and (unless they are code) docstrings: its syntax tree, or its values."""
+    if suffix == '.toml':
+        return json.dumps(tomllib.loads(text), sort_keys=True, default=str)
+    if suffix != '.py':
+        return text
+    tree = ast.parse(text)
+    for node in () if docstrings else ast.walk(tree):
+        if isinstance(body := getattr(node, 'body', None), list):  # a lambda's is an expression
+            node.body = [statement for statement in body if not _is_string(statement)]
+    return ast.dump(tree)
+
+
+def _is_string(statement: ast.stmt) -> bool:
+    """A string on a line of its own does nothing: it is a docstring, or stands below a field and tells what that is."""
+    value = getattr(statement, 'value', None)
+    return isinstance(statement, ast.Expr) and isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on `path` between processes; the system frees it when the holder dies, however it dies."""
+    """Holds an exclusive lock on `path` between processes; the system frees it when the holder dies in any way."""
     with open(path, 'w') as stream:
         if os.name == 'nt':
             import msvcrt
@@ -68,9 +99,10 @@ def clear_disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CourseError(f'The disk of {folder} is full.', 'Free some space and run again: what is already built is kept.') from error
+            remedy = 'Free some space and run again: what is already built is kept.'
+            raise CourseError(f'The disk of {folder} is full.', remedy) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise CourseError(f'{folder} cannot be written ({error.strerror}).', 'Choose another folder with --root FOLDER.') from error
+            raise CourseError(f'{folder} cannot be written ({error.strerror}).', ELSEWHERE) from error
         raise
 
 
@@ -87,7 +119,7 @@ class Store:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
-                raise CourseError(f'{self.root} is a file or lies inside one.', 'Choose another folder with --root FOLDER.') from error
+                raise CourseError(f'{self.root} is a file or lies inside one.', ELSEWHERE) from error
             probe = self.root / f'.probe-{os.getpid()}'
             probe.write_text('writable')
             probe.unlink()
@@ -102,9 +134,10 @@ class Store:
         Args:
             settings: everything that the result depends on; JSON-like, keys of input artifacts included.
             code: the parts of the package that make it.
-            resumable: `make` can go on from what an interrupted call left in the folder; otherwise it starts in an empty one.
+            resumable: `make` can go on from what an interrupted call left; otherwise it starts in an empty one.
         """
-        described = json.dumps(dict(settings, code=code_version(*code)), sort_keys=True, default=str, ensure_ascii=False)
+        settings = dict(settings, code=code_version(*code))
+        described = json.dumps(settings, sort_keys=True, default=str, ensure_ascii=False)
         key = hashlib.sha256(f'{stage}\0{described}'.encode()).hexdigest()[:16]
         final = self.root / f'{stage}-{key}'
         with clear_disk_errors(self.root):

@@ -3,6 +3,8 @@ import errno
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from internlm_course import store as stores
 from internlm_course.errors import CourseError
-from internlm_course.store import Store, code_version
+from internlm_course.store import PACKAGE, Store, code_version
 
 
 def _make(folder: Path) -> dict:
@@ -61,7 +64,8 @@ def test_resumable_build_finds_what_was_left(tmp_path):
 
     with pytest.raises(RuntimeError):
         store.build('base', {}, fail, resumable=True)
-    assert store.build('base', {}, lambda folder: dict(state=(folder / 'state').read_text()), resumable=True).metrics == dict(state='step 5')
+    again = store.build('base', {}, lambda folder: dict(state=(folder / 'state').read_text()), resumable=True)
+    assert again.metrics == dict(state='step 5')
 
 
 def _slow(root: str, log: str) -> None:
@@ -100,7 +104,8 @@ def test_kill_frees_the_lock(tmp_path):
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize('code, words', [(errno.ENOSPC, 'is full'), (errno.EROFS, 'cannot be written'), (errno.EACCES, 'cannot be written')])
+@pytest.mark.parametrize('code, words', [
+    (errno.ENOSPC, 'is full'), (errno.EROFS, 'cannot be written'), (errno.EACCES, 'cannot be written')])
 def test_disk_errors_are_one_sentence(tmp_path, code, words):
     def fail(folder):
         raise OSError(code, os.strerror(code))
@@ -113,3 +118,67 @@ def test_root_that_is_a_file(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(CourseError, match='--root'):
         Store(tmp_path / 'file' / 'store')
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package's sources, whose code the keys are made of."""
+    copy = tmp_path / 'internlm_course'
+    for suffix in ('py', 'toml', 'tsv'):
+        for file in PACKAGE.rglob(f'*.{suffix}'):
+            (copy / file.relative_to(PACKAGE)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy / file.relative_to(PACKAGE))
+    monkeypatch.setattr(stores, 'PACKAGE', copy)
+    yield copy
+    code_version.cache_clear()
+
+
+def version(*links: str) -> str:
+    """Read anew, though a process reads the code once."""
+    code_version.cache_clear()
+    return code_version(*links)
+
+
+FOLDERS = sorted({path.parent.name for path in PACKAGE.glob('*/*.py')})
+
+
+@pytest.mark.parametrize('folder', FOLDERS)
+def test_a_comment_changes_no_code_and_a_number_does(package, folder):
+    file = max((package / folder).rglob('*.py'), key=lambda path: path.stat().st_size)
+    source, before = file.read_text('utf-8'), version(folder)
+    file.write_text(f'# A new comment.\n{source}\n# And another.\n', 'utf-8')
+    assert version(folder) == before
+    file.write_text(f'{source}\nNUMBER = 1\n', 'utf-8')
+    one = version(folder)
+    file.write_text(f'{source}\nNUMBER = 2\n', 'utf-8')
+    assert len({before, one, version(folder)}) == 3
+
+
+@pytest.mark.parametrize('folder', FOLDERS)
+def test_a_docstring_is_code_only_where_lagent_reads_it(package, folder):
+    """Of a module, of a function or class, and the string below a field: each is changed wherever the folder has it."""
+    before = version(folder)
+    for file in (package / folder).rglob('*.py'):
+        source = file.read_text('utf-8')
+        file.write_text(re.sub(r'^( *)"""(?=[A-Z])', r'\1"""Otherwise: ', source, flags=re.MULTILINE), 'utf-8')
+    assert (version(folder) == before) is (folder != 'agents')
+
+
+def test_the_words_of_an_agents_action_are_code(package):
+    file, before = package / 'agents' / 'calculator.py', version('agents')
+    source = file.read_text('utf-8')
+    assert source.count('whole numbers, + - * / and brackets\n') == 1
+    file.write_text(source.replace('whole numbers, + - * / and brackets\n', 'a sum\n'), 'utf-8')
+    assert version('agents') != before
+
+
+def test_a_toml_file_counts_by_its_values_and_a_table_by_its_bytes(package):
+    config, table = package / 'pretrain' / 'configs' / 'tiny.toml', package / 'data' / 'facts.tsv'
+    source, before = config.read_text('utf-8'), version('pretrain')
+    config.write_text('# A comment.\n' + source, 'utf-8')
+    assert version('pretrain') == before
+    config.write_text('further = 1\n' + source, 'utf-8')
+    assert version('pretrain') != before
+    before = version('data')
+    table.write_text(table.read_text('utf-8') + '\n', 'utf-8')
+    assert version('data') != before
