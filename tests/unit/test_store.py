@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from internlm_course import store as stores
+from internlm_course.course import Course
 from internlm_course.errors import CourseError
+from internlm_course.scale import SCALES
 from internlm_course.store import PACKAGE, Store, code_version
 
 
@@ -182,3 +184,50 @@ def test_a_toml_file_counts_by_its_values_and_a_table_by_its_bytes(package):
     before = version('data')
     table.write_text(table.read_text('utf-8') + '\n', 'utf-8')
     assert version('data') != before
+
+
+class Links(Store):
+    """A store whose links make nothing: its keys are those of the real ones."""
+
+    def build(self, stage, settings, make, code=(), resumable=False):
+        return super().build(stage, settings, lambda folder: {}, code)
+
+
+TRAINED = {'base', 'long', 'enhanced', 'sft', 'int4', 'scores', 'agent'}
+CHAIN = TRAINED | {'crawl', 'corpus', 'tokenizer', 'tokens', 'conversations'}
+REMADE = {
+    'agents': {'agent'},
+    'classroom': set(),
+    'data': CHAIN,
+    'deploy': {'int4', 'scores', 'agent'},
+    'evaluate': {'scores'},
+    'finetune': {'sft', 'int4', 'scores', 'agent'},
+    'finetune/conversations.py': {'conversations', 'sft', 'int4', 'scores', 'agent'},
+    'marking.py': {'scores', 'agent'},
+    'model': TRAINED | {'tokenizer', 'tokens'},
+    'model/chat.py': CHAIN,
+    'pretrain': TRAINED,
+    'report': set(),
+    'staff': set(),
+}
+
+
+def test_the_table_names_every_folder():
+    assert set(FOLDERS) == {part for part in REMADE if not part.endswith('.py')}
+
+
+@pytest.mark.parametrize('part', REMADE)
+def test_what_a_change_of_a_part_makes_anew(package, tmp_path, part):
+    """In a folder's __init__ or in a file that a stage names by itself; what is made from an artifact follows it."""
+    def keys() -> dict[str, str]:
+        code_version.cache_clear()
+        course = Course(SCALES['tiny'], Links(tmp_path / 'runs'))
+        course.scores(mine=True), course.agent(mine=True)
+        return {stage: artifact.key for stage, artifact in course.made.items()}
+
+    before = keys()
+    file = package / part if part.endswith('.py') else package / part / '__init__.py'
+    file.write_text((file.read_text('utf-8') if file.exists() else '') + '\nNUMBER = 1\n', 'utf-8')
+    after = keys()
+    assert set(before) == CHAIN
+    assert {stage for stage in before if before[stage] != after[stage]} == REMADE[part]
