@@ -48,6 +48,14 @@ def load(path: Path):
     return notebook
 
 
+def write_copy(notebook, path: Path) -> None:
+    """Writes a notebook to be opened here: with what JupyterLab would add, the language of this kernel, so that it is not unsaved at once."""
+    import nbformat
+    from ipykernel.ipkernel import IPythonKernel
+    notebook.metadata.language_info = nbformat.from_dict(IPythonKernel.language_info)
+    path.write_text(nbformat.writes(notebook) + '\n', 'utf-8')
+
+
 def in_use(path: Path, runs: bool) -> bool:
     """Whether a notebook holds somebody's work: a cell that was changed, or a file that cannot be read; with `runs`, an output too."""
     if not path.exists():

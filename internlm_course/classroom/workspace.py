@@ -6,11 +6,10 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 from internlm_course.classroom.compare import output_text, points
-from internlm_course.classroom.release import cell_name, edited, load, recorded
+from internlm_course.classroom.release import cell_name, edited, load, recorded, write_copy
 from internlm_course.errors import CourseError
 
 FOLDER = 'work'
@@ -118,7 +117,7 @@ def _keep(shipped: Path, folder: Path) -> list[dict[str, str]]:
         if not copy.exists():
             folder.mkdir(parents=True, exist_ok=True)
             part = copy.with_suffix('.part')
-            shutil.copyfile(shipped, part)
+            write_copy(new, part)
             part.replace(copy)  # whole or not at all
             return _misplaced(new, shipped, 'is in its copy', '已在副本里')
         if misplaced := _misplaced(new, shipped, 'is not in your copy: move it there under another name', '不在你的副本里：请改名移过去'):
@@ -151,7 +150,6 @@ def _misplaced(notebook, path: Path, where: str, wo: str) -> list[dict[str, str]
 
 def _offer(new, mine, path: Path) -> list[str]:
     """Writes a newer release with the student's answers, and what she wrote into cells of text that are still the same; the names of those cells."""
-    import nbformat
     answers, before, now, carried = edited(mine), recorded(mine), recorded(new), []
     for cell in new.cells:
         name = cell_name(cell)
@@ -159,7 +157,7 @@ def _offer(new, mine, path: Path) -> list[str]:
         if answers.get(name) and (same_text or cell.metadata.get('nbgrader', {}).get('solution')):
             cell.source = answers[name].source
             carried.append(name)
-    path.write_text(nbformat.writes(new) + '\n', 'utf-8')
+    write_copy(new, path)
     return carried
 
 

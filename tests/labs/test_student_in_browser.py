@@ -155,6 +155,8 @@ def test_nothing_of_hers_is_lost_and_nothing_fails(tmp_path, upstream, environme
             assert 'not started yet' in page.wait(TABLE)
             page.picture(tmp_path / 'landing.png')
             she = Student(page, 'Lab 1')
+            page.value(f'{SHOWN}.sessionContext.session.kernel.info.then(info => info.status)')  # it goes into the notebook's metadata
+            assert not page.value(f'{SHOWN}.context.model.dirty'), 'unsaved as soon as it is open'
             solve(she, right)
             page.picture(tmp_path / 'solved.png')
             she.save()
@@ -165,7 +167,8 @@ def test_nothing_of_hers_is_lost_and_nothing_fails(tmp_path, upstream, environme
             page.wait(TABLE)
             she = Student(page, 'Lab 1')
             assert all(she.source(name) == right[name] for name in ('template', 'parameters'))
-            she.sees('check-parameters', '2 of 2 points', '# Check: run it')
+            she.sees('check-parameters', '2 of 2 points')
+            page.wait(f'{she.cell("check-parameters")}.node.querySelector(".jp-InputPlaceholder").textContent.includes("# Check: run it")')
             before = {path: path.read_bytes() for path in hers.glob('work/**/*.ipynb')}
             update(upstream, hers, environment)
         with jupyterlab(hers, environment, log) as (address, said):
