@@ -47,7 +47,7 @@ class Artifact:
 
 @cache
 def code_version(*links: str) -> str:
-    """Hash of what the named parts of the package do (folders or modules): changed code changes it, a comment does not."""
+    """Hash of what the named parts of the package (folders or modules) do: code changes it, a comment does not."""
     digest = hashlib.sha256()
     for link in sorted(links):
         folder = PACKAGE / link

@@ -2,7 +2,6 @@
 
 One call, because importing OpenCompass takes longer than scoring a small model."""
 import json
-import pprint
 import re
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,13 @@ from pathlib import Path
 from internlm_course.errors import CourseError
 from internlm_course.evaluate.suites import chance, read_items
 from internlm_course.marking import is_correct, mark
+from internlm_course.mmconfig import call, write_config
 from internlm_course.process import open_loopback, run_tool
 
 BATCH = 64
 CONCURRENCY = 8
 CONTINUED, CHATTED = ('prompt', 'answer'), ('question', 'reply')
+PLUGINS, ICL = 'internlm_course.evaluate.plugins', 'opencompass.openicl'
 NEVER_CUT = 1 << 20  # OpenCompass cuts a prompt that is longer than max_seq_len, without a word: here no prompt is
 
 
@@ -32,13 +33,6 @@ class EvalModel:
     def fields(self) -> tuple[str, str]:
         """The fields of an item that the model reads and that it should say."""
         return CONTINUED if self.url is None else CHATTED
-
-
-class Name(str):
-    """A class name inside a generated config, written without quotes."""
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit: int | None = None,
@@ -93,24 +87,14 @@ def config_text(models: Sequence[EvalModel], rows: Mapping[str, Sequence[Mapping
     chat = [_chat_model(model) for model in models if model.url is not None]
     combinations = [dict(models=entries, datasets=[_dataset(suite, lines, data, *fields) for suite, lines in rows.items()])
                     for entries, fields in ((base, CONTINUED), (chat, CHATTED)) if entries]
-    partitioner = dict(type=Name('NaivePartitioner'), n=len(rows))  # one task per model, so that each is loaded once
-    parts = dict(
-        model_dataset_combinations=combinations,
-        models=base + chat,
-        datasets=combinations[0]['datasets'],
-        infer=dict(partitioner=partitioner, runner=dict(type=Name('SideBySide'), task=dict(type=Name('OpenICLInferTask')))),
-        eval=dict(partitioner=partitioner, runner=dict(type=Name('LocalRunner'), task=dict(type=Name('OpenICLEvalTask')))))
-    imports = """from opencompass.datasets import CustomDataset
-from opencompass.models import HuggingFaceBaseModel
-from opencompass.openicl.icl_inferencer import GenInferencer
-from opencompass.openicl.icl_retriever import ZeroRetriever
-from opencompass.partitioners import NaivePartitioner
-from opencompass.runners import LocalRunner
-from opencompass.tasks import OpenICLEvalTask, OpenICLInferTask
-
-from internlm_course.evaluate.plugins import ExactAnswer, Field, ServedChat, SideBySide
-"""
-    return imports + ''.join(f'\n{key} = {pprint.pformat(value, width=120, sort_dicts=False)}\n' for key, value in parts.items())
+    one_per_model = call('opencompass.partitioners', 'NaivePartitioner', n=len(rows))  # so that each is loaded once
+    asking = call(PLUGINS, 'SideBySide', task=call('opencompass.tasks', 'OpenICLInferTask'))
+    marking = call('opencompass.runners', 'LocalRunner', task=call('opencompass.tasks', 'OpenICLEvalTask'))
+    return write_config('OpenCompass config: `opencompass config.py --debug` gives the same scores.', {
+        'Which models meet which prompt': dict(model_dataset_combinations=combinations),
+        'All models, and the suites': dict(models=base + chat, datasets=combinations[0]['datasets']),
+        'Runners': dict(infer=dict(partitioner=one_per_model, runner=asking),
+                        eval=dict(partitioner=one_per_model, runner=marking))})
 
 
 def _base_model(model: EvalModel) -> dict:
@@ -120,16 +104,18 @@ def _base_model(model: EvalModel) -> dict:
 
     gpu = torch.cuda.is_available()
     dtype = 'torch.bfloat16' if gpu or cpu_dtype() == 'bfloat16' else 'torch.float'
-    return dict(type=Name('HuggingFaceBaseModel'), abbr=model.name, path=str(Path(model.checkpoint).resolve()), max_seq_len=NEVER_CUT,
+    path = str(Path(model.checkpoint).resolve())
+    return call('opencompass.models', 'HuggingFaceBaseModel', abbr=model.name, path=path, max_seq_len=NEVER_CUT,
                 batch_size=BATCH, max_out_len=64, stop_words=['\n'],
                 model_kwargs=dict(device_map='cuda:0' if gpu else 'cpu', torch_dtype=dtype),
                 # transformers' fast tokenizers also return token_type_ids, which a causal model's generate() refuses
-                tokenizer_kwargs=dict(model_input_names=['input_ids', 'attention_mask']), run_cfg=dict(num_gpus=int(gpu)))
+                tokenizer_kwargs=dict(model_input_names=['input_ids', 'attention_mask']),
+                run_cfg=dict(num_gpus=int(gpu)))
 
 
 def _chat_model(model: EvalModel) -> dict:
-    return dict(type=Name('ServedChat'), abbr=model.name, path=model.served_name, openai_api_base=f'{model.url}/', key='local',
-                max_seq_len=NEVER_CUT, batch_size=16 * CONCURRENCY,
+    return call(PLUGINS, 'ServedChat', abbr=model.name, path=model.served_name, openai_api_base=f'{model.url}/',
+                key='local', max_seq_len=NEVER_CUT, batch_size=16 * CONCURRENCY,
                 max_workers=CONCURRENCY, query_per_second=1000, max_out_len=64, temperature=0.0, retry=2, timeout=120,
                 # special tokens stay visible: an answer made only of them would be empty, which OpenCompass takes for a broken server
                 extra_body=dict(top_k=1, skip_special_tokens=False, spaces_between_special_tokens=False),
@@ -139,12 +125,12 @@ def _chat_model(model: EvalModel) -> dict:
 def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str, expected: str) -> dict:
     # A token holds at least one byte, so an answer of b bytes has at most b tokens; two more for a blank and the full stop.
     longest = max(len(item[expected].encode()) for item in lines) + 2
-    return dict(abbr=suite, type=Name('CustomDataset'), path=str(data / f'{suite}.jsonl'),
+    return call('opencompass.datasets', 'CustomDataset', abbr=suite, path=str(data / f'{suite}.jsonl'),
                 reader_cfg=dict(input_columns=[column], output_column=expected),
-                infer_cfg=dict(prompt_template=dict(type=Name('Field'), template=f'{{{column}}}'),
-                               retriever=dict(type=Name('ZeroRetriever')),
-                               inferencer=dict(type=Name('GenInferencer'), max_out_len=longest)),
-                eval_cfg=dict(evaluator=dict(type=Name('ExactAnswer'))))
+                infer_cfg=dict(prompt_template=call(PLUGINS, 'Field', template=f'{{{column}}}'),
+                               retriever=call(f'{ICL}.icl_retriever', 'ZeroRetriever'),
+                               inferencer=call(f'{ICL}.icl_inferencer', 'GenInferencer', max_out_len=longest)),
+                eval_cfg=dict(evaluator=call(PLUGINS, 'ExactAnswer')))
 
 
 def _check(models: Sequence[EvalModel]) -> None:

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from internlm_course.errors import CourseError
+from internlm_course.mmconfig import Name, call, write_config
 
 METHODS = ('lora', 'qlora', 'full')
 DTYPES = ('float32', 'bfloat16')
@@ -66,151 +67,114 @@ class SFTSettings:
             raise CourseError(f'Sequences of {self.max_length} tokens hold no conversation.', 'Give max_length 16 or more.')
 
 
-def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, iterations: int, gpu: bool = False, processes: int = 1) -> str:
-    """The config file. mmengine reads it as syntax (lazy imports), so it holds imports and assignments only.
+PURPOSE = 'XTuner config: `xtuner train config.py` trains the same (on a CPU, through internlm_course.finetune.launch).'
+# Names in these trees that are imported from nowhere are the settings of PART 1, or assigned above.
+PRETRAINED = dict(pretrained_model_name_or_path=Name('checkpoint'), trust_remote_code=True)
+TOKENIZER = call('transformers', 'AutoTokenizer.from_pretrained', **PRETRAINED, padding_side='right')
+DATASET = call(
+    'xtuner.dataset', 'process_hf_dataset',
+    dataset=call('datasets', 'load_dataset', path='json', data_files=dict(train=Name('conversations'))),
+    tokenizer=Name('tokenizer'), max_length=Name('max_length'),
+    dataset_map_fn='internlm_course.finetune.messages.to_conversation', template_map_fn=None, map_num_proc=None,
+    remove_unused_columns=True, shuffle_before_pack=True, pack_to_max_length=True, use_varlen_attn=True)
+DATALOADER = dict(
+    batch_size=1, num_workers=0, dataset=Name('train_dataset'),
+    sampler=call('mmengine.dataset', 'DefaultSampler', shuffle=True),
+    collate_fn=call('xtuner.dataset.collate_fns', 'default_collate_fn', use_varlen_attn=True))
+
+
+def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, iterations: int, gpu: bool = False,
+                processes: int = 1) -> str:
+    """The config file.
 
     Args:
         conversations: jsonl of {'messages': […]}.
-        iterations: packed sequences, of which `batch_size` make an optimiser step (XTuner keeps packed conversations apart one sequence at
-            a time only); the schedule counts them, because XTuner's schedule by epochs rounds a short warm-up badly.
+        iterations: packed sequences, of which `batch_size` make an optimiser step (XTuner keeps packed conversations
+            apart one sequence at a time only); the schedule counts them: XTuner's own rounds a short warm-up badly.
         gpu: whether a CUDA device will train.
         processes: ranks that divide a step's sequences among them; the gradient is the same mean.
     """
     iterations //= processes
     warmup = round(settings.warmup * iterations)
-    # mmengine's LinearLR over one step never leaves its start factor, so a warm-up shorter than two steps is none.
-    warmup, rising = (warmup, 'dict(type=LinearLR, start_factor=0.01, by_epoch=False, begin=0, end=warmup),') if warmup > 1 else (0, '')
-    interval = max(1, iterations // 50)
-    wrapper = f'type={_wrapper(settings, gpu)}'
-    return f"""# XTuner config: `xtuner train config.py` does the same as the course (on a CPU, through internlm_course.finetune.launch).
-import torch
-from datasets import load_dataset
-from mmengine.dataset import DefaultSampler
-from mmengine.hooks import CheckpointHook, DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
-from mmengine.optim import AmpOptimWrapper, CosineAnnealingLR, LinearLR, OptimWrapper
-from peft import LoraConfig
-from torch.optim import AdamW
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-from xtuner.dataset import process_hf_dataset
-from xtuner.dataset.collate_fns import default_collate_fn
-from xtuner.engine.hooks import DatasetInfoHook, VarlenAttnArgsToMessageHubHook
-from xtuner.engine.runner import TrainLoop
-from xtuner.model import SupervisedFinetune
-
-from internlm_course.finetune.autocast import CPUAutocastOptimWrapper
-from internlm_course.finetune.chat_tokens import load_for_chat
-
-# PART 1: settings
-checkpoint = {str(checkpoint)!r}
-conversations = {str(conversations)!r}
-max_length = {settings.max_length}
-accumulation = {settings.batch_size // processes}
-iterations = {iterations}
-warmup = {warmup}
-lr = {settings.learning_rate}
-
-# PART 2: model and tokenizer
-tokenizer = dict(type=AutoTokenizer.from_pretrained, pretrained_model_name_or_path=checkpoint, trust_remote_code=True, padding_side='right')
-model = dict(
-    type=SupervisedFinetune,
-    use_varlen_attn=True,
-    use_activation_checkpointing={settings.checkpointing},
-    llm=dict(type={_loader(settings)}, pretrained_model_name_or_path=checkpoint, trust_remote_code=True,
-             torch_dtype=torch.float32{_attention(gpu)}{_quantization(settings)}){_lora(settings)}){_ranks(processes)}
-
-# PART 3: data
-train_dataset = dict(
-    type=process_hf_dataset,
-    dataset=dict(type=load_dataset, path='json', data_files=dict(train=conversations)),
-    tokenizer=tokenizer,
-    max_length=max_length,
-    dataset_map_fn='internlm_course.finetune.messages.to_conversation',
-    template_map_fn=None,
-    remove_unused_columns=True,
-    shuffle_before_pack=True,
-    pack_to_max_length=True,
-    use_varlen_attn=True,
-    map_num_proc=None)
-train_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    dataset=train_dataset,
-    sampler=dict(type=DefaultSampler, shuffle=True),
-    collate_fn=dict(type=default_collate_fn, use_varlen_attn=True))
-
-# PART 4: optimiser and schedule
-optim_wrapper = dict(
-    {wrapper}, accumulative_counts=accumulation, clip_grad=dict(max_norm={settings.clip}, error_if_nonfinite=True),
-    optimizer=dict(type=AdamW, lr=lr, betas=(0.9, 0.95), weight_decay={settings.weight_decay}, fused=True){_paramwise(settings)})
-param_scheduler = [
-    {rising}
-    dict(type=CosineAnnealingLR, eta_min_ratio=0.1, by_epoch=False, begin=warmup, end=iterations)]
-train_cfg = dict(type=TrainLoop, max_iters=iterations)
-
-# PART 5: runtime
-custom_hooks = [dict(type=DatasetInfoHook, tokenizer=tokenizer), dict(type=VarlenAttnArgsToMessageHubHook)]
-default_hooks = dict(
-    timer=dict(type=IterTimerHook),
-    logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval={interval}),
-    param_scheduler=dict(type=ParamSchedulerHook),
-    checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=iterations, max_keep_ckpts=1, save_optimizer=False),
-    sampler_seed=dict(type=DistSamplerSeedHook))
-env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo'))
-visualizer = None
-log_level = 'INFO'
-load_from = None
-resume = False
-randomness = dict(seed={settings.seed}, deterministic=False)
-log_processor = dict(by_epoch=False, window_size={interval})
-"""
+    warmup = warmup if warmup > 1 else 0  # mmengine's LinearLR over one step never leaves its start factor
+    model = dict(tokenizer=TOKENIZER, model=_model(settings, gpu))
+    if processes > 1:  # left to itself mmengine gives each rank the GPU of its number, and keeps every gradient twice
+        model['model_wrapper_cfg'] = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False,
+                                          gradient_as_bucket_view=True)
+    return write_config(PURPOSE, {
+        'PART 1: settings': dict(
+            checkpoint=str(checkpoint), conversations=str(conversations), max_length=settings.max_length,
+            accumulation=settings.batch_size // processes, iterations=iterations, warmup=warmup,
+            lr=settings.learning_rate),
+        'PART 2: model and tokenizer': model,
+        'PART 3: data': dict(train_dataset=DATASET, train_dataloader=DATALOADER),
+        'PART 4: optimiser and schedule': dict(
+            optim_wrapper=_optimizer(settings, gpu), param_scheduler=_schedule(warmup),
+            train_cfg=call('xtuner.engine.runner', 'TrainLoop', max_iters=Name('iterations'))),
+        'PART 5: runtime': _runtime(settings.seed, interval=max(1, iterations // 50))})
 
 
-def _ranks(processes: int) -> str:
-    """Left to itself mmengine gives each rank the GPU of its number, and keeps every gradient twice."""
-    return '' if processes == 1 else """
-model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False, gradient_as_bucket_view=True)"""
-
-
-def _wrapper(settings: SFTSettings, gpu: bool) -> str:
-    if settings.dtype == 'float32':
-        return 'OptimWrapper'
-    return "AmpOptimWrapper, dtype='bfloat16', loss_scale=1.0" if gpu else 'CPUAutocastOptimWrapper'
-
-
-def _loader(settings: SFTSettings) -> str:
-    return 'load_for_chat' if settings.train_embeddings else 'AutoModelForCausalLM.from_pretrained'
-
-
-def _attention(gpu: bool) -> str:
-    """On a CPU the explicit products are faster than sdpa in the backward pass."""
-    return '' if gpu else ", attn_implementation='eager'"
-
-
-def _paramwise(settings: SFTSettings) -> str:
-    """mmengine's rates by name: PEFT holds what it trains in full beside the adapters under modules_to_save."""
-    if not settings.train_embeddings or settings.embedding_rate == 1:
-        return ''
-    return f""",
-    paramwise_cfg=dict(custom_keys=dict(modules_to_save=dict(lr_mult={settings.embedding_rate})))"""
-
-
-def _quantization(settings: SFTSettings) -> str:
-    if settings.method != 'qlora':
-        return ''
-    return f""",
-             quantization_config=dict(type=BitsAndBytesConfig, load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
-                                      bnb_4bit_compute_dtype=torch.{settings.dtype})"""
-
-
-def _lora(settings: SFTSettings) -> str:
-    if settings.method == 'full':
-        return ''
-    # Named, not left to XTuner: it would take any linear layer, and `output` is either adapted or trained in full, never both.
-    target, save = ['wqkv', 'wo', 'w1', 'w2', 'w3'], None
+def _model(settings: SFTSettings, gpu: bool) -> dict:
+    load = ('transformers', 'AutoModelForCausalLM.from_pretrained')
     if settings.train_embeddings:
-        save = ['tok_embeddings', 'output']
-    elif settings.method == 'lora':
-        target.append('output')
-    return f""",
-    lora=dict(type=LoraConfig, r={settings.rank}, lora_alpha={settings.alpha}, lora_dropout=0.0, bias='none', task_type='CAUSAL_LM',
-              target_modules={target}, modules_to_save={save})"""
+        load = ('internlm_course.finetune.chat_tokens', 'load_for_chat')
+    llm = call(*load, **PRETRAINED, torch_dtype=Name('torch.float32', 'torch'))
+    if not gpu:
+        llm['attn_implementation'] = 'eager'  # on a CPU the explicit products are faster than sdpa in the backward pass
+    if settings.method == 'qlora':
+        llm['quantization_config'] = call(
+            'transformers', 'BitsAndBytesConfig', load_in_4bit=True, bnb_4bit_quant_type='nf4',
+            bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=Name(f'torch.{settings.dtype}', 'torch'))
+    model = call('xtuner.model', 'SupervisedFinetune', use_varlen_attn=True,
+                 use_activation_checkpointing=settings.checkpointing, llm=llm)
+    if settings.method != 'full':
+        # Named, not left to XTuner, which takes any linear layer: `output` is adapted or trained in full, never both.
+        target = ['wqkv', 'wo', 'w1', 'w2', 'w3']
+        if settings.method == 'lora' and not settings.train_embeddings:
+            target.append('output')
+        model['lora'] = call(
+            'peft', 'LoraConfig', r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, bias='none',
+            task_type='CAUSAL_LM', target_modules=target,
+            modules_to_save=['tok_embeddings', 'output'] if settings.train_embeddings else None)
+    return model
+
+
+def _optimizer(settings: SFTSettings, gpu: bool) -> dict:
+    wrapper = call('mmengine.optim', 'OptimWrapper')
+    if settings.dtype == 'bfloat16':
+        wrapper = (call('mmengine.optim', 'AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0) if gpu else
+                   call('internlm_course.finetune.autocast', 'CPUAutocastOptimWrapper'))
+    wrapper |= dict(
+        accumulative_counts=Name('accumulation'), clip_grad=dict(max_norm=settings.clip, error_if_nonfinite=True),
+        optimizer=call('torch.optim', 'AdamW', lr=Name('lr'), betas=(0.9, 0.95), weight_decay=settings.weight_decay,
+                       fused=True))
+    if settings.train_embeddings and settings.embedding_rate != 1:
+        # mmengine's rates by name: PEFT holds what it trains in full beside the adapters under modules_to_save.
+        wrapper['paramwise_cfg'] = dict(custom_keys=dict(modules_to_save=dict(lr_mult=settings.embedding_rate)))
+    return wrapper
+
+
+def _schedule(warmup: int) -> list[dict]:
+    rise = call('mmengine.optim', 'LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=Name('warmup'))
+    fall = call('mmengine.optim', 'CosineAnnealingLR', eta_min_ratio=0.1, by_epoch=False, begin=Name('warmup'),
+                end=Name('iterations'))
+    return [rise, fall] if warmup else [fall]
+
+
+def _runtime(seed: int, interval: int) -> dict:
+    """`interval`: iterations between two lines of the log, over which the loss there is a mean."""
+    hooks = 'mmengine.hooks'
+    return dict(
+        custom_hooks=[call('xtuner.engine.hooks', 'DatasetInfoHook', tokenizer=Name('tokenizer')),
+                      call('xtuner.engine.hooks', 'VarlenAttnArgsToMessageHubHook')],
+        default_hooks=dict(
+            timer=call(hooks, 'IterTimerHook'),
+            logger=call(hooks, 'LoggerHook', log_metric_by_epoch=False, interval=interval),
+            param_scheduler=call(hooks, 'ParamSchedulerHook'),
+            checkpoint=call(hooks, 'CheckpointHook', by_epoch=False, interval=Name('iterations'), max_keep_ckpts=1,
+                            save_optimizer=False),
+            sampler_seed=call(hooks, 'DistSamplerSeedHook')),
+        env_cfg=dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+                     dist_cfg=dict(backend='gloo')),
+        visualizer=None, log_level='INFO', load_from=None, resume=False,
+        randomness=dict(seed=seed, deterministic=False), log_processor=dict(by_epoch=False, window_size=interval))
