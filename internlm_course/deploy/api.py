@@ -112,19 +112,7 @@ async def watched(outputs, stops: list[str]) -> AsyncIterator:
 
 
 def install() -> None:
-    """Puts the additions into LMDeploy's server, in this process; call before it serves. Tested with LMDeploy 0.15.0 (see launch.TESTED).
-
-    | target | reason |
-    |---|---|
-    | api_server.FastAPI | the middleware CheckedRequests stands before every handler |
-    | api_server.check_request | an empty or over-long prompt is status 200 and finish_reason "error" |
-    | api_server.validation_exception_handler | status 422 and a list, which fails where it holds what JSON cannot |
-    | api_server.resolve_default_gen_config | special tokens, of which tool calls are made, are left out of the text |
-    | anthropic.adapter.build_generation_config | gives that default a second time, which is a TypeError |
-    | responses.response.ResponseInputTokensDetails | lacks a field that openai 3.54 asks for, so that /v1/responses always fails |
-    | AsyncEngine.generate | stop strings must be one token, token-id prompts fail, and a failure is an answer's text |
-    | BaseResponseParser.__init__ | takes tool calls out of every answer; a client that sent no `tools` reads them from the text |
-    """
+    """Puts the additions into LMDeploy's server, in this process; call before it serves. Reasons: see `deploy`."""
     MODELS.register_module('internlm2', module=InternLM2Template)
 
     check_request, default_config = api_server.check_request, api_server.resolve_default_gen_config

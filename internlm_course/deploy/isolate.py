@@ -1,16 +1,7 @@
 """The safety net below `requests`: what one request makes LMDeploy's PyTorch engine raise ends that request, not the engine.
 
-In LMDeploy 0.15 the engine's loops are plain tasks: the first exception ends them, and every client gets "ENGINE_STOP_ERROR" from then on. They died
-at four places, and each is patched here, in the open:
-
-| target | reason |
-|---|---|
-| Engine._on_add_message | a prompt or sampling parameter that fits no tensor raises in the loop that takes requests in, or later in the model |
-| BaseModelAgent._async_model_forward | a token id outside the vocabulary raises in the model; which row did it is not known, so the step's rows fail |
-| agent.FusedLogitsProcessor | a schema, a regular expression, a bias or a penalty raises while tokens are chosen; then every row is tried by itself |
-| EngineInstance.async_stream_infer | tells the client of a failed row that its generation failed, which also ends its sequence |
-
-Tested with LMDeploy 0.15.0 (see launch.TESTED).
+In LMDeploy 0.15 the engine's loops are plain tasks: the first exception ends them, and every client gets
+"ENGINE_STOP_ERROR" from then on. They died at four places, which stand in the table of `deploy`.
 """
 import logging
 from contextlib import aclosing

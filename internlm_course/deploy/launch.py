@@ -1,7 +1,4 @@
-"""`python -m internlm_course.deploy.launch --kv-blocks N serve api_server …`: LMDeploy's own command line, on a CPU where there is no GPU.
-
-Everything that is patched into LMDeploy is patched here, in the serving process, and nowhere else.
-"""
+"""`python -m internlm_course.deploy.launch --kv-blocks N serve api_server …`: LMDeploy's command line, with ours."""
 import argparse
 import os
 import sys

@@ -1,7 +1,6 @@
 """Quantising a checkpoint with LMDeploy's own lite tools: AWQ to INT4 weights, SmoothQuant to INT8 weights and activations.
 
-`quantize` runs this module as a process of its own; its `main` calibrates on the course's own text, because LMDeploy's
-calibration sets are downloads, and computes in float32, because an ordinary CPU multiplies fp16 far more slowly.
+`quantize` runs this module as a process of its own, whose `main` calibrates on the course's own text.
 """
 import argparse
 import json
@@ -115,7 +114,7 @@ def linear_bytes(checkpoint: Path) -> int:
 
 
 def compute_in_float32() -> None:
-    """Lets LMDeploy, which knows fp16 and bf16 only, calibrate in float32; what is written is fp16 again, as its kernels read it."""
+    """Lets LMDeploy calibrate in float32, because an ordinary CPU multiplies fp16 far more slowly."""
     from lmdeploy.lite.apis import calibrate
     from lmdeploy.lite.quantization.modules import WeightOnlyQLinear
     from transformers import PreTrainedModel

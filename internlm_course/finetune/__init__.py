@@ -1,4 +1,12 @@
-"""Fine-tuning: XTuner trains LoRA, QLoRA or all weights on chat messages, in its own process, and the result is a full checkpoint again."""
+"""Fine-tuning: XTuner trains LoRA, QLoRA or all weights on chat messages, in its own process, and the result is a full checkpoint again.
+
+What is patched into XTuner 0.2.0, in that process and without a GPU; all else of ours its config names.
+
+| in | target | reason |
+|---|---|---|
+| launch | torch.cpu.is_bf16_supported | is asked of every device, for flash attention only, and torch.cpu cannot say |
+| launch | torch.cuda.set_device | mmengine gives every rank a GPU |
+"""
 from internlm_course.finetune.config import SFTSettings
 from internlm_course.finetune.train import sft
 

@@ -20,9 +20,8 @@ def main() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        # xtuner 0.2.0 asks the device whether it does bf16, which torch.cpu cannot say; the answer only matters for flash attention.
         torch.cpu.is_bf16_supported = lambda: False
-        torch.cuda.set_device = lambda device: None  # mmengine gives every rank a GPU
+        torch.cuda.set_device = lambda device: None
     from xtuner.tools import train
     from xtuner.tools.model_converters import pth_to_hf
 

@@ -46,7 +46,7 @@ class CpuOpsBackend(DefaultOpsBackend):
 
 
 def install() -> None:
-    """Makes LMDeploy find this backend for device type 'cpu'; its selector knows a closed list of devices."""
+    """Makes LMDeploy find this backend for device type 'cpu'."""
     known = selector._get_backend
 
     def with_cpu():
