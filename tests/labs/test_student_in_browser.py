@@ -110,11 +110,12 @@ class Student:
 
 
 def solve(she: Student, right: dict[str, str]) -> None:
-    """Two exercises, the first wrongly before rightly; the light and the check say so."""
-    wrong = right['template'].replace(r"assistant\n'", "assistant'")
+    """Two exercises, the first wrongly and under another name before rightly; the light and the check say so."""
+    wrong, misspelt = right['template'].replace(r"assistant\n'", "assistant'"), right['template'].replace('chat_text', 'chat_txt')
     she.run('setup')
     she.sees('setup', 'Budget')
     for exercise, answer, said, points in (('template', wrong, ('✗ chat_text', 'expected', 'mind each newline'), 0),
+                                           ('template', misspelt, ('✗ chat_text', 'an older version is still in memory'), 0),
                                            ('template', right['template'], ('✓ chat_text',), 2), ('parameters', right['parameters'], ('✓ parameters',), 2)):
         she.run(exercise, answer)
         she.run(f'{exercise}-light')
