@@ -67,16 +67,13 @@ def _meaning(text: str, suffix: str, docstrings: bool) -> str:
     if suffix != '.py':
         return text
     tree = ast.parse(text)
-    for node in () if docstrings else ast.walk(tree):
-        if isinstance(body := getattr(node, 'body', None), list):  # a lambda's is an expression
-            node.body = [statement for statement in body if not _is_string(statement)]
-    return ast.dump(tree)
+    return ast.dump(tree if docstrings else _Undocumented().visit(tree))
 
 
-def _is_string(statement: ast.stmt) -> bool:
-    """A string on a line of its own does nothing: it is a docstring, or stands below a field and tells what that is."""
-    value = getattr(statement, 'value', None)
-    return isinstance(statement, ast.Expr) and isinstance(value, ast.Constant) and isinstance(value.value, str)
+class _Undocumented(ast.NodeTransformer):
+    def visit_Expr(self, statement: ast.Expr) -> ast.Expr | None:
+        """A constant on a line of its own does nothing: it is a docstring, or says what the field above is."""
+        return None if isinstance(statement.value, ast.Constant) else statement
 
 
 @contextlib.contextmanager

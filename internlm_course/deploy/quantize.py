@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from internlm_course.deploy.launch import check_version
+from internlm_course.deploy.serve import read_config
 from internlm_course.errors import CourseError
 from internlm_course.jsonl import rows
 from internlm_course.process import die_with_parent, run_tool
@@ -58,11 +59,7 @@ def check_arguments(checkpoint: Path, bits: int, calibration: Path, group_size: 
     """
     if bits not in (4, 8):
         raise CourseError(f'Weights of {bits} bits are not offered.', 'Choose 4 (AWQ) or 8 (SmoothQuant).')
-    try:
-        config = json.loads((checkpoint / 'config.json').read_text('utf-8'))
-    except (OSError, ValueError) as error:
-        raise CourseError(f'{checkpoint} is no checkpoint: its config.json is missing or cannot be read.',
-                          'Give the folder of a model in Hugging Face format.') from error
+    config = read_config(checkpoint)
     if config.get('quantization_config'):
         raise CourseError(f'{checkpoint} is quantised already.', 'Quantise the bf16 checkpoint.')
     if samples < 1 or not 1 <= length <= config['max_position_embeddings']:
