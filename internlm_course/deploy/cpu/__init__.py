@@ -12,7 +12,8 @@ def install(kv_blocks: int) -> None:
     Args:
         kv_blocks: blocks of 64 tokens that the paged KV cache holds.
     """
-    from internlm_course.deploy.cpu import backend, config, torch_cuda
+    from internlm_course.deploy.cpu import backend, config, linear, torch_cuda
     torch_cuda.install()
     backend.install()
+    linear.install()
     config.install(kv_blocks)

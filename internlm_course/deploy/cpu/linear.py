@@ -13,6 +13,7 @@ from lmdeploy.pytorch.backends.default.awq_modules import dequantize_gemm
 from lmdeploy.pytorch.backends.linear import LinearBuilder, LinearImpl
 from lmdeploy.pytorch.backends.qmodules import LinearW8A8Builder, LinearW8A8Impl, RMSNormW8A8Builder, RMSNormW8A8Impl
 from lmdeploy.pytorch.models.q_modules import QTensor
+from lmdeploy.pytorch.nn.linear.awq import QKVAwqLinear
 
 from internlm_course.deploy.cpu.norm import rms_norm
 from internlm_course.machine import has_fast_bf16
@@ -128,3 +129,13 @@ class CpuRMSNormW8A8Builder(RMSNormW8A8Builder):
     @staticmethod
     def build(hidden_size, eps=1e-6, quant_dtype=torch.int8):
         return CpuRMSNormW8A8(eps)
+
+
+def install() -> None:
+    """Lets INT4's loader cut the bias of wqkv as it cuts its scales."""
+    cut = QKVAwqLinear.weight_spliter_s
+
+    def cut_rows(self, loaded, layout='default'):
+        return cut(self, loaded, layout) if loaded.dim() > 1 else [part[0] for part in cut(self, loaded[None], layout)]
+
+    QKVAwqLinear.weight_spliter_s = cut_rows
