@@ -20,7 +20,7 @@ What is patched into LMDeploy, in the processes that serve and quantise. Tested 
 | cpu.config | messages.PytorchEngineConfig.enable_mp_engine | a second process has a second gigabyte, no CPU device |
 | cpu.config | model_config.is_bf16_supported | no, for an unknown device: bf16 would be served as fp16, slowly |
 | cpu.config | engine_checker.EngineChecker.handle | looks for CUDA and triton |
-| cpu.linear | awq.QKVAwqLinear.weight_spliter_s | cuts rows of two dimensions; the bias of wqkv has one |
+| cpu.linear | QKVAwqLinear.weight_spliter_s | cuts rows of two dimensions; the bias of wqkv has one |
 | cpu.backend | selector._get_backend | knows a closed list of devices |
 | cpu.torch_cuda | torch.cuda | the engine asks for streams and events on every device (every name in `stand_ins`) |
 | cpu.torch_cuda | torch | the engine makes tensors on 'cuda' on every device (every function in FACTORIES) |
