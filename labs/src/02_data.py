@@ -522,7 +522,7 @@ self_check(cut, own.cut, [(128, 0.8, 0.9), (128, 0.5, 0.9), (2, 0.1, 0.99)],
 found_used, cut_used = attempt(found, own.found), attempt(cut, own.cut)
 for similarity, wanted in ((0.9, 0.8), (0.8, 0.9), (0.6, 0.9), (0.3, 0.9)):
     b, r = cut_used(128, similarity, wanted)
-    print(f'{similarity} in {wanted:.0%}: {b} bands of {r}, turning at '
+    print(f'{similarity} in {wanted:.0%}: {b} bands of {r}, threshold about '
           f'{(1 / b) ** (1 / r):.2f}; a pair of 0.5 slips in with '
           f'{found_used(0.5, b, r):.1%}')
 
