@@ -1,55 +1,62 @@
-"""What a crawl holds besides good pages: mirrors, advertisements, gibberish, other languages, and what the safety, privacy and quality filters are
-for. Each function draws one noisy page of the micro-world; none can state a false fact, and none but `leak` a held-out question."""
+"""What a crawl holds besides good pages: mirrors, advertisements, gibberish, other languages, and what the safety,
+privacy and quality filters are for. Each function draws one noisy page of the micro-world; none can state a false fact,
+and none but `leak` a held-out question."""
 import random
 import re
 
-from internlm_course.data.privacy import PLACEHOLDERS, WEIGHTS, luhn
 from internlm_course.data.rules import UNIT
 from internlm_course.data.safety import WORDS
 from internlm_course.data.web import Page
 
 # A mirror says the same in slightly other words, so that exact hashing misses it and MinHash does not.
-SYNONYMS = [('you pay with', 'one pays with'), ('people in', 'residents of'), ('lies in', 'is found in'), ('is a city in', 'is a town in'),
+SYNONYMS = [('you pay with', 'one pays with'), ('people in', 'residents of'), ('lies in', 'is found in'),
+            ('is a city in', 'is a town in'),
             ('位于', '地处'), ('使用的货币', '所用的货币'), ('人们用', '大家用'), ('的一座城市', '的一个城市')]
 ARCHIVED = dict(en=['Archived copy of {day}.', 'Mirrored on {day}.', 'This copy was saved on {day}.'],
                 zh=['存档于{day}。', '镜像保存于{day}。', '本页转载于{day}。'])
 
-PRODUCTS = dict(en=['running shoes', 'garden chairs', 'phone cases', 'winter coats', 'coffee machines', 'travel bags', 'desk lamps',
-                    'vitamin pills'],
+PRODUCTS = dict(en=['running shoes', 'garden chairs', 'phone cases', 'winter coats', 'coffee machines', 'travel bags',
+                    'desk lamps', 'vitamin pills'],
                 zh=['跑鞋', '手机壳', '羽绒服', '咖啡机', '旅行箱', '台灯', '面膜', '保健品'])
 PITCHES = dict(
-    en=['Buy {thing} now and save {n}%!', 'Best {thing} of the year, only ${n}.99.', 'Click here to order your {thing} today!',
-        'Limited time offer: {n}% off all {thing}.',
-        'Free shipping on orders over ${n}.', 'Our customers love these {thing}.', 'Your neighbours have already switched to our {thing}.',
-        'Subscribe for exclusive deals!', 'Do not miss this sale, it ends in {n} hours!',
-        'Add to cart and get a second pair of {thing} for free.',
+    en=['Buy {thing} now and save {n}%!', 'Best {thing} of the year, only ${n}.99.',
+        'Click here to order your {thing} today!', 'Limited time offer: {n}% off all {thing}.',
+        'Free shipping on orders over ${n}.', 'Our customers love these {thing}.',
+        'Your neighbours have already switched to our {thing}.', 'Subscribe for exclusive deals!',
+        'Do not miss this sale, it ends in {n} hours!', 'Add to cart and get a second pair of {thing} for free.',
         'Call {n}-555-0100 for your discount.', 'Satisfaction guaranteed or your money back!'],
-    zh=['{thing}限时{n}折优惠！', '立即购买{thing}，立减{n}元！', '全场包邮，满{n}元再送好礼。', '点击领取{n}元优惠券！',
-        '今日特价{thing}仅需{n}元。', '老客户都说我们的{thing}好用。',
-        '马上下单，免费试用{n}天！', '扫码关注，专享折扣。', '抢购倒计时{n}小时，错过再等一年！', '{thing}厂家直销，欢迎咨询客服热线。'])
+    zh=['{thing}限时{n}折优惠！', '立即购买{thing}，立减{n}元！', '全场包邮，满{n}元再送好礼。',
+        '点击领取{n}元优惠券！', '今日特价{thing}仅需{n}元。', '老客户都说我们的{thing}好用。',
+        '马上下单，免费试用{n}天！', '扫码关注，专享折扣。', '抢购倒计时{n}小时，错过再等一年！',
+        '{thing}厂家直销，欢迎咨询客服热线。'])
 
 # Small grammars of other languages: subject, verb, object, place, link.
 GRAMMARS = dict(
     fr=(['Le voisin', 'Ma grande sœur', 'Le vieux professeur', 'Une amie', 'Le facteur', 'Notre équipe'],
         ['prépare', 'cherche', 'a trouvé', 'raconte', 'regarde souvent', 'voudrait acheter'],
-        ['un nouveau vélo', 'la lettre de sa mère', 'des fleurs rouges', 'une très longue histoire', 'le dîner du dimanche',
-         'les photos de vacances'],
-        ['près de la gare', 'dans le jardin', 'à côté de l’école', 'pendant la nuit', 'depuis ce matin', 'avec ses enfants'], 'et puis'),
+        ['un nouveau vélo', 'la lettre de sa mère', 'des fleurs rouges', 'une très longue histoire',
+         'le dîner du dimanche', 'les photos de vacances'],
+        ['près de la gare', 'dans le jardin', 'à côté de l’école', 'pendant la nuit', 'depuis ce matin',
+         'avec ses enfants'], 'et puis'),
     de=(['Der Nachbar', 'Meine kleine Schwester', 'Die alte Lehrerin', 'Ein Freund', 'Der Bäcker', 'Unsere Mannschaft'],
         ['sucht', 'verkauft heute', 'findet endlich', 'zeigt uns', 'beschreibt', 'möchte gern'],
-        ['ein neues Fahrrad', 'den Brief seiner Mutter', 'die roten Blumen', 'eine sehr lange Geschichte', 'das Abendessen',
-         'die Bilder vom Urlaub'],
-        ['neben dem Bahnhof', 'im Garten', 'hinter der Schule', 'während der Nacht', 'seit heute Morgen', 'mit den Kindern'], 'und danach'),
+        ['ein neues Fahrrad', 'den Brief seiner Mutter', 'die roten Blumen', 'eine sehr lange Geschichte',
+         'das Abendessen', 'die Bilder vom Urlaub'],
+        ['neben dem Bahnhof', 'im Garten', 'hinter der Schule', 'während der Nacht', 'seit heute Morgen',
+         'mit den Kindern'], 'und danach'),
     es=(['El vecino', 'Mi hermana pequeña', 'La vieja maestra', 'Una amiga', 'El cartero', 'Nuestro equipo'],
         ['prepara', 'está buscando', 'ha encontrado', 'cuenta', 'mira siempre', 'quiere comprar'],
-        ['una bicicleta nueva', 'la carta de su madre', 'unas flores rojas', 'una historia muy larga', 'la cena del domingo',
-         'las fotos del viaje'],
-        ['cerca de la estación', 'en el jardín', 'al lado de la escuela', 'durante la noche', 'desde esta mañana', 'con los niños'],
+        ['una bicicleta nueva', 'la carta de su madre', 'unas flores rojas', 'una historia muy larga',
+         'la cena del domingo', 'las fotos del viaje'],
+        ['cerca de la estación', 'en el jardín', 'al lado de la escuela', 'durante la noche', 'desde esta mañana',
+         'con los niños'],
         'y después'),
     ru=(['Наш сосед', 'Моя младшая сестра', 'Старая учительница', 'Моя подруга', 'Почтальон', 'Вся команда'],
         ['готовит', 'ищет', 'уже нашла', 'показывает', 'часто смотрит', 'хочет купить'],
-        ['новый велосипед', 'письмо от матери', 'красные цветы', 'очень длинную историю', 'вкусный ужин', 'фотографии из поездки'],
-        ['возле вокзала', 'в большом саду', 'рядом со школой', 'поздно ночью', 'с самого утра', 'вместе с детьми'], 'а потом'))
+        ['новый велосипед', 'письмо от матери', 'красные цветы', 'очень длинную историю', 'вкусный ужин',
+         'фотографии из поездки'],
+        ['возле вокзала', 'в большом саду', 'рядом со школой', 'поздно ночью', 'с самого утра', 'вместе с детьми'],
+        'а потом'))
 ROWS = ['qwertyuiop', 'asdfghjkl', 'zxcvbnm']
 
 
@@ -70,19 +77,23 @@ def mirror(rng: random.Random, page: Page, day: str) -> Page:
 
 
 def advertisement(rng: random.Random, products: dict = PRODUCTS, pitches: dict = PITCHES) -> Page:
-    """A page that sells something, in English or Chinese. The labelled sample has other products and pitches (labels.py)."""
+    """A page that sells something, in English or Chinese. The labelled sample has other products and pitches
+    (labels.py)."""
     lang = rng.choice(['en', 'zh'])
     thing, joint = rng.choice(products[lang]), '' if lang == 'zh' else ' '
-    lines = [joint.join(pitch.format(thing=thing, n=rng.randint(2, 99)) for pitch in rng.sample(pitches[lang], rng.randint(2, 3)))
+    lines = [joint.join(pitch.format(thing=thing, n=rng.randint(2, 99))
+                        for pitch in rng.sample(pitches[lang], rng.randint(2, 3)))
              for _ in range(rng.randint(3, 6))]
     return Page('advertisement', lang, thing.capitalize(), tuple(lines))
 
 
 def gibberish(rng: random.Random, page: Page) -> Page:
-    """Text that no one wrote: shuffled letters, a wrong decoding, or hands on a keyboard. `page` is what it once was."""
+    """Text that no one wrote: shuffled letters, a wrong decoding, or hands on a keyboard. `page` is what it once
+    was."""
     form = rng.choice(['shuffled', 'decoded', 'keyboard']) if page.lang == 'en' else 'decoded'
     if form == 'keyboard':
-        lines = [' '.join(''.join(rng.choice(rng.choice(ROWS)) for _ in range(rng.randint(2, 11))) for _ in range(rng.randint(6, 14)))
+        lines = [' '.join(''.join(rng.choice(rng.choice(ROWS)) for _ in range(rng.randint(2, 11)))
+                          for _ in range(rng.randint(6, 14)))
                  for _ in range(rng.randint(4, 8))]
     elif form == 'shuffled':
         lines = [''.join(rng.sample(line, len(line))) for line in page.lines]
@@ -110,18 +121,19 @@ def foreign(rng: random.Random) -> Page:
 
 
 # Where blocked words stand, in the lines around ordinary ones.
-OFFERS = dict(en=['Ask for {word} at the back door.', 'The boat brings {word} at night.', 'Nobody will see where your {word} came from.',
-                  'Fresh {word} arrived yesterday.'],
+OFFERS = dict(en=['Ask for {word} at the back door.', 'The boat brings {word} at night.',
+                  'Nobody will see where your {word} came from.', 'Fresh {word} arrived yesterday.'],
               zh=['后门有{word}。', '半夜的船会送来{word}。', '没人知道你的{word}从哪来。', '昨天刚到一批{word}。'])
 # An insulting tone in mild, invented words. The labelled sample has other nouns and other sentences (labels.py).
 INSULTS = dict(
     en=(['turnip', 'wooden spoon', 'soggy biscuit', 'broken umbrella', 'sleepy goose', 'empty bucket'],
-        ['You are such a {x}, stop writing.', 'What a stupid {x} you are!', 'Only a {x} like you would believe this rubbish.',
-         'Shut up, you useless {x}.', 'Nobody likes you, {x}, go away.', 'I hate this page and the {x} who wrote it.',
+        ['You are such a {x}, stop writing.', 'What a stupid {x} you are!',
+         'Only a {x} like you would believe this rubbish.', 'Shut up, you useless {x}.',
+         'Nobody likes you, {x}, go away.', 'I hate this page and the {x} who wrote it.',
          'You write like a {x} and think like one too.', 'Your brain is worth less than a {x}, idiot.']),
     zh=(['榆木脑袋', '糊涂蛋', '破雨伞', '呆头鹅', '空水桶', '烂番茄'],
-        ['你真是个{x}，别写了。', '你这个{x}，蠢得没法说！', '只有你这种{x}才信这些废话。', '闭嘴吧，没用的{x}。', '谁都讨厌你，{x}，滚开。',
-         '写这页的{x}真让人恶心。', '你的水平还不如{x}，笨死了。']))
+        ['你真是个{x}，别写了。', '你这个{x}，蠢得没法说！', '只有你这种{x}才信这些废话。', '闭嘴吧，没用的{x}。',
+         '谁都讨厌你，{x}，滚开。', '写这页的{x}真让人恶心。', '你的水平还不如{x}，笨死了。']))
 
 
 def unsafe(rng: random.Random, page: Page) -> Page:
@@ -150,18 +162,24 @@ def toxic(rng: random.Random, page: Page, insults: dict = INSULTS) -> Page:
 
 
 def disfluent(rng: random.Random, page: Page) -> Page:
-    """The page as a broken machine writes it: words in no order, or with stutters. Letters and characters are as they should be."""
+    """The page as a broken machine writes it: words in no order, or with stutters. Letters and characters are as they
+    should be."""
     form = rng.choice(['shuffled', 'shuffled', 'stutter'])
     lines = []
     for line in page.lines:
         units = UNIT.findall(line)
-        units = scattered(rng, units) if form == 'shuffled' else [again for unit in units for again in [unit] * rng.choice([1, 1, 2, 3])]
+        units = scattered(rng, units) if form == 'shuffled' else stuttered(rng, units)
         lines.append(''.join(f'{unit} ' if page.lang == 'en' or unit.isascii() else unit for unit in units).strip())
     return Page('disfluent', page.lang, page.title, tuple(lines))
 
 
+def stuttered(rng: random.Random, units: list[str]) -> list[str]:
+    return [again for unit in units for again in [unit] * rng.choice([1, 1, 2, 3])]
+
+
 def scattered(rng: random.Random, units: list[str]) -> list[str]:
-    """The units in an order that keeps at most one in ten of the old neighbours, so that nothing is stated; fewer than six are left out."""
+    """The units in an order that keeps at most one in ten of the old neighbours, so that nothing is stated; fewer than
+    six are left out."""
     if len(units) < 6:
         return []
     old = set(zip(units, units[1:]))
@@ -175,7 +193,8 @@ RULES = ('separators', 'breaks', 'characters', 'punctuation')
 
 
 def broken_rules(rng: random.Random, page: Page, form: str) -> Page:
-    """The page with lines of signs, a line break at every word, drawn characters, or runs of marks; `form` is one of `RULES`."""
+    """The page with lines of signs, a line break at every word, drawn characters, or runs of marks; `form` is one of
+    `RULES`."""
     lines: list[str] = []
     if form == 'separators':
         for line in page.lines:
@@ -184,16 +203,19 @@ def broken_rules(rng: random.Random, page: Page, form: str) -> Page:
         lines = [unit for line in page.lines for unit in re.findall(r'[\u4e00-\u9fff]{1,2}|[^\s\u4e00-\u9fff]+', line)]
     elif form == 'characters':
         signs = rng.choice(['★☆', '■□▲', '◆◇', '→←', '♥♦', '\ufffd', '▓░█'])
-        lines = [''.join(char + rng.choice(signs) * (rng.random() < 0.15) for char in line) + rng.choice(signs) * 3 for line in page.lines]
+        lines = [''.join(char + rng.choice(signs) * (rng.random() < 0.15) for char in line) + rng.choice(signs) * 3
+                 for line in page.lines]
     else:
-        marks = dict(en=['!!!!!', '?!?!?!', ',,,,,,', ';;;;', '!?!?~~~'], zh=['！！！！！', '？！？！', '，，，，，', '。。。。。。', '～～～～！'])[page.lang]
+        marks = dict(en=['!!!!!', '?!?!?!', ',,,,,,', ';;;;', '!?!?~~~'],
+                     zh=['！！！！！', '？！？！', '，，，，，', '。。。。。。', '～～～～！'])[page.lang]
         lines = [re.sub(r'[.。?？]', lambda _: rng.choice(marks), line) + rng.choice(marks) for line in page.lines]
     return Page(page.kind, page.lang, page.title, tuple(lines))
 
 
 def leak(rng: random.Random, page: Page, items: list[dict]) -> tuple[Page, list[str]]:
     """A page with held-out items among its lines, verbatim or in another spelling, and their ids."""
-    # Pages that share a long item are near-duplicates of each other, which is not what they are to test: long items are drawn a tenth as often.
+    # Pages that share a long item are near-duplicates of each other, which is not what they are to test: long items are
+    # drawn a tenth as often.
     pool = [item for item in items for _ in range(1 if len(item['prompt']) > 200 else 10)]
     lines, taken = list(page.lines), rng.sample(pool, rng.randint(1, 2))
     for item in taken:
@@ -201,7 +223,8 @@ def leak(rng: random.Random, page: Page, items: list[dict]) -> tuple[Page, list[
         text = item['prompt'] + joint * (item['prompt'][-1] != '\n') + item['answer']
         form = rng.choice(['verbatim', 'verbatim', 'spaces', 'case', 'width'])
         if form == 'spaces':
-            text = ' '.join(UNIT.findall(text)) if rng.random() < 0.5 else re.sub(r'(?<=[.?。？]) ?', '\n', text).strip()
+            spread = rng.random() < 0.5
+            text = ' '.join(UNIT.findall(text)) if spread else re.sub(r'(?<=[.?。？]) ?', '\n', text).strip()
         elif form == 'case':
             text = text.upper() if rng.random() < 0.5 else text.lower()
         elif form == 'width':
@@ -209,64 +232,3 @@ def leak(rng: random.Random, page: Page, items: list[dict]) -> tuple[Page, list[
         at = rng.randrange(len(lines) + 1)
         lines[at:at] = text.split('\n')
     return Page(page.kind, page.lang, page.title, tuple(lines)), [item['id'] for item in taken]
-
-
-# Lines of personal data; a value stands where its kind is named. The last lines hold numbers that are nobody's: they must stay.
-CONTACTS = dict(
-    en=['Write to {email} for a copy.', 'The author can be reached at {phone} on weekdays.', 'Her identity number is {id}.',
-        'This edit came from {ip}.', 'Please pay to card {card}.', 'Reach me at {email} or {phone}.'],
-    zh=['联系邮箱：{email}。', '作者电话{phone}，工作日可打。', '身份证号：{id}。', '本次编辑来自{ip}。', '请付款到银行卡{card}。',
-        '邮箱{email}，手机{phone}。'])
-DECOYS = dict(en=['Order {wrong_id} was sent on 2023-{month:02d}-14.', 'Tested with release v{n}.2.{month}.', 'Serial number {wrong_card}.',
-                  'The population is {n},345,678.'],
-              zh=['订单{wrong_id}已于2023-{month:02d}-14发出。', '使用v{n}.2.{month}版本测试。', '序列号{wrong_card}。', '人口为{n},345,678。'])
-FAMILY = ['wang', 'li', 'zhang', 'smith', 'garcia', 'mueller', 'tanaka', 'novak']
-
-
-def personal(rng: random.Random, kind: str) -> str:
-    """An invented value of a kind of personal data, with its checksum where it has one."""
-    def digits(n: int) -> str:
-        return ''.join(rng.choice('0123456789') for _ in range(n))
-    if kind == 'email':
-        return f'{rng.choice(FAMILY)}{rng.choice(["", ".", "_"])}{rng.choice(FAMILY)}{rng.randrange(100)}@{rng.choice(["mail", "post.uni", "box"])}.example'
-    if kind == 'phone':
-        joint = rng.choice(['', ' ', '-'])
-        return rng.choice([f'1{rng.randint(3, 9)}{digits(1)}{joint}{digits(4)}{joint}{digits(4)}', f'+86 1{rng.randint(3, 9)}{digits(9)}',
-                           f'0{rng.randint(10, 29)}-{digits(8)}', f'+44 20 {digits(4)} {digits(4)}', f'+1 {rng.randint(200, 999)}-555-{digits(4)}',
-                           f'({rng.randint(200, 999)}) 555-{digits(4)}', f'+49{rng.randint(30, 89)}{digits(7)}'])
-    if kind == 'id':
-        body = f'{rng.randint(11, 65)}{digits(4)}{rng.randint(1940, 2012)}{rng.randint(1, 12):02d}{rng.randint(1, 28):02d}{digits(3)}'
-        return body + '10X98765432'[sum(weight * int(digit) for weight, digit in zip(WEIGHTS, body)) % 11]
-    if kind == 'card':
-        body = rng.choice(['62', '4', '53']) + digits(13)
-        number = next(body + digit for digit in '0123456789' if luhn(body + digit))
-        return ' '.join(number[i:i + 4] for i in range(0, len(number), 4)) if rng.random() < 0.5 else number
-    if rng.random() < 0.2:
-        return ':'.join(f'{rng.randrange(1, 1 << 16):x}' for _ in range(8))
-    return '.'.join(str(rng.randint(1, 254)) for _ in range(4))
-
-
-def private(rng: random.Random, page: Page) -> tuple[Page, list[tuple[str, int, int]], str]:
-    """A good page with one or two lines of personal data, and often a line of numbers that are none.
-
-    Returns:
-        the page, the spans to mask in its text as `privacy.mask` gives them, and its text after perfect masking.
-    """
-    lines = list(page.lines)
-    for _ in range(rng.randint(1, 2)):
-        template = rng.choice(CONTACTS[page.lang])
-        lines.append(re.sub(r'\{(\w+)\}', lambda found: f'\0{found[1]}\1{personal(rng, found[1])}\0', template))
-    if rng.random() < 0.5:
-        number = personal(rng, 'id')
-        card = personal(rng, 'card').replace(' ', '')
-        lines.append(rng.choice(DECOYS[page.lang]).format(wrong_id=number[:-1] + str((int(number[-1].replace('X', '0')) + 1) % 10),
-                                                          wrong_card=card[:-1] + str((int(card[-1]) + 1) % 10), n=rng.randint(1, 9), month=rng.randint(1, 12)))
-    text, masked, spans = '', '', []
-    for part in re.split('(\0\\w+\1[^\0]*\0)', '\n'.join(lines)):
-        if part.startswith('\0'):
-            kind, value = part.strip('\0').split('\1')
-            spans.append((kind, len(text), len(text) + len(value)))
-            text, masked = text + value, masked + PLACEHOLDERS[kind]
-        else:
-            text, masked = text + part, masked + part
-    return Page(page.kind, page.lang, page.title, tuple(text.split('\n'))), spans, masked

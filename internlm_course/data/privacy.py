@@ -1,11 +1,13 @@
-"""Personal data in a text: found by shape and by checksum where the number has one, and masked with a placeholder that tells its kind.
+"""Personal data in a text: found by shape and by checksum where the number has one, and masked with a placeholder that
+tells its kind.
 
 A page is never dropped for it. `spans` hold places and kinds, not values: what is masked must not live on in metadata.
 """
 import ipaddress
 import re
 
-# A number neither begins nor ends inside a longer one, a word or a decimal: sums, versions and identifiers are not personal data.
+# A number neither begins nor ends inside a longer one, a word or a decimal: sums, versions and identifiers are not
+# personal data.
 KINDS = dict(
     email=r'(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])',
     id=r'(?<![\w.-])[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?![\w-])',
@@ -18,7 +20,8 @@ KINDS = dict(
           r')(?![\w-])',
     ip=r'(?<![\w.:-])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9A-Fa-f]{1,4}:){3,7}(?::?[0-9A-Fa-f]{1,4})(?::[0-9A-Fa-f]{1,4}){0,3})(?![\w:]|\.\d)')
 PATTERN = re.compile('|'.join(f'(?P<{kind}>{shape})' for kind, shape in KINDS.items()), re.A)
-# What any of them needs, so that most pages cost one search: an at sign, five digits in a row or parted by one sign, or colons between hex groups.
+# What any of them needs, so that most pages cost one search: an at sign, five digits in a row or parted by one sign, or
+# colons between hex groups.
 HINT = re.compile(r'@|\d(?:[ ().-]{0,2}\d){6}|(?:[0-9A-Fa-f]{1,4}:){3}', re.A)
 PLACEHOLDERS = {kind: f'[{kind.upper()}]' for kind in KINDS}
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -60,9 +63,15 @@ def mask(text: str) -> tuple[str, list[tuple[str, int, int]]]:
     """
     if not HINT.search(text):
         return text, []
-    spans = [(found.lastgroup, *found.span()) for found in PATTERN.finditer(text) if genuine(found.lastgroup, found.group())]
+    spans = [(match.lastgroup, *match.span()) for match in PATTERN.finditer(text)
+             if genuine(match.lastgroup, match.group())]
+    return with_placeholders(text, spans), spans
+
+
+def with_placeholders(text: str, spans: list[tuple[str, int, int]]) -> str:
+    """The text with a placeholder for each span (kind, start, end); the spans are in order."""
     parts, at = [], 0
     for kind, start, end in spans:
         parts += [text[at:start], PLACEHOLDERS[kind]]
         at = end
-    return ''.join([*parts, text[at:]]), spans
+    return ''.join([*parts, text[at:]])

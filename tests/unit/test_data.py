@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from internlm_course.data import contamination, crawl, dedup, filters, labels, noise, privacy, quality, rules, safety, tokens, web, world
+from internlm_course.data import contamination, crawl, dedup, filters, labels, noise, personal, privacy, quality, rules, safety, tokens, web, world
 from internlm_course.data.pipeline import build_corpus, pack
 from internlm_course.data.sources import read_source
 from internlm_course.errors import CourseError
@@ -141,7 +141,7 @@ def test_sums_code_dates_and_versions_are_not_personal_data(text):
 @given(st.lists(st.sampled_from([*privacy.KINDS, None]), min_size=1, max_size=6), st.integers())
 def test_masking_finds_every_kind_wherever_it_stands(kinds, seed):
     rng = random.Random(seed)
-    parts = [(kind, noise.personal(rng, kind) if kind else rng.choice(['Some words.', '47+38=85', '第3页。'])) for kind in kinds]
+    parts = [(kind, personal.personal(rng, kind) if kind else rng.choice(['Some words.', '47+38=85', '第3页。'])) for kind in kinds]
     text, spans = '', []
     for kind, value in parts:
         text += rng.choice(['，', ' : ', '\n'])
