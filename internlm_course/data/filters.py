@@ -23,8 +23,8 @@ NOT_TEXT = ['//nav', '//header', '//footer', '//h1']
 # body, row and cell, stand between two that count.
 DEPTH, TAGS = 256, 60
 TAG = re.compile(r'<(/?)([a-z][a-z0-9]*)\b[^>]*>', re.I)
-UNCOUNTED = re.compile('p|li|d[dt]|t[rdh]|tbody|thead|option|area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr',
-                       re.I)
+UNCOUNTED = re.compile('p|li|d[dt]|t[rdh]|tbody|thead|option|area|base|br|col|embed|hr|img|input|link|meta|source|track'
+                       '|wbr', re.I)
 
 
 def shallow(html: str) -> str:
@@ -39,22 +39,22 @@ def shallow(html: str) -> str:
         return html
     depth = 0
 
-    def tag(found: re.Match) -> str:
+    def tag(match: re.Match) -> str:
         nonlocal depth
-        closes, name = found.groups()
+        closes, name = match.groups()
         counted = not UNCOUNTED.fullmatch(name)
         depth -= bool(closes) and counted and depth > 0
         kept = depth < TAGS
         depth += not closes and counted
-        return found[0] if kept else ' '
+        return match[0] if kept else ' '
     return TAG.sub(tag, html)
 
 
 def extract(html: str) -> str:
     """The text of a page, or '' where trafilatura finds none.
 
-    `fast` leaves out the fallback extractors, which drop short lines such as `47+38=85` and the indentation of code. The page's heading is
-    its title, not its text.
+    `fast` leaves out the fallback extractors, which drop short lines such as `47+38=85` and the indentation of code.
+    The page's heading is its title, not its text.
     """
     import trafilatura
     return trafilatura.extract(shallow(html), fast=True, include_comments=False, include_tables=False,
@@ -85,14 +85,14 @@ class Drop(BaseFilter):
         self.name, self.fault = name, fault
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        found = self.fault(doc)
-        return (False, found) if found else True
+        reason = self.fault(doc)
+        return (False, reason) if reason else True
 
 
 def foreign(doc: Document) -> str | None:
     """The language of a page that is not in English, Chinese, or no language, as sums and code are."""
-    doc.metadata['lang'] = found = rules.language(doc.text)
-    return None if found in ('en', 'zh', 'und') else found
+    doc.metadata['lang'] = language = rules.language(doc.text)
+    return None if language in ('en', 'zh', 'und') else language
 
 
 def faulty(doc: Document) -> str | None:
@@ -157,3 +157,18 @@ class Leaked:
         if self.index is None:
             self.index = contamination.build_index(contamination.read_items(self.items))
         return contamination.contaminated(doc.text, self.index)
+
+
+# Host's first label -> the domain that later links weigh and validate by.
+DOMAINS = dict(atlas='knowledge', words='language', people='reading', listen='dictation', school='math', exams='exam',
+               code='code', riddles='riddle', stories='story', agents='tools')
+# Longer documents go to the domain `long` (the report's length filter), in bytes of UTF-8, fair to both languages.
+LONG = 1200
+
+
+def label_domain(data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+    """Gives each document its domain: by its length, else by its site."""
+    for doc in data:
+        site = safety.host(doc.metadata['url']).split('.')[0]
+        doc.metadata['domain'] = 'long' if len(doc.text.encode()) > LONG else DOMAINS.get(site, 'web')
+        yield doc

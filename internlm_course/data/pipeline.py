@@ -1,8 +1,8 @@
 """The report's data pipeline (section 3.1) with datatrove: from a WARC crawl to a clean corpus, every filter measured.
 
-Format -> rules -> MinHash deduplication -> safety -> personal data -> quality -> decontamination. datatrove's executors run the steps, in a
-process of their own: its logs go to a file, its workers die with it, and a run that was killed resumes where it was when it is started again on the
-same folder.
+Format -> rules -> MinHash deduplication -> safety -> personal data -> quality -> decontamination. datatrove's executors
+run the steps, in a process of their own: its logs go to a file, its workers die with it, and a run that was killed
+resumes where it was when it is started again on the same folder.
 """
 import gzip
 import json
@@ -18,28 +18,25 @@ from internlm_course.data.executors import execute, ray_cluster
 from internlm_course.data.measure import STEPS, documents, measure
 from internlm_course.process import die_with_parent, run_tool
 
-# Host's first label -> the domain that later links weigh and validate by.
-DOMAINS = dict(atlas='knowledge', words='language', people='reading', listen='dictation', school='math', exams='exam', code='code', riddles='riddle',
-               stories='story', agents='tools')
-# Longer documents go to the domain `long` (the report's length filter), in bytes of UTF-8, fair to both languages.
-LONG = 1200
-
 
 def build_corpus(crawl: Path, out: Path, workers: int = 2, items: Path | None = None, executor: str = 'local') -> dict:
-    """Turns `crawl/*.warc.gz`, or a folder of any other kind that `sources.source` reads (WanJuan's jsonl, parquet, plain text), into
-    `out/clean/*.jsonl.gz` (id, text, metadata: url, date, lang, domain, scores, masked); what each filter dropped is in `out/dropped/<step>`, and
-    `out/card.md` is the corpus's data card.
+    """Turns `crawl/*.warc.gz`, or a folder of any other kind that `sources.source` reads (WanJuan's jsonl, parquet,
+    plain text), into `out/clean/*.jsonl.gz` (id, text, metadata: url, date, lang, domain, scores, masked); what each
+    filter dropped is in `out/dropped/<step>`, and `out/card.md` is the corpus's data card.
 
-    The output does not depend on `workers`. The classifiers are trained from `crawl/labels.jsonl`; without it toxicity, advertisement and fluency are
-    not judged. `crawl/truth.jsonl` is read at the end only, to measure; without it precision and recall are None.
+    The output does not depend on `workers`. The classifiers are trained from `crawl/labels.jsonl`; without it toxicity,
+    advertisement and fluency are not judged. `crawl/truth.jsonl` is read at the end only, to measure; without it
+    precision and recall are None.
 
     Args:
-        items: folder of the evaluation items that the corpus must not contain, by default `crawl/items`; without one nothing is searched for.
+        items: folder of the evaluation items that the corpus must not contain, by default `crawl/items`; without one
+            nothing is searched for.
         executor: where the tasks run: 'local', 'slurm:PARTITION' or 'ray', see `executors.execute`.
 
     Returns:
-        funnel: list of {step, documents, bytes (of HTML, then of text), precision, recall}; exact: share of the clean pages whose text
-        came through unchanged; recalls: of each kind of noise, by the step that is for it; hosts, languages, domains: documents of each; seconds: by stage.
+        funnel: list of {step, documents, bytes (of HTML, then of text), precision, recall}; exact: share of the clean
+            pages whose text came through unchanged; recalls: of each kind of noise, by the step that is for it; hosts,
+            languages, domains: documents of each; seconds: by stage.
 
     Raises:
         CourseError: nothing to read in `crawl`, a broken row of its labels or items, or a step failed.
@@ -47,7 +44,8 @@ def build_corpus(crawl: Path, out: Path, workers: int = 2, items: Path | None = 
     items = items or crawl / 'items'
     check_inputs(crawl, items)
     out.mkdir(parents=True, exist_ok=True)
-    run_tool('internlm_course.data.pipeline', [str(crawl.resolve()), str(out.resolve()), str(workers), str(items.resolve()), executor],
+    run_tool('internlm_course.data.pipeline',
+             [str(crawl.resolve()), str(out.resolve()), str(workers), str(items.resolve()), executor],
              out.resolve() / 'logs' / 'pipeline.log', out.resolve() / 'logs')
     return json.loads((out / 'metrics.json').read_text('utf-8'))
 
@@ -79,42 +77,64 @@ def active(crawl: Path, items: Path) -> list[str]:
 
 
 def reader_of(crawl: Path):
-    """The reader of `crawl`: of its WARC files if there are any, since a crawl's truth, labels and items stand beside them."""
+    """The reader of `crawl`: of its WARC files if there are any, since a crawl's truth, labels and items stand beside
+    them."""
     from internlm_course.data.sources import source
     return source(crawl, 'warc' if any(crawl.glob('*.warc.gz')) else None)
 
 
 def stages(crawl: Path, out: Path, items: Path) -> dict[str, tuple[list, int]]:
-    """Stage -> its datatrove steps and its number of tasks, which no setting changes: the order of the documents depends on it."""
-    from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
+    """Stage -> its datatrove steps and its number of tasks, which no setting changes: the order of the documents
+    depends on it."""
+    from datatrove.pipeline.dedup.minhash import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
 
-    from internlm_course.data import dedup, filters, records, safety
+    from internlm_course.data import dedup, filters, records
+
+    reader, work, taken = reader_of(crawl), out / 'work', active(crawl, items)
+    files = len(reader.files)
 
     def drop(step: str, fault) -> filters.Drop:
         return filters.Drop(step, fault, records.LinesWriter(out / 'dropped' / step))
 
-    def domain(data, rank: int = 0, world_size: int = 1):
-        for document in data:
-            site = safety.host(document.metadata['url']).split('.')[0]
-            document.metadata['domain'] = 'long' if len(document.text.encode()) > LONG else DOMAINS.get(site, 'web')
-            yield document
-
-    reader, work, taken = reader_of(crawl), out / 'work', active(crawl, items)
-    files, read = len(reader.files), [reader, *([filters.Extract()] if reader.html else [])]
-    judged = dict(domains=[drop('domains', filters.blocked)], words=[drop('words', filters.unsafe)],
-                  toxicity=[filters.Score(out / 'classifiers.npy'), drop('toxicity', filters.Over('toxic'))], masking=[filters.Mask()],
-                  advertisement=[drop('advertisement', filters.Over('advertisement'))], fluency=[drop('fluency', filters.Over('disfluent'))],
-                  contamination=[drop('contamination', filters.Leaked(items))])
+    filtering = [
+        reader,
+        *([filters.Extract()] if reader.html else []),
+        drop('language', filters.foreign),
+        drop('rules', filters.faulty),
+        records.LinesWriter(work / 'filtered'),
+        MinhashDedupSignature(str(work / 'signatures'), dedup.MINHASH, language=dedup.Units())]
+    pairing = [
+        MinhashDedupBuckets(str(work / 'signatures'), str(work / 'pairs'), config=dedup.MINHASH,
+                            lines_to_buffer=10_000)]
+    clustering = [
+        dedup.ConfirmPairs(work / 'signatures', work / 'pairs', work / 'confirmed'),
+        MinhashDedupCluster(str(work / 'confirmed'), str(work / 'clusters'), dedup.MINHASH, save_cluster_id=True,
+                            lines_to_buffer=10_000),
+        dedup.KeepNewest(work / 'filtered', work / 'clusters')]
+    optional = dict(
+        domains=[drop('domains', filters.blocked)],
+        words=[drop('words', filters.unsafe)],
+        toxicity=[filters.Score(out / 'classifiers.npy'), drop('toxicity', filters.Over('toxic'))],
+        masking=[filters.Mask()],
+        advertisement=[drop('advertisement', filters.Over('advertisement'))],
+        fluency=[drop('fluency', filters.Over('disfluent'))],
+        contamination=[drop('contamination', filters.Leaked(items))])
+    cleaning = [
+        records.LinesReader(work / 'filtered'),
+        MinhashDedupFilter(str(work / 'clusters'), records.LinesWriter(out / 'dropped' / 'duplicates')),
+        *(step for name, steps in optional.items() if name in taken for step in steps),
+        filters.label_domain,
+        records.LinesWriter(out / 'clean')]
     return dict(
-        filter=([*read, drop('language', filters.foreign), drop('rules', filters.faulty), records.LinesWriter(work / 'filtered'),
-                 MinhashDedupSignature(str(work / 'signatures'), dedup.MINHASH, language=dedup.Units())], files),
-        buckets=([MinhashDedupBuckets(str(work / 'signatures'), str(work / 'pairs'), config=dedup.MINHASH, lines_to_buffer=10_000)],
-                 dedup.MINHASH.num_buckets),
-        cluster=([dedup.ConfirmPairs(work / 'signatures', work / 'pairs', work / 'confirmed'),
-                  MinhashDedupCluster(str(work / 'confirmed'), str(work / 'clusters'), dedup.MINHASH, save_cluster_id=True, lines_to_buffer=10_000),
-                  dedup.KeepNewest(work / 'filtered', work / 'clusters')], 1),
-        clean=([records.LinesReader(work / 'filtered'), MinhashDedupFilter(str(work / 'clusters'), records.LinesWriter(out / 'dropped' / 'duplicates')),
-                *(step for name, steps in judged.items() if name in taken for step in steps), domain, records.LinesWriter(out / 'clean')], files))
+        filter=(filtering, files),
+        buckets=(pairing, dedup.MINHASH.num_buckets),
+        cluster=(clustering, 1),
+        clean=(cleaning, files))
 
 
 def run(crawl: Path, out: Path, workers: int, items: Path, executor: str) -> dict[str, float]:
@@ -129,7 +149,8 @@ def run(crawl: Path, out: Path, workers: int, items: Path, executor: str) -> dic
         for stage, (steps, tasks) in stages(crawl, out, items).items():
             start = time.perf_counter()
             if stage == 'filter':
-                # A file of which nothing was kept must still stand in the row, or later readers would pair files and signatures wrongly.
+                # A file of which nothing was kept must still stand in the row, or later readers would pair files and
+                # signatures wrongly.
                 (out / 'work' / 'filtered').mkdir(parents=True, exist_ok=True)
                 for rank in range(tasks):
                     (out / 'work' / 'filtered' / f'{rank:05d}.jsonl').touch()
