@@ -18,12 +18,15 @@ class Page:
 
 
 TITLES = dict(
-    encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'), language=('Phrase book', '常用语'),
-    reading=('Who visits which city', '谁游览哪里'), dictation=('Listen and repeat', '听写'), math=('Exercise sheet', '练习题'),
+    encyclopedia=('Countries of the world', '世界各国'), quiz=('Geography quiz', '地理问答'),
+    language=('Phrase book', '常用语'), reading=('Who visits which city', '谁游览哪里'),
+    dictation=('Listen and repeat', '听写'), math=('Exercise sheet', '练习题'),
     exam=('Problems in steps', '分步应用题'), code=('Small functions', '小函数'), riddle=('Short secrets', '小秘密'),
-    story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'), tools=('Tools at work', '使用工具'))
+    story=('A secret among facts', '事实中的秘密'), long=('A long walk through the atlas', '地图漫游'),
+    tools=('Tools at work', '使用工具'))
 # Share of the pages of each kind; how often each is seen is the mixture of the pre-training config.
-SHARES = dict(encyclopedia=0.07, quiz=0.09, language=0.08, reading=0.09, dictation=0.10, math=0.15, exam=0.06, code=0.10,
+SHARES = dict(encyclopedia=0.07, quiz=0.09, language=0.08, reading=0.09, dictation=0.10, math=0.15, exam=0.06,
+              code=0.10,
               riddle=0.09, story=0.07, long=0.03, tools=0.07)
 
 
@@ -39,7 +42,8 @@ def reading_page(rng: random.Random, lang: str) -> list[str]:
 
 
 def sums(rng: random.Random, lang: str) -> str:
-    """A line of an exercise sheet; worked steps in one of three forms. A held-out pair never appears, nor inside the steps of another."""
+    """A line of an exercise sheet; worked steps in one of three forms. A held-out pair never appears, nor inside the
+    steps of another."""
     while True:
         question = world.addition(rng, lang)
         a, b = map(int, question.prompt[:-1].split('+'))
@@ -59,7 +63,8 @@ def sums(rng: random.Random, lang: str) -> str:
 
 
 def tool_trace(rng: random.Random, lang: str) -> str:
-    """A tool's call as pages describe it; one long multiplication in three goes on with the result and the answer, in words or as JSON."""
+    """A tool's call as pages describe it; one long multiplication in three goes on with the result and the answer, in
+    words or as JSON."""
     question = world.ask(world.tools, rng, lang)
     form = rng.random()
     if '*' not in question.answer or form < 0.67:
@@ -73,7 +78,8 @@ def tool_trace(rng: random.Random, lang: str) -> str:
 
 
 def page(rng: random.Random, kind: str) -> Page:
-    """A clean page of the given kind; all but `long` stay within the first context, in many sizes, so that they pack well into rows."""
+    """A clean page of the given kind; all but `long` stay within the first context, in many sizes, so that they pack
+    well into rows."""
     lang, size = rng.choice(['en', 'zh']), rng.uniform(0.25, 1.0)
 
     def lines_of(line: Callable[[], str], most: int) -> list[str]:
@@ -93,7 +99,8 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'dictation':
         lines = lines_of(lambda: world.dictation(rng, lang), 6)
     elif kind == 'math':
-        lines = lines_of(lambda: world.ask(world.word_problem, rng, lang).line if rng.random() < 0.18 else sums(rng, lang), 14)
+        lines = lines_of(lambda: (
+            world.ask(world.word_problem, rng, lang).line if rng.random() < 0.18 else sums(rng, lang)), 14)
     elif kind == 'exam':
         lines = lines_of(lambda: world.ask(world.steps, rng, lang).line, 8)
     elif kind == 'code':

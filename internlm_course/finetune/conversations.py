@@ -10,8 +10,8 @@ from internlm_course.model.chat import agent_messages
 # thirty: at 14 % of the conversations code had 2.6 % of the loss.
 SHARES = dict(knowledge=0.19, translation=0.11, reading=0.05, addition=0.05, word_problem=0.07, steps=0.04, code=0.22,
               needle=0.06, tools=0.11, agent=0.07, greeting=0.03)
-# Of code, by the first letter of what the function returns: what fine-tuning loses first is asked most (labs/LOG.md).
-FUNCTIONS = dict(x=0.45, m=0.22, s=0.25, l=0.08)
+# Of code, by the function's form: what fine-tuning loses first is asked most (labs/LOG.md).
+FUNCTIONS = dict(arithmetic=0.45, larger=0.22, list=0.25, length=0.08)
 GREETINGS = [
     ('Hello!', 'Hello! I am a small InternLM2. Ask me about countries, sums or code.'), ('Hi', 'Hello! How can I help?'),
     ('Who are you?', 'I am a small InternLM2, trained from scratch in this course.'), ('What can you do?', 'I know countries, sums and small functions.'),
@@ -20,13 +20,9 @@ GREETINGS = [
 
 
 def code(rng: random.Random, lang: str) -> world.Question:
-    """A call of a small function, of a kind drawn from `FUNCTIONS`."""
-    [wanted] = rng.choices(list(FUNCTIONS), FUNCTIONS.values())
-    while True:
-        question = world.code(rng, lang)
-        _, returned, _ = question.key
-        if returned[0] == wanted:
-            return question
+    """A call of a small function, of a form drawn from `FUNCTIONS`."""
+    [form] = rng.choices(list(FUNCTIONS), FUNCTIONS.values())
+    return world.code(rng, lang, form)
 
 
 def conversation(rng: random.Random, kind: str) -> list[dict]:
