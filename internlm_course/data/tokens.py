@@ -1,6 +1,8 @@
-"""From the clean corpus to token files: one `.ds` file a domain in datatrove's format (tokens back to back, and an index of document ends).
+"""From the clean corpus to token files: one `.ds` file a domain in datatrove's format (tokens back to back, and an
+index of document ends).
 
-One document of a hundred is held out as validation, chosen by a hash of its text; bytes of text are kept beside, for bits per byte.
+One document of a hundred is held out as validation, chosen by a hash of its text; bytes of text are kept beside, for
+bits per byte.
 """
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,14 +18,19 @@ from internlm_course.errors import CourseError
 BOS, EOS = '<s>', '</s>'
 HELD_OUT = 100  # one document of so many is for validation
 BATCH = 1000
-DOMAINS = dict(encyclopedia='knowledge', quiz='knowledge')  # of the world's kinds of pages; the others are domains of their own
+KNOWLEDGE = ('encyclopedia', 'quiz')  # kinds of pages of one domain; each of the others is a domain of its own
+# Domain -> its documents, each an array of tokens; of validation documents also their bytes as text.
+Training = dict[str, list[np.ndarray]]
+Validation = dict[str, tuple[list[np.ndarray], list[int]]]
 
 
 def tokenize(corpus: Path, tokenizer: Path, out: Path) -> dict:
-    """Writes the clean documents of `corpus` as `out/<domain>.ds` and `out/<domain>.validation.ds`, each document as `<s>` tokens `</s>`.
+    """Writes the clean documents of `corpus` as `out/<domain>.ds` and `out/<domain>.validation.ds`, each document as
+    `<s>` tokens `</s>`.
 
-    A file holds uint16 tokens (uint32 for a vocabulary over 65,536); `.ds.index` holds each document's end, uint64, in tokens; `.ds.bytes`
-    its length in bytes of UTF-8, uint32. Special tokens written in a page are encoded as the text they are.
+    A file holds uint16 tokens (uint32 for a vocabulary over 65,536); `.ds.index` holds each document's end, uint64, in
+    tokens; `.ds.bytes` its length in bytes of UTF-8, uint32. Special tokens written in a page are encoded as the text
+    they are.
 
     Args:
         corpus: folder that `build_corpus` wrote.
@@ -43,12 +50,12 @@ def tokenize(corpus: Path, tokenizer: Path, out: Path) -> dict:
     sizes: dict[str, list[int]] = {}
     for batch in batches(documents(corpus / 'clean')):
         encoded = encoder.encode_batch_fast([document['text'] for document in batch], add_special_tokens=False)
-        for document, found in zip(batch, encoded, strict=True):
+        for document, encoding in zip(batch, encoded, strict=True):
             text = document['text'].encode()
             name = document['metadata']['domain'] + ('.validation' if zlib.crc32(text) % HELD_OUT == 0 else '')
             if name not in files:
                 files[name], sizes[name] = TokenizedFile(str(out), f'{name}.ds', token_size=token_size), []
-            files[name].write([first, *found.ids, last], None)
+            files[name].write([first, *encoding.ids, last], None)
             sizes[name].append(len(text))
     domains = {}
     for name in sorted(files):
@@ -64,7 +71,8 @@ def load(tokenizer: Path):
     from tokenizers import Tokenizer
     path = tokenizer / 'tokenizer.json' if tokenizer.is_dir() else tokenizer
     if not path.is_file():
-        raise CourseError(f'There is no tokenizer at {path}.', 'Train one first (internlm_course.model.train_tokenizer).')
+        raise CourseError(f'There is no tokenizer at {path}.',
+                          'Train one first (internlm_course.model.train_tokenizer).')
     encoder = Tokenizer.from_file(str(path))
     for token in (BOS, EOS):
         if encoder.token_to_id(token) is None:
@@ -89,28 +97,33 @@ def read_documents(path: Path) -> list[np.ndarray]:
     return np.split(tokens, ends[:-1])[:len(ends)]
 
 
-def read_corpus(folder: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, tuple[list[np.ndarray], list[int]]]]:
-    """All that `tokenize` wrote: the training documents of each domain, and the validation documents of each with their bytes as text."""
+def read_corpus(folder: Path) -> tuple[Training, Validation]:
+    """All that `tokenize` wrote: the training documents of each domain, and the validation documents of each with their
+    bytes as text."""
     training, validation = {}, {}
     for path in sorted(folder.glob('*.ds')):
         name = path.stem
         if name.endswith('.validation'):
-            validation[name.removesuffix('.validation')] = (read_documents(path), np.fromfile(path.with_name(f'{path.name}.bytes'), '<u4').tolist())
+            sizes = np.fromfile(path.with_name(f'{path.name}.bytes'), '<u4').tolist()
+            validation[name.removesuffix('.validation')] = (read_documents(path), sizes)
         else:
             training[name] = read_documents(path)
     return training, validation
 
 
-def tokenize_pages(pages: Iterable[Page], tokenizer: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, tuple[list[np.ndarray], list[int]]]]:
-    """Pages of the micro-world straight into what `read_corpus` gives, in memory: for runs of minutes, which need no crawl and no cleaning."""
+def tokenize_pages(pages: Iterable[Page], tokenizer: Path) -> tuple[Training, Validation]:
+    """Pages of the micro-world straight into what `read_corpus` gives, in memory: for runs of minutes, which need no
+    crawl and no cleaning."""
     encoder, size = load(tokenizer)
     first, last = encoder.token_to_id(BOS), encoder.token_to_id(EOS)
-    training: dict[str, list[np.ndarray]] = {}
-    validation: dict[str, tuple[list[np.ndarray], list[int]]] = {}
+    training: Training = {}
+    validation: Validation = {}
     for batch in batches(iter(pages)):
         texts = ['\n'.join(page.lines) for page in batch]
-        for page, text, found in zip(batch, texts, encoder.encode_batch_fast(texts, add_special_tokens=False), strict=True):
-            document, domain = np.array([first, *found.ids, last], f'<u{size}'), DOMAINS.get(page.kind, page.kind)
+        encoded = encoder.encode_batch_fast(texts, add_special_tokens=False)
+        for page, text, encoding in zip(batch, texts, encoded, strict=True):
+            document = np.array([first, *encoding.ids, last], f'<u{size}')
+            domain = 'knowledge' if page.kind in KNOWLEDGE else page.kind
             if zlib.crc32(text.encode()) % HELD_OUT == 0:
                 held = validation.setdefault(domain, ([], []))
                 held[0].append(document)
