@@ -1,8 +1,8 @@
 """What the code track drops: files that say what another one says, whatever their layout, and files of low quality.
 
-Report section 3.1: file-level deduplication on code-aware tokens, because layout changes while code does not; a quality score (105.6 GB high,
-16.8%, read for several epochs; 440.1 GB moderate, 69.9%, once; 83.85 GB low, 13.3%, dropped) from a model trained on about 50,000 labels in
-three rounds. Here the score is a rule whose features can be read.
+Report section 3.1: file-level deduplication on code-aware tokens, because layout changes while code does not; a quality
+score (105.6 GB high, 16.8%, read for several epochs; 440.1 GB moderate, 69.9%, once; 83.85 GB low, 13.3%, dropped) from
+a model trained on about 50,000 labels in three rounds. Here the score is a rule whose features can be read.
 """
 import ast
 import hashlib
@@ -23,31 +23,33 @@ BLOCK = {tokenize.NEWLINE: '\n', tokenize.INDENT: '\t', tokenize.DEDENT: '\b'}
 STRING = re.compile(r'([A-Za-z]*)(\'\'\'|"""|\'|")(.*)\2', re.S)
 WORD = re.compile(r'\w+|[^\w\s]')
 
-# MinHash as in the report's text pipeline; a pair that it proposes is confirmed on the shingles themselves. On the standard library the 0.7 of
-# text drops 55 files, sre_parse for sre_compile (0.83) among them; 0.85 drops 30, all of them codecs made from one template.
+# MinHash as in the report's text pipeline; a pair that it proposes is confirmed on the shingles themselves. On the
+# standard library the 0.7 of text drops 55 files, sre_parse for sre_compile (0.83) among them; 0.85 drops 30, all of
+# them codecs made from one template.
 HASHES, BANDS, NGRAM, THRESHOLD = 128, 16, 5, 0.85
 
 
-# --- duplicates ----------------------------------------------------------------------------------------------------------------------
+# --- duplicates -------------------------------------------------------------------------------------------------------
 def code_tokens(text: str) -> list[str]:
-    """The tokens of a Python file without its layout: no comments, blank lines, line breaks inside brackets or width of indentation, and
-    strings without their quotes. What Python sees stays: names, signs, numbers, docstrings, ends of statements, blocks.
+    """The tokens of a Python file without its layout: no comments, blank lines, line breaks inside brackets or width of
+    indentation, and strings without their quotes. What Python sees stays: names, signs, numbers, docstrings, ends of
+    statements, blocks.
 
-    Comments go because licences and dates in them are what copies of one file differ in. A file that is no Python is split into words and
-    signs.
+    Comments go because licences and dates in them are what copies of one file differ in. A file that is no Python is
+    split into words and signs.
     """
-    found = []
+    tokens = []
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type in BLOCK:
-                found.append(BLOCK[token.type])
+                tokens.append(BLOCK[token.type])
             elif token.type == tokenize.STRING:
-                found.append(string_value(token.string))
+                tokens.append(string_value(token.string))
             elif token.type not in LAYOUT:
-                found.append(token.string.rstrip('\'"'))  # an f-string's ends from Python 3.12 on
+                tokens.append(token.string.rstrip('\'"'))  # an f-string's ends from Python 3.12 on
     except (tokenize.TokenError, SyntaxError):
         return WORD.findall(text)
-    return found
+    return tokens
 
 
 def string_value(literal: str) -> str:
@@ -84,7 +86,8 @@ def multipliers() -> tuple[np.ndarray, np.ndarray]:
 
 
 def signature(hashes: np.ndarray) -> np.ndarray:
-    """MinHash of a set of shingles, uint64 [HASHES]: two sets agree at a position with the probability of their Jaccard similarity."""
+    """MinHash of a set of shingles, uint64 [HASHES]: two sets agree at a position with the probability of their Jaccard
+    similarity."""
     factor, offset = multipliers()
     smallest = np.full(HASHES, np.iinfo(np.uint64).max, np.uint64)
     for start in range(0, len(hashes), 4096):  # [HASHES, 4096] at a time: 4 MB
@@ -100,8 +103,9 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def duplicates(texts: Mapping[T, str], threshold: float = THRESHOLD) -> dict[T, tuple[T, str]]:
-    """Files that say what another one says: each with the file that stays and 'exact' (equal tokens) or 'near' (Jaccard similarity of 5-grams
-    of tokens >= `threshold`). Of two the one that comes first in `texts` stays, so no file is dropped for one that is dropped itself.
+    """Files that say what another one says: each with the file that stays and 'exact' (equal tokens) or 'near' (Jaccard
+    similarity of 5-grams of tokens >= `threshold`). Of two the one that comes first in `texts` stays, so no file is
+    dropped for one that is dropped itself.
     """
     dropped: dict[T, tuple[T, str]] = {}
     seen: dict[bytes, T] = {}
@@ -128,8 +132,9 @@ def duplicates(texts: Mapping[T, str], threshold: float = THRESHOLD) -> dict[T, 
     return dropped
 
 
-# --- quality -------------------------------------------------------------------------------------------------------------------------
-GENERATED = re.compile(r'auto-?matically generated|auto-?generated|generated (?:from|by|with|using)\b|do not (?:edit|modify)|@generated', re.I)
+# --- quality ----------------------------------------------------------------------------------------------------------
+GENERATED = re.compile(r'auto-?matically generated|auto-?generated|generated (?:from|by|with|using)\b'
+                       r'|do not (?:edit|modify)|@generated', re.I)
 # Limits of the rule, each set on the standard library and on files made bad on purpose (tests/unit/test_code_data.py).
 HEAD = 1500  # characters in which a generator signs
 LONG_LINE, MEAN_LINE = 1000, 100  # characters: people write lines of 30 to 40 on average
@@ -143,15 +148,17 @@ COMMENTED = 0.1  # ...comments by line of code
 def quality(text: str) -> tuple[str, dict]:
     """Grade of a Python file, 'high', 'moderate' or 'low', and the features it rests on.
 
-    Low: does not parse, signed by a generator, minified (long lines, names of one letter), a data table, or a stub. High: sound, defines
-    something, and explained by docstrings or comments. Moderate: what is between.
+    Low: does not parse, signed by a generator, minified (long lines, names of one letter), a data table, or a stub.
+    High: sound, defines something, and explained by docstrings or comments. Moderate: what is between.
 
     Returns:
-        grade; features: reason, tokens, definitions, longest_line, mean_line, data (share of tokens that are literals), short_names (share),
+        grade; features: reason, tokens, definitions, longest_line, mean_line, data (share of tokens that are literals),
+            short_names (share),
         documented (share of public definitions), comments (per line of code).
     """
     lines = [line for line in text.splitlines() if line.strip()]
-    features = dict(longest_line=max(map(len, lines), default=0), mean_line=round(sum(map(len, lines)) / max(len(lines), 1), 1))
+    features = dict(longest_line=max(map(len, lines), default=0),
+                    mean_line=round(sum(map(len, lines)) / max(len(lines), 1), 1))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # old escapes in strings are their author's concern
@@ -161,11 +168,14 @@ def quality(text: str) -> tuple[str, dict]:
         return 'low', features | dict(reason='does not parse')
     kinds = Counter(token.type for token in tokens)
     docs = {(node.body[0].lineno, node.body[0].col_offset) for node in ast.walk(tree)
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node, False) is not None}
-    real = [token for token in tokens if token.type not in LAYOUT and token.type not in BLOCK and token.start not in docs]
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+            and ast.get_docstring(node, False) is not None}
+    real = [token for token in tokens if token.type not in LAYOUT and token.type not in BLOCK
+            and token.start not in docs]
     literals = sum(token.type in (tokenize.STRING, tokenize.NUMBER) for token in real)
     names = [token.string for token in real if token.type == tokenize.NAME]
-    public = [node for node in ast.walk(tree) if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name[0] != '_']
+    public = [node for node in ast.walk(tree) if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+              and node.name[0] != '_']
     code_lines = len({token.start[0] for token in real})
     features |= dict(
         tokens=len(real), definitions=len(public), data=round(literals / max(len(real), 1), 3),
@@ -190,7 +200,8 @@ def fault(text: str, features: dict) -> str:
         return 'stub'
     if features['data'] > DATA:
         return 'data table'
-    return 'short names' if features['short_names'] > SHORT_NAME and not features['documented'] and not features['comments'] else ''
+    unexplained = not features['documented'] and not features['comments']
+    return 'short names' if features['short_names'] > SHORT_NAME and unexplained else ''
 
 
 def head_comment(text: str) -> str:
