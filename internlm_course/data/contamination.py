@@ -1,9 +1,10 @@
 """Decontamination: a page that holds a held-out evaluation item, question and answer, is dropped.
 
-Texts are compared as lists of units after NFKC and case folding, so white space, case and full-width forms do not hide an item. As in GPT-3
-(arXiv:2005.14165, appendix C) overlap means a run of 13 units; an item of fewer counts whole. Of a longer item at least 80 % of the 13-grams must be
-there (PaLM, arXiv:2204.02311, asks 70 % of 8-grams), its last one, which holds the answer, among them: the same question about another
-country, or the same text with another question, is no leak.
+Texts are compared as lists of units after NFKC and case folding, so white space, case and full-width forms do not hide
+an item. As in GPT-3 (arXiv:2005.14165, appendix C) overlap means a run of 13 units; an item of fewer counts whole. Of a
+longer item at least 80 % of the 13-grams must be there (PaLM, arXiv:2204.02311, asks 70 % of 8-grams), its last one,
+which holds the answer, among them: the same question about another country, or the same text with another question, is
+no leak.
 """
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,8 @@ from internlm_course.data.safety import normal
 from internlm_course.jsonl import numbered
 
 N, COVERAGE = 13, 0.8
-# An item is looked up by its last five units, as many as '47+38=85' has. A shorter one is too common to be told from chance and is not looked for.
+# An item is looked up by its last five units, as many as '47+38=85' has. A shorter one is too common to be told from
+# chance and is not looked for.
 ANCHOR = 5
 Index = dict[tuple[str, ...], list[tuple[str, list[tuple[str, ...]]]]]
 
@@ -39,7 +41,8 @@ def read_items(folder: Path) -> list[dict]:
 
 
 def build_index(items: Iterable[dict]) -> Index:
-    """Last units of an item -> its id and its n-grams, the last one first; items are dicts with `id`, `prompt` and `answer`."""
+    """Last units of an item -> its id and its n-grams, the last one first; items are dicts with `id`, `prompt` and
+    `answer`."""
     index: Index = {}
     for item in items:
         units = normal_units(f'{item["prompt"]} {item["answer"]}')
@@ -51,7 +54,7 @@ def build_index(items: Iterable[dict]) -> Index:
 def contaminated(text: str, index: Index) -> str | None:
     """The id of a held-out item that the text holds (the first in alphabetical order), or None."""
     units = normal_units(text)
-    found: list[str] = []
+    leaked: list[str] = []
     page: dict[int, set] = {}
     for anchor in index.keys() & set(grams(units, ANCHOR)):
         for identity, wanted in index[anchor]:
@@ -59,8 +62,8 @@ def contaminated(text: str, index: Index) -> str | None:
             if n not in page:
                 page[n] = set(grams(units, n))
             if wanted[0] in page[n] and covered(wanted, page[n]):
-                found.append(identity)
-    return min(found, default=None)
+                leaked.append(identity)
+    return min(leaked, default=None)
 
 
 def covered(wanted: list, page: set) -> bool:

@@ -1,4 +1,5 @@
-"""Near-duplicates (report section 3.1): datatrove's MinHash as it is, with light words, confirmed pairs, and the newest copy kept."""
+"""Near-duplicates (report section 3.1): datatrove's MinHash as it is, with light words, confirmed pairs, and the newest
+copy kept."""
 import json
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from datatrove.utils.word_tokenizers import WordTokenizer
 
 from internlm_course.data.rules import UNIT
 
-# 128 hash functions, 5-grams, threshold 0.7: 16 bands of 8 rows let a pair of similarity (1/16)^(1/8) = 0.71 through half of the time. Numbers and
-# signs are kept: without them two exercise sheets are the same page.
-MINHASH = MinhashConfig(n_grams=5, num_buckets=16, hashes_per_bucket=8, norm_config=TextNormConfig(norm_numbers=False, remove_punctuation=False))
+# 128 hash functions, 5-grams, threshold 0.7: 16 bands of 8 rows let a pair of similarity (1/16)^(1/8) = 0.71 through
+# half of the time. Numbers and signs are kept: without them two exercise sheets are the same page.
+MINHASH = MinhashConfig(n_grams=5, num_buckets=16, hashes_per_bucket=8,
+                        norm_config=TextNormConfig(norm_numbers=False, remove_punctuation=False))
 THRESHOLD = 0.7
 
 
@@ -27,14 +29,14 @@ class Units(WordTokenizer):
         return text.splitlines()
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        return [found.span() for found in UNIT.finditer(text)]
+        return [match.span() for match in UNIT.finditer(text)]
 
 
 class ConfirmPairs(PipelineStep):
     """Keeps the pairs whose whole signatures agree in at least `THRESHOLD` of the 128 hashes.
 
-    One equal band of 8 makes a pair a candidate, and among thousands of pages that share a template chance makes many. The signatures are
-    already on disk; one band of them is in memory at a time.
+    One equal band of 8 makes a pair a candidate, and among thousands of pages that share a template chance makes many.
+    The signatures are already on disk; one band of them is in memory at a time.
     """
     type, name = '🫂 - DEDUP', '🎯 Confirm pairs'
 
@@ -45,7 +47,8 @@ class ConfirmPairs(PipelineStep):
     def agreement(self, pairs: np.ndarray) -> np.ndarray:
         """Share of equal hashes of each pair; pairs: shape (n, 4), file and document of either side."""
         row = np.dtype([('hashes', '<u8', MINHASH.hashes_per_bucket), ('document', '<u4')])
-        sides = [pairs[:, 0].astype(np.uint64) << np.uint64(32) | pairs[:, 1], pairs[:, 2].astype(np.uint64) << np.uint64(32) | pairs[:, 3]]
+        sides = [pairs[:, 0].astype(np.uint64) << np.uint64(32) | pairs[:, 1],
+                 pairs[:, 2].astype(np.uint64) << np.uint64(32) | pairs[:, 3]]
         equal = np.zeros(len(pairs), np.int64)
         for bucket in range(MINHASH.num_buckets):
             keys, hashes = [], []
@@ -61,20 +64,22 @@ class ConfirmPairs(PipelineStep):
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> None:
         self.confirmed.mkdir(parents=True, exist_ok=True)
-        found = {path.name: np.fromfile(path, '<u4').reshape(-1, 4) for path in sorted(self.pairs.glob('*.dups'))}
+        files = {path.name: np.fromfile(path, '<u4').reshape(-1, 4) for path in sorted(self.pairs.glob('*.dups'))}
         # A pair that agrees in several bands stands in several files.
-        pairs, places = np.unique(np.concatenate([*found.values(), np.empty((0, 4), '<u4')]), axis=0, return_inverse=True)
+        pairs, places = np.unique(np.concatenate([*files.values(), np.empty((0, 4), '<u4')]), axis=0,
+                                  return_inverse=True)
         same, places = self.agreement(pairs) >= THRESHOLD if len(pairs) else np.empty(0, bool), places.reshape(-1)
         self.stat_update('candidates', value=len(pairs))
         self.stat_update('confirmed', value=int(same.sum()))
         at = 0
-        for name, rows in found.items():
+        for name, rows in files.items():
             rows[same[places[at:at + len(rows)]]].tofile(self.confirmed / name)
             at += len(rows)
 
 
 class KeepNewest(PipelineStep):
-    """Turns clusters of duplicates into lists of documents to remove: all but the newest of each (report section 3.1)."""
+    """Turns clusters of duplicates into lists of documents to remove: all but the newest of each (report section
+    3.1)."""
     type, name = '🫂 - DEDUP', '🎯 Keep the newest'
 
     def __init__(self, documents: Path, clusters: Path):
@@ -90,7 +95,8 @@ class KeepNewest(PipelineStep):
                 for document, line in enumerate(lines):
                     if document in cluster_of:
                         row = json.loads(line)
-                        members.setdefault(cluster_of[document], []).append((row['metadata']['date'], row['id'], file, document))
+                        member = row['metadata']['date'], row['id'], file, document
+                        members.setdefault(cluster_of[document], []).append(member)
             path.with_suffix('.remove').unlink(missing_ok=True)
         removed: dict[int, list[int]] = {}
         for cluster in members.values():

@@ -1,4 +1,5 @@
-"""Reading and writing documents between datatrove's stages with the standard library: datatrove's own jsonl steps need orjson."""
+"""Reading and writing documents between datatrove's stages with the standard library: datatrove's own jsonl steps need
+orjson."""
 import json
 from pathlib import Path
 from typing import IO

@@ -1,6 +1,8 @@
-"""Real sources as datatrove's first step: Common Crawl (WARC, WET), WanJuan and other jsonl, parquet, folders of plain text, data sets of the hub.
+"""Real sources as datatrove's first step: Common Crawl (WARC, WET), WanJuan and other jsonl, parquet, folders of plain
+text, data sets of the hub.
 
-Nothing in a source stops the run: what cannot be read is skipped and counted by its reason, and no record is held that is larger than `PAGE`.
+Nothing in a source stops the run: what cannot be read is skipped and counted by its reason, and no record is held that
+is larger than `PAGE`.
 """
 import contextlib
 import io
@@ -25,7 +27,8 @@ from internlm_course.jsonl import parse, whole
 PAGE = 8 << 20  # bytes; Common Crawl itself cuts a page at 5 MiB
 # Kind -> what its files' names end in, the longest first.
 ENDINGS = dict(wet=('.warc.wet.gz', '.wet.gz', '.wet'), warc=('.warc.gz', '.warc'),
-               jsonl=('.jsonl', '.jsonl.gz', '.jsonl.zst', '.jsonl.bz2', '.jsonl.xz', '.ndjson', '.json.gz'), parquet=('.parquet',), text=('.txt', '.md'))
+               jsonl=('.jsonl', '.jsonl.gz', '.jsonl.zst', '.jsonl.bz2', '.jsonl.xz', '.ndjson', '.json.gz'),
+               parquet=('.parquet',), text=('.txt', '.md'))
 TALKING = ('datatrove', 'internlm_course.data')
 URL, DATE = re.compile(r'[a-z][a-z0-9+.-]*://[^/\s]', re.I), re.compile(r'[12]\d{3}(?:\d{4})?(?!\d)', re.A)
 OURS = ('lang', 'domain', 'scores', 'masked')  # what the pipeline's steps write into metadata, and read there
@@ -33,11 +36,11 @@ TEXT_FIELDS, ID_FIELDS = ('text', 'content', 'raw_content'), ('id', 'docid', 'do
 
 
 class SourceReader(BaseDiskReader):
-    """Reads the files of a source, a task reading every `world_size`-th; each document has id, text, and url and date in its metadata.
+    """Reads the files of a source, a task reading every `world_size`-th; each document has id, text, and url and date
+    in its metadata.
 
-    `files`: their names; their number is the largest number of tasks. `html`: whether the text is HTML still, for `filters.Extract`. What is
-    skipped is counted in the step's statistics as `skipped_<reason>`,
-    and in `skipped`.
+    `files`: their names; their number is the largest number of tasks. `html`: whether the text is HTML still, for
+    `filters.Extract`. What is skipped is counted in the step's statistics as `skipped_<reason>`, and in `skipped`.
     """
     name = '📚 Source'
 
@@ -86,8 +89,8 @@ def adapt(reader: SourceReader, data: dict, path: str, number: int | str) -> dic
     nested = data.pop('metadata', None)
     text = next((data.pop(field) for field in TEXT_FIELDS if isinstance(data.get(field), str)), '')
     identity = next((data.pop(field) for field in ID_FIELDS if data.get(field) not in (None, '')), f'{path}/{number}')
-    given = (nested if isinstance(nested, dict) else {}) | data
-    kept = {name: value for name, value in given.items() if value is not None and name not in OURS}
+    fields = (nested if isinstance(nested, dict) else {}) | data
+    kept = {name: value for name, value in fields.items() if value is not None and name not in OURS}
     metadata = {plain(str(name)): plain(value) for name, value in kept.items()}
     if not URL.match(str(metadata.get('url'))):
         metadata['url'] = f'file:///{whole(path)}'
@@ -112,17 +115,19 @@ def source(where: str | Path, kind: str | None = None, limit: int = PAGE) -> Sou
     """The reader of a source, for the head of a list of datatrove's steps.
 
     Args:
-        where: a file, a folder, any address that fsspec knows, or `hub:owner/name` for a data set of the hub, which is read over the network
-            and only when it is asked for by that name.
+        where: a file, a folder, any address that fsspec knows, or `hub:owner/name` for a data set of the hub, which is
+            read over the network and only when it is asked for by that name.
         kind: 'warc', 'wet', 'jsonl', 'parquet' or 'text'; by default what the files' names say.
         limit: bytes of the largest page, line or file that is read.
 
     Raises:
-        CourseError: nothing there, no file of a known kind or of more than one, an unknown kind, or the hub cannot be reached.
+        CourseError: nothing there, no file of a known kind or of more than one, an unknown kind, or the hub cannot be
+            reached.
     """
     from datatrove.io import get_datafolder
     if kind is not None and kind not in ENDINGS:
-        raise CourseError(f'There is no kind of source {kind!r}.', f'Choose one of {", ".join(ENDINGS)}, or leave it out.')
+        raise CourseError(f'There is no kind of source {kind!r}.',
+                          f'Choose one of {", ".join(ENDINGS)}, or leave it out.')
     where = str(where)
     hub = where.startswith('hub:')
     place = f'hf://datasets/{where.removeprefix("hub:")}' if hub else where
@@ -130,7 +135,8 @@ def source(where: str | Path, kind: str | None = None, limit: int = PAGE) -> Sou
     if not hub and '://' not in place:
         path = Path(place).expanduser()
         if not path.exists():
-            raise CourseError(f'There is no {path}.', 'Give a file, a folder, or hub:owner/name for a data set of the hub.')
+            raise CourseError(f'There is no {path}.',
+                              'Give a file, a folder, or hub:owner/name for a data set of the hub.')
         if path.is_file():
             path, single = path.parent, path.name
         place = str(path.resolve())
@@ -139,13 +145,15 @@ def source(where: str | Path, kind: str | None = None, limit: int = PAGE) -> Sou
     except Exception as error:  # each file system and the hub's client raise their own
         # Their messages run over paragraphs; the first line says it.
         cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise CourseError(f'{where} cannot be read: {cause}', 'Connect to the network and unset HF_HUB_OFFLINE, or download the data and give its folder.'
+        raise CourseError(f'{where} cannot be read: {cause}',
+                          'Connect to the network and unset HF_HUB_OFFLINE, or download the data and give its folder.'
                           if hub else 'Check the address.') from error
-    kinds = Counter(found for name in names if (found := kind_of(name)))
+    kinds = Counter(filter(None, map(kind_of, names)))
     if kind is None:
         if len(kinds) != 1:
-            told = f'holds {", ".join(sorted(kinds))} files' if kinds else f'has no file that ends in {", ".join(e for ends in ENDINGS.values() for e in ends)}'
-            raise CourseError(f'{where} {told}.', f'Say which to read: kind is one of {", ".join(ENDINGS)}.')
+            known = ', '.join(ending for endings in ENDINGS.values() for ending in endings)
+            cause = f'holds {", ".join(sorted(kinds))} files' if kinds else f'has no file that ends in {known}'
+            raise CourseError(f'{where} {cause}.', f'Say which to read: kind is one of {", ".join(ENDINGS)}.')
         kind = next(iter(kinds))
     elif not kinds[kind] and not single:
         raise CourseError(f'{where} holds no {kind} file.', f'Its files end in {", ".join(ENDINGS[kind])}.')
@@ -156,8 +164,10 @@ def kind_of(name: str) -> str | None:
     return next((kind for kind, endings in ENDINGS.items() if name.lower().endswith(endings)), None)
 
 
-def read_source(where: str | Path, kind: str | None = None, limit: int = PAGE, skipped: Counter | None = None) -> Iterator[dict]:
-    """The documents of a source, {id, text, metadata}, one after the other in this process; reasons of what is left out go to `skipped`."""
+def read_source(where: str | Path, kind: str | None = None, limit: int = PAGE,
+                skipped: Counter | None = None) -> Iterator[dict]:
+    """The documents of a source, {id, text, metadata}, one after the other in this process; reasons of what is left out
+    go to `skipped`."""
     reader = source(where, kind, limit)
     reader.skipped = Counter() if skipped is None else skipped
     for module in TALKING:  # a log for those who run a pipeline
@@ -170,7 +180,7 @@ def read_source(where: str | Path, kind: str | None = None, limit: int = PAGE, s
             logger.enable(module)
 
 
-# --- lines, tables, files ------------------------------------------------------------------------------------------------------------
+# --- lines, tables, files ---------------------------------------------------------------------------------------------
 def read_lines(stream: IO, limit: int) -> Iterator[dict | str]:
     """One JSON object a line; a line over `limit` is passed over in pieces."""
     stream = io.BufferedReader(stream)
@@ -212,14 +222,16 @@ def read_parquet(stream: IO, limit: int) -> Iterator[dict | str]:
                     for field in TEXT_FIELDS:
                         if isinstance(row.get(field), bytes):
                             row[field] = row[field].decode('utf-8', 'replace')
-                    yield 'too_large' if any(isinstance(row.get(field), str) and len(row[field]) > limit for field in TEXT_FIELDS) else checked(row)
+                    yield 'too_large' if any(isinstance(row.get(field), str) and len(row[field]) > limit
+                                             for field in TEXT_FIELDS) else checked(row)
     except (ArrowException, NotImplementedError) as error:
         logger.warning(f'no parquet: {error}')
         yield 'damaged'
 
 
 def column(cells) -> list:
-    """The values of an Arrow column; what Python has none for becomes bytes (a text that is no UTF-8), text, or None."""
+    """The values of an Arrow column; what Python has none for becomes bytes (a text that is no UTF-8), text, or
+    None."""
     with contextlib.suppress(Exception):  # each type raises its own
         return cells.to_pylist()
     values = []

@@ -1,4 +1,5 @@
-"""WARC files as they are found: packed record by record, as a whole or not at all, damaged, cut short, with pages of any size in any encoding.
+"""WARC files as they are found: packed record by record, as a whole or not at all, damaged, cut short, with pages of
+any size in any encoding.
 
 A record is bytes or the reason why it is skipped; no more than one page is held at a time.
 """
@@ -19,7 +20,7 @@ class Member(io.RawIOBase):
     """One gzip member of a file, inflated as it is read; `used` counts the bytes of the file that it takes."""
 
     def __init__(self, stream: IO):
-        self.stream, self.inflate, self.pending, self.used, self.given = stream, zlib.decompressobj(31), b'', 0, 0
+        self.stream, self.inflate, self.pending, self.used, self.inflated = stream, zlib.decompressobj(31), b'', 0, 0
 
     def readable(self) -> bool:
         return True
@@ -33,7 +34,7 @@ class Member(io.RawIOBase):
             self.used += len(data) - len(self.pending) - len(self.inflate.unused_data)
             if out:
                 buffer[:len(out)] = out
-                self.given += len(out)
+                self.inflated += len(out)
                 return len(out)
             if not data and not self.inflate.eof:
                 raise EOFError
@@ -47,7 +48,8 @@ def read_warc(stream: IO, limit: int) -> Iterator[dict | str]:
 
 
 def raw_records(stream: IO, limit: int) -> Iterator[bytes | str]:
-    """The records of a WARC file as bytes. Reading goes on behind a damaged one: at the next gzip member, or the next line `WARC/`.
+    """The records of a WARC file as bytes. Reading goes on behind a damaged one: at the next gzip member, or the next
+    line `WARC/`.
 
     Not left to warcio or gzip: both end the file there, and hold a record whole however large it is.
     """
@@ -77,20 +79,22 @@ def raw_records(stream: IO, limit: int) -> Iterator[bytes | str]:
                 yield held
             start, expected = start + member.used, True
             continue
-        # Bytes that look like a member's head also occur inside one: only what stands where a member should, or inflates well, was a record.
-        if expected or member.given > 64:
+        # Bytes that look like a member's head also occur inside one: only what stands where a member should, or
+        # inflates well, was a record.
+        if expected or member.inflated > 64:
             yield broken
         start, expected = next_member(stream, start + 1), False
 
 
 def next_member(stream: IO, start: int) -> int:
-    """The offset of the next gzip header at or after `start`, or -1; read in pieces, because a crawl file has a gigabyte."""
+    """The offset of the next gzip header at or after `start`, or -1; read in pieces, because a crawl file has a
+    gigabyte."""
     stream.seek(start)
     window = b''
     while chunk := stream.read(1 << 20):
         window += chunk
-        if found := re.search(rb'\x1f\x8b\x08[\x00-\x1f]', window):
-            return start + found.start()
+        if match := re.search(rb'\x1f\x8b\x08[\x00-\x1f]', window):
+            return start + match.start()
         start += len(window) - 3
         window = window[-3:]
     return -1
@@ -129,6 +133,9 @@ def records_in(stream: IO, limit: int) -> Iterator[bytes | str]:
         line = stream.readline(limit)
 
 
+HTML = re.compile(rb'<(?:!doctype\s+html|html|head|body)\b', re.I)
+
+
 def parse_record(content: bytes, limit: int) -> dict | str:
     """The page of one WARC record, or the reason why it holds none."""
     from warcio.archiveiterator import ArchiveIterator
@@ -150,23 +157,24 @@ def parse_record(content: bytes, limit: int) -> dict | str:
     declared = None
     if record.rec_type == 'response':
         kind = (record.http_headers and record.http_headers.get_header('Content-Type')) or ''
-        if 'html' not in kind.lower() and (kind or not re.search(rb'<(?:!doctype\s+html|html|head|body)\b', page[:2048], re.I)):
+        if 'html' not in kind.lower() and (kind or not HTML.search(page[:2048])):
             return 'not_html'
         declared = charset_in(kind.encode()) or charset_in(page[:2048])
     text = decode(page, declared)
     if text is None:
         return 'encoding'
     headers = record.rec_headers
-    found = dict(text=text, id=headers.get_header('WARC-Record-ID'), url=headers.get_header('WARC-Target-URI'), date=headers.get_header('WARC-Date'))
-    return {name: value for name, value in found.items() if value is not None}
+    fields = dict(text=text, id=headers.get_header('WARC-Record-ID'), url=headers.get_header('WARC-Target-URI'),
+                  date=headers.get_header('WARC-Date'))
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-# --- encodings -----------------------------------------------------------------------------------------------------------------------
+# --- encodings --------------------------------------------------------------------------------------------------------
 CHARSET = re.compile(rb'charset\s*=\s*["\']?\s*([\w.:-]+)', re.I)
 # What pages mean by these names, as browsers read them (WHATWG Encoding Standard).
 MEANT = dict(gb2312='gb18030', gbk='gb18030', big5='big5hkscs', latin1='cp1252') | {
-    'x-gbk': 'gb18030', 'big5-hkscs': 'big5hkscs', 'x-x-big5': 'big5hkscs', 'iso-8859-1': 'cp1252', 'latin-1': 'cp1252', 'us-ascii': 'cp1252',
-    'shift_jis': 'cp932', 'euc-kr': 'cp949'}
+    'x-gbk': 'gb18030', 'big5-hkscs': 'big5hkscs', 'x-x-big5': 'big5hkscs', 'iso-8859-1': 'cp1252', 'latin-1': 'cp1252',
+    'us-ascii': 'cp1252', 'shift_jis': 'cp932', 'euc-kr': 'cp949'}
 MARKS = ((b'\xef\xbb\xbf', 'utf-8'), (b'\xff\xfe', 'utf-16-le'), (b'\xfe\xff', 'utf-16-be'))
 # First bytes of the characters that everybody uses, in encodings of two bytes a character; of gb18030 the signs and the
 # first level of hanzi.
@@ -181,16 +189,16 @@ FAULTS = 0.02  # of the characters of a page that has damaged bytes: one in fift
 
 def charset_in(content: bytes) -> str | None:
     """The character set that a Content-Type or the head of a page declares."""
-    found = CHARSET.search(content)
-    return found[1].decode('ascii', 'replace').lower() if found else None
+    match = CHARSET.search(content)
+    return match[1].decode('ascii', 'replace').lower() if match else None
 
 
 def decode(content: bytes, declared: str | None = None) -> str | None:
     """Bytes as text by their mark, as UTF-8, as they declare, or as looks best; None where none of these gives text.
 
-    UTF-8 goes before the declaration, because other text is hardly ever valid UTF-8 by chance, and servers declare what they like. What is UTF-8
-    and says so is taken at its word, however odd its characters: they are for the rules to judge. A few damaged bytes
-    become U+FFFD.
+    UTF-8 goes before the declaration, because other text is hardly ever valid UTF-8 by chance, and servers declare what
+    they like. What is UTF-8 and says so is taken at its word, however odd its characters: they are for the rules to
+    judge. A few damaged bytes become U+FFFD.
     """
     if declared in ('utf-8', 'utf8'):
         with contextlib.suppress(UnicodeDecodeError):
@@ -198,10 +206,10 @@ def decode(content: bytes, declared: str | None = None) -> str | None:
     for mark, name in MARKS:
         if content.startswith(mark):
             return attempt(content[len(mark):], name) or mended(content[len(mark):], name)
-    said = MEANT.get(declared, declared)
-    shifting = said if said and said.startswith(SHIFTING) else None
-    return (attempt(content, shifting) or attempt(content, 'utf-8') or damaged_utf8(content) or attempt(content, said)
-            or mended(content, said) or detect(content))
+    meant = MEANT.get(declared, declared)
+    shifting = meant if meant and meant.startswith(SHIFTING) else None
+    return (attempt(content, shifting) or attempt(content, 'utf-8') or damaged_utf8(content) or attempt(content, meant)
+            or mended(content, meant) or detect(content))
 
 
 def damaged_utf8(content: bytes) -> str | None:
@@ -257,7 +265,8 @@ def few(text: str, share: float = FAULTS) -> bool:
 
 
 def detect(content: bytes) -> str | None:
-    """The text in the encoding that charset-normalizer finds; where several fit alike, the Western one, which most such pages are in."""
+    """The text in the encoding that charset-normalizer finds; where several fit alike, the Western one, which most such
+    pages are in."""
     from charset_normalizer import from_bytes
     sample = content if len(content) <= 1 << 16 else content[:1 << 16].rsplit(b'\n', 1)[0]
     tags = sample.split(b'<')
@@ -267,6 +276,7 @@ def detect(content: bytes) -> str | None:
     if (matches := next(filter(None, map(from_bytes, parts)), None)) is None:
         return None
     best = matches.best()
-    alike = {name for match in matches if match.chaos <= best.chaos for name in (match.encoding, *match.could_be_from_charset)}
+    alike = {name for match in matches if match.chaos <= best.chaos
+             for name in (match.encoding, *match.could_be_from_charset)}
     name = 'cp1252' if 'cp1252' in alike else MEANT.get(best.encoding, best.encoding)
     return attempt(content, name) or mended(content, name)
