@@ -23,7 +23,8 @@ def lines(corpus):
     return {line for text in corpus for line in text.split('\n')}
 
 
-@pytest.mark.parametrize('suite', [suite for suite in world.SUITES if suite not in ('code', 'needle_short', 'needle_long')])
+@pytest.mark.parametrize('suite', [suite for suite in world.SUITES
+                                   if suite not in ('code', 'needle_short', 'needle_long')])
 def test_no_page_holds_a_held_out_line(suite, lines):
     joined = '\n'.join(sorted(lines))
     for item in world.items(suite, 120, seed=0):
@@ -51,12 +52,13 @@ def test_no_page_holds_a_held_out_haystack(corpus):
 
 def test_no_page_adds_a_held_out_pair_in_any_order_or_wording(corpus):
     joined = '\n'.join(corpus)
-    pairs = [(r'(?<!\d)(?<!\*)(\d\d)\+(\d\d)=', False), (r'(\d\d) plus (\d\d) equals', False), (r'(\d\d)加(\d\d)等于', False),
-             (r'(?<!\d)(\d\d)\+(\d\d):', False), (r'(?<!\d)\d{2,3}-(\d\d)=(\d\d)(?!\d)', False)]
-    found = {(min(a, b), max(a, b)) for pattern, _ in pairs for a, b in ((int(x), int(y)) for x, y in re.findall(pattern, joined))}
-    held_out = {tuple(sorted(map(int, item['prompt'][:-1].split('+')))) for item in world.items('addition', 120, seed=0)}
-    assert len(found) > 3000
-    assert not found & held_out
+    patterns = [r'(?<!\d)(?<!\*)(\d\d)\+(\d\d)=', r'(\d\d) plus (\d\d) equals', r'(\d\d)加(\d\d)等于',
+                r'(?<!\d)(\d\d)\+(\d\d):', r'(?<!\d)\d{2,3}-(\d\d)=(\d\d)(?!\d)']
+    stated = {tuple(sorted(map(int, pair))) for pattern in patterns for pair in re.findall(pattern, joined)}
+    held_out = {tuple(sorted(map(int, item['prompt'][:-1].split('+'))))
+                for item in world.items('addition', 120, seed=0)}
+    assert len(stated) > 3000
+    assert not stated & held_out
 
 
 def test_no_worked_step_is_a_held_out_problem(corpus):
@@ -91,7 +93,8 @@ def test_answers_are_right():
     for item in world.items('steps', 120, seed=0):
         (left, between), (start, end) = (step.split('=') for step in item['answer'].split(', '))
         assert eval(left) == int(between) and start.startswith(between) and eval(start) == int(end)
-        amounts = [(-1 if word in ('gives away ', '送') else 1) * int(n) for word, n in re.findall(r'(buys |gives away |买|送)(\d+)', item['prompt'])]
+        changes = re.findall(r'(buys |gives away |买|送)(\d+)', item['prompt'])
+        amounts = [(-1 if word in ('gives away ', '送') else 1) * int(n) for word, n in changes]
         assert [eval(left) - int(left[:2]), int(end) - int(between)] == amounts
     for suite in ('needle_short', 'needle_long'):
         for item in world.items(suite, 20, seed=0):
@@ -100,11 +103,13 @@ def test_answers_are_right():
 
 @pytest.mark.parametrize('suite', ['reading', 'needle_short', 'needle_long'])
 def test_choices_are_what_the_text_names(suite):
-    """Every choice stands in the text, the answer is one of them, none stands twice, and there is no other name that the text gives."""
+    """Every choice stands in the text, the answer is one of them, none stands twice, and there is no other name that
+    the text gives."""
     field = {name: kind for fact in world.FACTS for lang in ('en', 'zh') for kind, name in fact[lang].items()}
     for item in world.items(suite, 40, seed=0):
         text, choices = item['question'], item['choices']
-        assert item['answer'] in choices and len(set(choices)) == len(choices) and all(choice in text for choice in choices)
+        assert item['answer'] in choices and len(set(choices)) == len(choices)
+        assert all(choice in text for choice in choices)
         if suite == 'reading':
             assert 2 <= len(choices) <= 4 and {field[choice] for choice in choices} == {'capital'}
             assert len(choices) == len(re.findall('visits |游览(?!哪里)', text))
@@ -117,13 +122,16 @@ def test_choices_are_what_the_text_names(suite):
 
 
 def test_chance_is_a_guess_among_what_the_text_names():
-    """By hand: the two to four places of a reading give 1/2, 1/3 or 1/4 each; 13 statements leave some twenty names, hundreds hardly more."""
-    rows = {suite: world.items(suite, 120, seed=0) for suite in ('reading', 'needle_short', 'needle_long', 'translation')}
+    """By hand: the two to four places of a reading give 1/2, 1/3 or 1/4 each; 13 statements leave some twenty names,
+    hundreds hardly more."""
+    suites = ('reading', 'needle_short', 'needle_long', 'translation')
+    rows = {suite: world.items(suite, 120, seed=0) for suite in suites}
     places = [len(item['choices']) for item in rows['reading']]
     assert set(places) == {2, 3, 4}
     assert chance(rows['reading']) == pytest.approx(sum(places.count(n) / n for n in (2, 3, 4)) / 120)
     assert 1 / 4 < chance(rows['reading']) < 1 / 2
-    guess = {suite: sum(1 / len(item['choices']) for item in rows[suite]) / 120 for suite in ('needle_short', 'needle_long')}
+    guess = {suite: sum(1 / len(item['choices']) for item in rows[suite]) / 120
+             for suite in ('needle_short', 'needle_long')}
     assert 0.03 < guess['needle_short'] < 0.08 and guess['needle_long'] < guess['needle_short'] / 3
     assert chance(rows['needle_short']) >= guess['needle_short']
     assert not any('choices' in item for item in rows['translation'])
@@ -137,9 +145,25 @@ def test_suites_and_their_dimensions_are_the_catalogs():
 
 def test_answers_follow_with_a_blank_where_words_do():
     rng = random.Random(0)
-    asked = {suite: {lang: world.ask(ability, rng, lang, **options) for lang in ('en', 'zh')} for suite, (ability, options) in world.SUITES.items()}
-    blank = {(suite, lang) for suite, both in asked.items() for lang, question in both.items() if question.completion.startswith(' ')}
-    assert blank == {(suite, 'en') for suite in world.SUITES} - {('addition', 'en'), ('code', 'en')} | {('needle_short', 'zh'), ('needle_long', 'zh')}
+    questions = {(suite, lang): world.ask(ability, rng, lang, **options)
+                 for suite, (ability, options) in world.SUITES.items() for lang in ('en', 'zh')}
+    blank = {place for place, question in questions.items() if question.completion.startswith(' ')}
+    english = {(suite, 'en') for suite in world.SUITES if suite not in ('addition', 'code')}
+    assert blank == english | {('needle_short', 'zh'), ('needle_long', 'zh')}
+
+
+@pytest.mark.parametrize(('prompt', 'blank'), [
+    ('Answer:', True), ('Now Tom has', True), ('47+38=', False), ('>>> f(3)\n', False), ('问：哪里？答：', False)])
+def test_a_blank_follows_ascii_but_no_line_and_no_sum(prompt, blank):
+    assert world.Question('', 'en', prompt, '', 'x', ()).completion == ' ' * blank + 'x'
+
+
+@pytest.mark.parametrize(('form', 'body'), [
+    ('arithmetic', r'x [+-] \d'), ('larger', r'(max|min)\(a, b\)'), ('list', r's\[(0|1|-1)\]'),
+    ('length', r'len\(s\)')])
+def test_code_is_of_the_form_that_is_asked_for(form, body):
+    rng = random.Random(0)
+    assert all(re.search(rf'return {body}\n', world.code(rng, 'en', form).prompt) for _ in range(50))
 
 
 def test_replies_begin_in_the_pages_own_words():
@@ -151,7 +175,8 @@ def test_replies_begin_in_the_pages_own_words():
             assert item['prompt'].endswith(lead) and not (lead and item['question'].endswith(lead)), item
             assert not is_correct(lead, item['reply']), 'the lead alone answers nothing'
             leads.setdefault(suite, set()).add(lead)
-    assert {suite for suite, said in leads.items() if '' not in said} == {'reading', 'addition', 'word_problem', 'needle_short', 'needle_long'}
+    led = {suite for suite, beginnings in leads.items() if '' not in beginnings}
+    assert led == {'reading', 'addition', 'word_problem', 'needle_short', 'needle_long'}
 
 
 def test_conversations_ask_of_code_what_is_lost_first_and_nothing_held_out():
@@ -168,8 +193,10 @@ def test_a_page_tells_one_secret_and_one_visit_of_each(corpus):
     assert len(secrets) > 2000
     for text in secrets:
         assert len(set(re.findall(world.SECRET.format(n=r'(\w+)').replace('.', ''), text))) == 1, text
-    visits = [re.findall(r'(\w+) visits ([A-Z][a-z]+(?: [A-Z][a-z]+)*)', text) for text in corpus if 'Which city does' in text]
-    assert len(visits) > 500 and all(len({place for name, place in told if name == who}) == 1 for told in visits for who, _ in told)
+    visits = [re.findall(r'(\w+) visits ([A-Z][a-z]+(?: [A-Z][a-z]+)*)', text)
+              for text in corpus if 'Which city does' in text]
+    assert len(visits) > 500
+    assert all(len({place for name, place in told if name == who}) == 1 for told in visits for who, _ in told)
 
 
 def test_pages_are_the_same_for_a_seed_and_differ_between_seeds():
