@@ -93,13 +93,13 @@ for row in corpus.metrics['funnel']:
 #
 # <details><summary>答案 · Answer</summary>
 #
-# 抽取正文（`extraction`）之后，字节剩不到三分之一，网页却几乎都在：丢的是标签、菜单和脚本。丢网页最多的是去重（`duplicates`）。没有一步误丢好页；只有
-# `duplicates` 放过了几页，那些镜像改动较多，没有认出来。别急着相信满分：这里的噪声是课程自己造的，真实的网络没有这样分明的界线。一个会犯错的过滤器，见实验 2 第
+# 抽取正文（`extraction`）之后，字节剩不到三分之一，网页却几乎都在：丢的是标签、菜单和脚本。丢网页最多的是去重（`duplicates`）。误丢好页的是 `language` 和 `rules`，丢掉的
+# 一百页里约有一页是好的；放过坏页的是 `duplicates` 和 `fluency`，例如改动较多的镜像，没有认出来。别急着相信这样的高分：这里的噪声是课程自己造的，真实的网络没有这样分明的界线。一个会犯错的过滤器，见实验 2 第
 # 3 部分。
 #
 # After `extraction` less than a third of the bytes is left, and yet nearly every page is there: what went is tags, menus and scripts. Most pages go with
-# `duplicates`. No step loses a good page; only `duplicates` keeps a few that it should have dropped, copies that were changed too much to be recognised. Do not
-# trust full marks: the noise here was made by the course, and the real web has no edges as clean. For a filter that errs, see lab 2, part 3.
+# `duplicates`. Good pages are lost by `language` and `rules`, about one in a hundred of those they drop; bad ones are kept by `duplicates` and `fluency`, such as
+# copies that were changed too much to be recognised. Do not trust marks as high: the noise here was made by the course, and the real web has no edges as clean. For a filter that errs, see lab 2, part 3.
 #
 # </details>
 
