@@ -112,11 +112,11 @@ show_values('rows', dict(domains=sorted(training),
 #
 # 先跑 60 步，就能说出全程要多久、占多少内存。
 #
-# **先预测**：你自己先猜，1200 步、每步 2048 个词元，要几秒？最终损失会是多少奈特？
+# **先预测**：你自己先猜，600 步、每步 2048 个词元，要几秒？最终损失会是多少奈特？
 #
 # The first 60 steps tell how long the whole will take, and how much memory.
 #
-# **Predict**: guess yourself before the machine does. 1200 steps of 2048 tokens each: how many seconds? What final loss, in nats?
+# **Predict**: guess yourself before the machine does. 600 steps of 2048 tokens each: how many seconds? What final loss, in nats?
 
 # %% [markdown] name="predict-guess"
 # **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
@@ -490,13 +490,13 @@ self_check(slow_pairs, own.slow_pairs,
             (8, 10.0, 100)],
            hint='对数是 d/2；一圈是 2π · There are d/2 pairs; a turn is 2π.')
 slow_used = attempt(slow_pairs, own.slow_pairs)
-print('InternLM2, d = 128      tiny, d = 64')
+print('InternLM2, d = 128      tiny, d = 32')
 for (theta, context), (theta_tiny, context_tiny) in zip(
         [(5e4, 4096), (5e4, 32_768), (1e6, 32_768)],
         [(5e4, 256), (5e4, 1024), (1e6, 1024)]):
     print(f'{theta:9,.0f} @ {context:6,}: {slow_used(128, theta, context):2}   '
           f'{theta_tiny:9,.0f} @ {context_tiny:5,}: '
-          f'{slow_used(64, theta_tiny, context_tiny):2}')
+          f'{slow_used(32, theta_tiny, context_tiny):2}')
 
 # %% name="check-slow" check="slow" points=2
 # NBVAL_CHECK_OUTPUT
