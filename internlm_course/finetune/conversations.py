@@ -35,8 +35,9 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
         expression = '{}*{}'.format(*asked.key[1:])
         return agent_messages(asked.question, expression, asked.answer, asked.answer)
     else:
-        ability = dict(knowledge=world.knowledge, translation=world.translation, reading=world.reading, addition=world.addition, word_problem=world.word_problem,
-                       steps=world.steps, code=code, needle=world.needle, tools=world.tools)[kind]
+        ability = dict(knowledge=world.knowledge, translation=world.translation, reading=world.reading,
+                       addition=world.addition, word_problem=world.word_problem, steps=world.steps, code=code,
+                       needle=world.needle, tools=world.tools)[kind]
         asked = world.ask(ability, rng, lang, **(dict(facts=rng.randint(1, 40)) if kind == 'needle' else {}))
         question, answer = asked.question, asked.reply
     return [dict(role='user', content=question), dict(role='assistant', content=answer)]
