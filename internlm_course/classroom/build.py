@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from internlm_course.classroom import release
 from internlm_course.classroom.check import EXPECTED
-from internlm_course.classroom.compare import output_text, printed, same
 from internlm_course.errors import CourseError
+from internlm_course.grading.compare import output_text, printed, same
+from internlm_course.grading.notebook import in_use, load, record
 
 MARK = '# NBVAL_CHECK_OUTPUT'
 STUB = '# your code here, then delete the line below · 在此作答，写好后删去下面一行\nraise NotImplementedError'
@@ -91,7 +91,7 @@ def reference(source: Path):
     for cell in notebook.cells:
         if cell.cell_type == 'markdown':
             cell.source = re.sub(r'(\]\(|src=")\.\./', r'\1../../', cell.source)
-    return release.record(notebook)
+    return record(notebook)
 
 
 def student(source: Path):
@@ -103,7 +103,7 @@ def student(source: Path):
     notebook, resources = read(source), {}
     for step in (ClearSolutions, LockCells, ClearOutput):
         notebook, resources = step(config=config).preprocess(notebook, resources)
-    return release.record(notebook)
+    return record(notebook)
 
 
 def paths(source: Path) -> tuple[Path, Path]:
@@ -127,7 +127,7 @@ def outdated(labs: Path) -> list[str]:
                 faults.append(f'{path} is missing.')
                 continue
             try:
-                found = release.load(path)
+                found = load(path)
             except CourseError as error:
                 faults.append(error.cause)
                 continue
@@ -198,7 +198,7 @@ def build(source: Path, force: bool = False) -> str:
     """
     import nbformat
     solved, blank = paths(source)
-    kept = [] if force else [path for path in (solved, blank) if release.in_use(path, runs=path == blank)]
+    kept = [] if force else [path for path in (solved, blank) if in_use(path, runs=path == blank)]
     solved.parent.mkdir(exist_ok=True)
     if blank not in kept:
         nbformat.write(student(source), blank)

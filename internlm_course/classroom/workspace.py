@@ -8,9 +8,9 @@ import os
 import re
 from pathlib import Path
 
-from internlm_course.classroom.compare import output_text, points
-from internlm_course.classroom.release import cell_name, edited, load, recorded, write_copy
 from internlm_course.errors import CourseError
+from internlm_course.grading.compare import output_text, points
+from internlm_course.grading.notebook import cell_name, edited, load, recorded, write_copy
 
 FOLDER = 'work'
 PAGES = dict(zh='START.zh.md', en='START.md')

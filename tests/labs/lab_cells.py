@@ -9,7 +9,7 @@ from nbformat.v4 import new_output
 from nbgrader.utils import determine_grade
 
 from internlm_course.classroom import build
-from internlm_course.classroom.compare import output_text, points, printed
+from internlm_course.grading.compare import output_text, points, printed
 
 LABS = Path(__file__).resolve().parents[2] / 'labs'
 SOURCES = build.sources(LABS)

@@ -11,7 +11,7 @@ from lab_cells import LABS, SOURCES
 from run_nbval import nbval
 
 from internlm_course.classroom import build
-from internlm_course.classroom.compare import output_text, printed
+from internlm_course.grading.compare import output_text, printed
 
 MINIMUM = {'01_full_chain': 11, '02_data': 9, '03_pretraining': 11}  # compared cells; a lab may have more, never fewer
 NAMES = [source.stem for source in SOURCES]

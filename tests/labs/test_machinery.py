@@ -17,8 +17,8 @@ from run_nbval import nbval
 
 from internlm_course import cli
 from internlm_course.classroom import build
-from internlm_course.classroom.compare import output_text, points
 from internlm_course.errors import CourseError
+from internlm_course.grading.compare import output_text, points
 
 LAB = """\
 # %% [markdown] name="title"

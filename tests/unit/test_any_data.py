@@ -13,13 +13,13 @@ import nbformat
 import pytest
 from test_sources import page, record
 
-from internlm_course.classroom.compare import same
 from internlm_course.data import filters, web
 from internlm_course.data.pipeline import build_corpus, documents
 from internlm_course.data.sources import read_source
 from internlm_course.errors import CourseError
 from internlm_course.finetune.messages import to_conversation
 from internlm_course.finetune.train import read_conversations
+from internlm_course.grading.compare import same
 
 ROWS, PAGES, CONVERSATIONS, NOTEBOOKS = 120, 90, 60, 30
 ODD = [None, True, -1, 10**400, 1e300, float('nan'), '', ' \n', '\ud83d', 'a\x00b\u2028c\u0085d', '\ufffe', [], [None],
@@ -132,7 +132,7 @@ def test_notebooks(tmp_path):
         (tmp_path / f'bad_{n}.ipynb').write_bytes(content)
     (tmp_path / 'good.ipynb').write_text(json.dumps(good), 'utf-8')
     line = [sys.executable, '-m', 'pytest', '-q', '--collect-only', '--continue-on-collection-errors',
-            '-p', 'no:cacheprovider', '-p', 'internlm_course.classroom.tolerant', '-c', '/dev/null',
+            '-p', 'no:cacheprovider', '-p', 'internlm_course.grading.tolerant', '-c', '/dev/null',
             '--rootdir', str(tmp_path), '--noconftest', '--nbval-lax', str(tmp_path)]
     done = subprocess.run(line, capture_output=True, text=True)
     said = done.stdout + done.stderr

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from internlm_course import cli
 from internlm_course.classroom import jupyter, planning, plots
-from internlm_course.classroom.compare import count, printed, same
+from internlm_course.grading.compare import count, printed, same
 from internlm_course.marking import wilson
 from internlm_course.model import sizes
 from internlm_course.model.checkpoint import parameter_count

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from internlm_course.classroom import check, kernel
-from internlm_course.classroom.compare import agrees, output_text, points, printed
+from internlm_course.grading.compare import agrees, output_text, points, printed
 
 
 def own(x):

@@ -8,7 +8,7 @@ import pytest
 import twins
 
 from internlm_course.classroom import build
-from internlm_course.classroom.compare import output_text
+from internlm_course.grading.compare import output_text
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = build.sources(ROOT / 'labs')

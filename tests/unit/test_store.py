@@ -203,6 +203,7 @@ REMADE = {
     'evaluate': {'scores'},
     'finetune': {'sft', 'int4', 'scores', 'agent'},
     'finetune/conversations.py': {'conversations', 'sft', 'int4', 'scores', 'agent'},
+    'grading': set(),
     'marking.py': {'scores', 'agent'},
     'model': TRAINED | {'tokenizer', 'tokens'},
     'model/chat.py': CHAIN,

@@ -10,7 +10,8 @@ import nbformat
 import pytest
 
 from internlm_course import cli
-from internlm_course.classroom import build, jupyter, release, workspace
+from internlm_course.classroom import build, jupyter, workspace
+from internlm_course.grading.notebook import edited, in_use, load
 
 HOME = Path(__file__).resolve().parents[2]
 LAB = """\
@@ -116,7 +117,7 @@ def test_copies_are_made_once_and_never_written_over(course, solved):
     assert sorted(path.name for path in work.iterdir()) == ['01_small.ipynb', 'START.md', 'START.zh.md', 'solutions']
     solved.unlink()
     workspace.prepare(course)
-    assert release.edited(release.load(solved)) == {}
+    assert edited(load(solved)) == {}
 
 
 def test_work_done_in_labs_comes_along_or_is_pointed_at(course):
@@ -264,4 +265,4 @@ def test_links_of_a_lab_lead_somewhere_from_its_copy(path):
 
 def test_a_shipped_notebook_is_as_it_says_that_it_was_released():
     for source in build.sources(HOME / 'labs'):
-        assert [path for path in build.paths(source) if release.in_use(path, runs=path.parent.name == 'labs')] == []
+        assert [path for path in build.paths(source) if in_use(path, runs=path.parent.name == 'labs')] == []

@@ -2,8 +2,8 @@
 import hashlib
 from pathlib import Path
 
-from internlm_course.classroom.compare import output_text
 from internlm_course.errors import CourseError
+from internlm_course.grading.compare import output_text
 
 
 def record(notebook):

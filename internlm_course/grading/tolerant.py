@@ -1,4 +1,4 @@
-"""A pytest plugin for nbval, `-p internlm_course.classroom.tolerant`: numbers within a tolerance, and no vacuous pass.
+"""A pytest plugin for nbval, `-p internlm_course.grading.tolerant`: numbers within a tolerance, and no vacuous pass.
 
 nbval runs the cells of a notebook and compares texts with those that the same file holds. Here a check whose values agree
 within the tolerance in its metadata is set equal first; `--compared-with REFERENCE` takes the marked cells and what they
@@ -13,8 +13,8 @@ import nbformat
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams, find_comment_markers, transform_streams_for_comparison
 
-from internlm_course.classroom.compare import agrees, count, output_text, printed
-from internlm_course.classroom.release import cell_name
+from internlm_course.grading.compare import agrees, count, output_text, printed
+from internlm_course.grading.notebook import cell_name
 
 COMPARED: dict[str, int] = {}  # cell -> single values compared and found to agree
 MARKED: set[str] = set()
