@@ -1,4 +1,4 @@
-"""Comparison outside the kernel: values that a check cell printed as one JSON line, against the reference's, numbers within a tolerance."""
+"""Comparison outside the kernel: values that a check cell printed as one JSON line, against the reference's."""
 import contextlib
 import json
 import math
@@ -9,8 +9,9 @@ RELATIVE, ABSOLUTE = 1e-6, 1e-9  # where a check states no tolerance of its own;
 
 
 def same(value: Any, reference: Any, relative: float = RELATIVE, absolute: float = ABSOLUTE) -> bool:
-    """Whether two JSON values agree: within the tolerance where the reference is a float; integers, texts, truth values, shapes and keys exactly.
+    """Whether two JSON values agree: within the tolerance where the reference is a float, exactly in all else.
 
+    Exact are integers, texts, truth values, shapes and keys.
     Integers and floats of the same value agree: 2 bytes are 2.0 bytes.
     """
     if isinstance(reference, bool) or isinstance(value, bool):
@@ -22,9 +23,11 @@ def same(value: Any, reference: Any, relative: float = RELATIVE, absolute: float
     if isinstance(reference, int):
         return isinstance(value, int | float) and value == reference
     if isinstance(reference, dict):
-        return isinstance(value, dict) and value.keys() == reference.keys() and all(same(value[k], reference[k], relative, absolute) for k in reference)
+        return (isinstance(value, dict) and value.keys() == reference.keys()
+                and all(same(value[key], reference[key], relative, absolute) for key in reference))
     if isinstance(reference, list):
-        return isinstance(value, list) and len(value) == len(reference) and all(same(v, r, relative, absolute) for v, r in zip(value, reference))
+        return (isinstance(value, list) and len(value) == len(reference)
+                and all(same(one, other, relative, absolute) for one, other in zip(value, reference)))
     return type(value) is type(reference) and value == reference
 
 
@@ -61,7 +64,7 @@ def agrees(text: str, reference: str, tolerance: Mapping[str, float]) -> bool:
 
 
 def points(cell: Mapping, text: str) -> float:
-    """The points that `text`, printed by a student's kernel, earns at the check cell of a reference: all, if every value agrees, or none.
+    """The points that `text`, printed by a student's kernel, earns at a reference's check cell: all, or none.
 
     Points need a comparison that took place: a reference without values, or a text without them, earns nothing.
     """

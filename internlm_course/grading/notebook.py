@@ -1,4 +1,4 @@
-"""What a notebook says of its release: a digest of each cell's text, by which whoever finds it later can tell what was changed since."""
+"""What a notebook says of its release: a digest of each cell's text, which tells what was changed since."""
 import hashlib
 from pathlib import Path
 
@@ -24,7 +24,8 @@ def _digest(cell) -> str:
 def edited(notebook) -> dict:
     """The cells of a notebook that are not as they were released, by name; None stands for one that was deleted."""
     released, cells = recorded(notebook), {cell_name(cell): cell for cell in notebook.cells}
-    return {name: cells.get(name) for name in {**released, **cells} if name not in cells or _digest(cells[name]) != released.get(name)}
+    return {name: cells.get(name) for name in {**released, **cells}
+            if name not in cells or _digest(cells[name]) != released.get(name)}
 
 
 def recorded(notebook) -> dict[str, str]:
@@ -44,12 +45,13 @@ def load(path: Path):
         edited(notebook)
         [output_text(cell) for cell in notebook.cells]
     except Exception as error:  # whatever stands in the file
-        raise CourseError(f'{path} is no notebook that can be read ({type(error).__name__}).', 'Mend it, or move it away and call again.') from error
+        raise CourseError(f'{path} is no notebook that can be read ({type(error).__name__}).',
+                          'Mend it, or move it away and call again.') from error
     return notebook
 
 
 def write_copy(notebook, path: Path) -> None:
-    """Writes a notebook to be opened here: with what JupyterLab would add, the language of this kernel, so that it is not unsaved at once."""
+    """Writes a notebook to be opened here, with what JupyterLab would add, so that it is not unsaved at once."""
     import nbformat
     from ipykernel.ipkernel import IPythonKernel
     notebook.metadata.language_info = nbformat.from_dict(IPythonKernel.language_info)
@@ -57,7 +59,10 @@ def write_copy(notebook, path: Path) -> None:
 
 
 def in_use(path: Path, runs: bool) -> bool:
-    """Whether a notebook holds somebody's work: a cell that was changed, or a file that cannot be read; with `runs`, an output too."""
+    """Whether a notebook holds somebody's work: a changed cell, or a file that cannot be read.
+
+    With `runs`, an output counts too.
+    """
     if not path.exists():
         return False
     try:

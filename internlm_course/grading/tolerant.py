@@ -1,9 +1,10 @@
 """A pytest plugin for nbval, `-p internlm_course.grading.tolerant`: numbers within a tolerance, and no vacuous pass.
 
-nbval runs the cells of a notebook and compares texts with those that the same file holds. Here a check whose values agree
-within the tolerance in its metadata is set equal first; `--compared-with REFERENCE` takes the marked cells and what they
-shall say from another notebook; and with `--compared-minimum N` the run fails unless N cells, and every marked one, had
-values that were compared."""
+nbval runs the cells of a notebook and compares texts with those that the same file holds. Here a check whose values
+agree within the tolerance in its metadata is set equal first; `--compared-with REFERENCE` takes the marked cells and
+what they shall say from another notebook; and with `--compared-minimum N` the run fails unless N cells, and every
+marked one, had values that were compared.
+"""
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,14 +38,15 @@ def tolerance_of(cell: Mapping) -> dict[str, float]:
 
 
 def settle(outputs: list, reference: list, tolerance: Mapping[str, float]) -> None:
-    """Sets outputs whose values agree within the tolerance equal to the reference's; in a stream, the lines of JSON alone."""
+    """Sets outputs that agree within the tolerance equal to the reference's; in a stream, the lines of JSON alone."""
     text, wanted = output_text(dict(outputs=outputs)), output_text(dict(outputs=reference))
     if not agrees(text, wanted, tolerance):
         return
     lines = {tuple(printed(line)): line for line in wanted.split('\n')}
     for output in outputs:
         if output.get('name') == 'stdout':
-            output.text = '\n'.join(printed(line) and lines[tuple(printed(line))] or line for line in output.text.split('\n'))
+            output.text = '\n'.join(printed(line) and lines[tuple(printed(line))] or line
+                                    for line in output.text.split('\n'))
     shown, other = ([output for output in some if 'data' in output] for some in (outputs, reference))
     for output, should in zip(shown, other):  # the values, and what is said of them
         output.data = should.data
@@ -61,7 +63,7 @@ def compare_outputs(self, test, ref, skip_compare=None) -> bool:
 
 
 def compare_with(reference: Path, items: list[IPyNbCell]) -> None:
-    """Puts a reference's marked cells in the place of those of the same id, or nbgrader's; no other cell is compared."""
+    """Puts a reference's marked cells in the place of those of the same name; no other cell is compared."""
     cells = nbformat.read(reference, as_version=4).cells
     marked = {cell_name(cell): cell for cell in cells if ('check', True) in find_comment_markers(cell.source)}
     MARKED.update(marked)
@@ -92,8 +94,10 @@ IPyNbCell.compare_outputs, IPyNbFile.collect = compare_outputs, collect
 
 def pytest_addoption(parser):
     group = parser.getgroup('nbval')
-    group.addoption('--compared-with', default=None, metavar='REFERENCE', help='an executed notebook: its checks and outputs')
-    group.addoption('--compared-minimum', type=int, default=None, help='fail unless so many cells, and every marked one, had values compared')
+    group.addoption('--compared-with', default=None, metavar='REFERENCE',
+                    help='an executed notebook: its checks and outputs')
+    group.addoption('--compared-minimum', type=int, default=None,
+                    help='fail unless so many cells, and every marked one, had values compared')
     group.addoption('--compared-report', default=None, help='JSON file for {cell id: values compared}')
 
 
@@ -116,5 +120,6 @@ def pytest_sessionfinish(session):
 
 def pytest_terminal_summary(terminalreporter, config):
     compared = {name: values for name, values in COMPARED.items() if values}
-    least = config.option.compared_minimum or 0
-    terminalreporter.write_line(f'compared {len(compared)} of {len(MARKED | compared.keys())} marked cells (at least {least}), {sum(compared.values())} values')
+    marked, least = len(MARKED | compared.keys()), config.option.compared_minimum or 0
+    terminalreporter.write_line(f'compared {len(compared)} of {marked} marked cells (at least {least}), '
+                                f'{sum(compared.values())} values')
