@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Builds the whole chain and writes the report card."""
     from internlm_course import report
     from internlm_course.course import Course
-    from internlm_course.staff import ranges
+    from internlm_course.report import ranges
     root, began = Path(arguments.root), time.monotonic()
     course = Course.open(arguments.scale, root, Narrator(), arguments.executor, arguments.seed)
     out = root / arguments.scale
@@ -90,8 +90,8 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def chat(arguments: argparse.Namespace) -> None:
     """Talks to one model of the chain in the terminal, until Ctrl-D or Ctrl-C."""
-    from internlm_course.classroom.chat import talk
     from internlm_course.course import Course
+    from internlm_course.lab.chat import talk
     course = Course.open(arguments.scale, arguments.root, seed=arguments.seed)
     model = _model(course, arguments.model, arguments.mine)
     try:
@@ -103,13 +103,13 @@ def chat(arguments: argparse.Namespace) -> None:
 
 def lab(arguments: argparse.Namespace) -> None:
     """Lays your copies of the labs into work/, once, and opens JupyterLab on this computer."""
-    from internlm_course.classroom import jupyter
+    from internlm_course.lab import jupyter
     jupyter.main(Path(arguments.folder), arguments.port, not arguments.no_browser)
 
 
 def notebooks(arguments: argparse.Namespace) -> int:
     """Rebuilds the labs' notebooks from their sources and executes the references, for authors; what somebody worked in stays as it is."""
-    from internlm_course.classroom import build
+    from internlm_course.authoring import build
     folder = Path(arguments.folder)
     if arguments.check:
         faults = build.outdated(folder)

@@ -6,28 +6,26 @@
 """
 import dataclasses
 import hashlib
-import importlib
 import json
-import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib import metadata
 from pathlib import Path
 
 from internlm_course import jsonl
 from internlm_course.catalog import MODELS, SUITES
 from internlm_course.errors import CourseError
+from internlm_course.report.ranges import read_ranges
 from internlm_course.scale import Scale, open_scale
-from internlm_course.staff.ranges import compare_with_ranges, read_ranges
 from internlm_course.store import Artifact, Store
 
 STAFF = Path(__file__).resolve().parent / 'staff'
-TOOLS = ('torch', 'transformers', 'datatrove', 'xtuner', 'lmdeploy', 'opencompass', 'lagent')
 SEED = 0  # of the data, whatever the training's is
 SEEDS = 2**31
+# Of the world by module, so that other conversations leave the pages as they are.
+QUESTIONS = ('world/world', 'world/question', 'world/wording', 'world/facts.tsv', 'model/chat')
+PAGES = (*QUESTIONS, 'world/crawl', 'world/web', 'world/noise', 'world/labels', 'world/personal', 'blocklist')
 
 
 def _quiet(stage: str, record: dict) -> None:
@@ -71,20 +69,20 @@ class Course:
     def crawl(self) -> Artifact:
         """The micro-world's web crawl (WARC) with its truth aside, and the held-out items and problems."""
         def make(out: Path) -> dict:
-            from internlm_course.data import crawl
+            from internlm_course.world import crawl
             measured = crawl.write_crawl(out, self.scale.pages, SEED)
             crawl.write_items(out, self.scale.items, SEED)
             crawl.write_problems(out / 'agent.jsonl', self.scale.items, SEED)
             return measured
         settings = dict(pages=self.scale.pages, items=self.scale.items, seed=SEED, suites={name: suite.dimension for name, suite in SUITES.items()})
-        return self._build('crawl', settings, make, ('data', 'model/chat'))
+        return self._build('crawl', settings, make, PAGES)
 
     def corpus(self) -> Artifact:
         """The crawl after extraction, language identification, rules and deduplication: clean text, with the funnel measured."""
         def make(out: Path) -> dict:
             from internlm_course.data.pipeline import build_corpus
             return build_corpus(self.crawl().path, out, executor=self.executor)
-        return self._build('corpus', dict(crawl=self.crawl().key), make, ('data',), resumable=True)
+        return self._build('corpus', dict(crawl=self.crawl().key), make, ('data', 'blocklist'), resumable=True)
 
     def tokenizer(self) -> Artifact:
         """Byte-level BPE trained on the corpus."""
@@ -127,9 +125,9 @@ class Course:
         phase = config.phase(phase_name)
 
         def make(out: Path) -> dict:
-            from internlm_course.data.tokens import read_corpus
             from internlm_course.pretrain.loop import pretrain
             from internlm_course.pretrain.predict import pretrain_as_predicted
+            from internlm_course.tokenfiles import read_corpus
             given = (config, phase, *read_corpus(self.tokens().path), self.tokenizer().path, out)
             if start:
                 return pretrain(*given, start.path, on_step=lambda record: self.listen(stage, record))
@@ -137,7 +135,7 @@ class Course:
                                          on_prediction=lambda prediction: self.listen(stage, dict(event='predicted', prediction=prediction)))
         settings = dict(tokens=self.tokens().key, start=start and start.key, phase=dataclasses.asdict(phase), model=config.model,
                         optimizer=dataclasses.asdict(config.optimizer), seed=config.seed, precision=cpu_dtype())
-        return self._build(stage, settings, make, ('pretrain', 'model'), resumable=True)
+        return self._build(stage, settings, make, ('pretrain', 'model', 'tokenfiles'), resumable=True)
 
     def _staff(self, name: str) -> Artifact:
         """The checkpoint that ships with the package, with the modelling code laid beside it."""
@@ -157,9 +155,9 @@ class Course:
     def conversations(self) -> Artifact:
         """The micro-world's questions asked in chat, and tool use: what fine-tuning learns from. Other conversations leave pre-training as it is."""
         def make(out: Path) -> None:
-            from internlm_course.finetune.conversations import write_conversations
+            from internlm_course.world.conversations import write_conversations
             write_conversations(out / 'sft.jsonl', self.scale.conversations, SEED)
-        return self._build('conversations', dict(count=self.scale.conversations, seed=SEED), make, ('finetune/conversations', 'data', 'model/chat'))
+        return self._build('conversations', dict(count=self.scale.conversations, seed=SEED), make, (*QUESTIONS, 'world/conversations'))
 
     def sft(self, mine: bool = False) -> Artifact:
         """The model after supervised fine-tuning with XTuner (LoRA, merged)."""
@@ -233,39 +231,19 @@ class Course:
     # --- the report card -------------------------------------------------------------------------------------------------------------------
     def card(self, mine: bool = True) -> dict:
         """Runs what is not built yet, and gathers every measurement of the chain (keys as in the README)."""
+        from internlm_course.evaluate import dimensions
+        from internlm_course.report import card
         began = time.monotonic()
         scores, agent = self.scores(mine), self.agent(mine)
-        made = list(self.made.values())
-        card = dict(
-            scale=self.scale.name, seed=self.seed, seconds=round(sum(a.seconds for a in made), 1), seconds_now=round(time.monotonic() - began, 1),
-            peak_memory_bytes=max(a.peak_memory_bytes for a in made), machine=_machine(), versions={t: metadata.version(t) for t in TOOLS},
-            stages=[dict(name=a.stage, seconds=a.seconds, peak_memory_bytes=a.peak_memory_bytes, cached=a.cached, metrics=a.metrics) for a in made],
-            models={name: self._model_card(name, scores, mine) for name in MODELS},
-            agent=dict(multiplication=dict(with_tools=agent.metrics['multiplication']['with_tools'],
-                                           without_tools=agent.metrics['multiplication']['without_tools'],
-                                           n=agent.metrics['multiplication']['with_tools']['n'])),
-            data=dict(funnel=self.corpus().metrics['funnel']), samples=self._samples(scores))
-        if mine and self.scale.name == 'tiny' and (ranges := read_ranges()):
-            card['range'] = compare_with_ranges(card, ranges)
-        return card
-
-    def _samples(self, scores: Artifact) -> list[dict]:
-        """One question of each kind, its answer, and what base and sft said to it and whether that is right, as they stand in OpenCompass's predictions."""
-        samples = []
-        for index, suite in enumerate(('knowledge', 'translation', 'reading', 'addition', 'word_problem', 'code', 'tools')):
-            items = list(jsonl.rows(self.crawl().path / 'items' / f'{suite}.jsonl'))
-            said = {name: list(jsonl.rows(scores.path / 'predictions' / name / f'{suite}.jsonl'))[index] for name in ('base', 'sft')}
-            samples.append(dict(question=items[index]['question'], answer=items[index]['answer'],
-                                correct={name: row['correct'] for name, row in said.items()}, **{name: row['prediction'] for name, row in said.items()}))
-        return samples
-
-    def _model_card(self, name: str, scores: Artifact, mine: bool) -> dict:
-        from internlm_course.evaluate import dimensions
-        artifact, suites = getattr(self, name)(mine), scores.metrics['suites'][name]
-        weights = sum(file.stat().st_size for file in artifact.path.glob('*.safetensors')) + sum(f.stat().st_size for f in artifact.path.glob('*.bin'))
-        return dict(bits_per_byte=artifact.metrics.get('bits_per_byte'), bytes=weights,
-                    linear_bytes=artifact.metrics.get('linear_bytes_after'), decode_tokens_per_second=scores.metrics['decode_tokens_per_second'].get(name),
-                    scores=dimensions(suites), suites=suites)
+        seconds_now = round(time.monotonic() - began, 1)
+        made, funnel = list(self.made.values()), self.corpus().metrics['funnel']
+        suites, speeds = scores.metrics['suites'], scores.metrics['decode_tokens_per_second']
+        models = {name: card.model_numbers(getattr(self, name)(mine), suites[name], dimensions(suites[name]),
+                                           speeds.get(name)) for name in MODELS}
+        samples = card.samples_of(self.crawl().path / 'items', scores.path / 'predictions')
+        ranges = read_ranges() if mine and self.scale.name == 'tiny' else {}
+        return card.gather(self.scale.name, self.seed, seconds_now, made, models, agent.metrics['multiplication'],
+                           funnel, samples, ranges)
 
 
 def decode_speed(url: str, model: str, tokens: int = 64) -> float:
@@ -279,14 +257,3 @@ def decode_speed(url: str, model: str, tokens: int = 64) -> float:
         reply = client.completions.create(model=model, prompt='The', max_tokens=tokens, temperature=0, extra_body=dict(ignore_eos=True))
         rates.append(reply.usage.completion_tokens / (time.monotonic() - began))
     return round(statistics.median(rates), 1)
-
-
-def _machine() -> dict:
-    """The computer of this run, in words."""
-    import os
-
-    from internlm_course.machine import cpu_dtype
-    torch = importlib.import_module('torch')
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    return dict(system=platform.system(), processor=platform.machine(), cores=os.cpu_count(), python=sys.version.split()[0],
-                cpu_capability=torch.backends.cpu.get_cpu_capability(), cpu_precision=cpu_dtype(), gpu=gpu)

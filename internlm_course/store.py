@@ -47,11 +47,11 @@ class Artifact:
 
 @cache
 def code_version(*links: str) -> str:
-    """Hash of what the named parts of the package (folders or modules) do: code changes it, a comment does not."""
+    """Hash of what the named parts of the package (folders, modules, files) do: code changes it, a comment does not."""
     digest = hashlib.sha256()
     for link in sorted(links):
         folder = PACKAGE / link
-        files = folder.rglob('*') if folder.is_dir() else [folder.with_suffix('.py')]
+        files = folder.rglob('*') if folder.is_dir() else [folder if folder.suffix else folder.with_suffix('.py')]
         for file in sorted(file for file in files if file.suffix in ('.py', '.toml', '.tsv')):
             name = file.relative_to(PACKAGE).as_posix()
             meaning = _meaning(file.read_text('utf-8'), file.suffix, name.startswith(DOCUMENTED))

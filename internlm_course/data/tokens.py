@@ -8,20 +8,18 @@ import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from internlm_course.data.pipeline import documents
-from internlm_course.data.web import Page
 from internlm_course.errors import CourseError
+from internlm_course.tokenfiles import Training, Validation
 
 BOS, EOS = '<s>', '</s>'
 HELD_OUT = 100  # one document of so many is for validation
 BATCH = 1000
 KNOWLEDGE = ('encyclopedia', 'quiz')  # kinds of pages of one domain; each of the others is a domain of its own
-# Domain -> its documents, each an array of tokens; of validation documents also their bytes as text.
-Training = dict[str, list[np.ndarray]]
-Validation = dict[str, tuple[list[np.ndarray], list[int]]]
 
 
 def tokenize(corpus: Path, tokenizer: Path, out: Path) -> dict:
@@ -89,26 +87,10 @@ def batches(rows: Iterator) -> Iterator[list]:
         yield batch
 
 
-def read_documents(path: Path) -> list[np.ndarray]:
-    """The documents of a `.ds` file, each an array of tokens, shape (tokens,), over the file mapped into memory."""
-    ends = np.fromfile(path.with_name(f'{path.name}.index'), '<u8').astype(np.int64)
-    size = path.stat().st_size // int(ends[-1]) if len(ends) and ends[-1] else 2
-    tokens = np.memmap(path, '<u2' if size == 2 else '<u4', 'r') if len(ends) else np.empty(0, '<u2')
-    return np.split(tokens, ends[:-1])[:len(ends)]
-
-
-def read_corpus(folder: Path) -> tuple[Training, Validation]:
-    """All that `tokenize` wrote: the training documents of each domain, and the validation documents of each with their
-    bytes as text."""
-    training, validation = {}, {}
-    for path in sorted(folder.glob('*.ds')):
-        name = path.stem
-        if name.endswith('.validation'):
-            sizes = np.fromfile(path.with_name(f'{path.name}.bytes'), '<u4').tolist()
-            validation[name.removesuffix('.validation')] = (read_documents(path), sizes)
-        else:
-            training[name] = read_documents(path)
-    return training, validation
+class Page(Protocol):
+    """A page before it was HTML, as the micro-world makes them."""
+    kind: str
+    lines: tuple[str, ...]
 
 
 def tokenize_pages(pages: Iterable[Page], tokenizer: Path) -> tuple[Training, Validation]:

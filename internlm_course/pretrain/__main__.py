@@ -29,9 +29,9 @@ def show(record: dict) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Runs one phase; a `CourseError` is one sentence on stderr and exit code 2."""
     chosen = parser().parse_args(argv)
-    from internlm_course.data.tokens import read_corpus
     from internlm_course.pretrain.config import CONFIGS, read_config
     from internlm_course.pretrain.loop import pretrain
+    from internlm_course.tokenfiles import read_corpus
     try:
         config = read_config(Path(chosen.config) if chosen.config.endswith('.toml') else CONFIGS / f'{chosen.config}.toml')
         chosen.out.mkdir(parents=True, exist_ok=True)

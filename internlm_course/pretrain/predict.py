@@ -1,7 +1,7 @@
 """What a run will cost and reach, said before it starts and compared after: time, memory, tokens, final loss.
 
 Time and the memory of a step come from a few steps of the same loop; the rest of the memory is arithmetic; the loss comes from a scaling law that
-small runs were fitted to (`scaling.json`, made by tests/bench/scaling.py).
+small runs were fitted to (`scaling.json`, made by internlm_course/staff/scaling.py).
 """
 import dataclasses
 import json
@@ -58,7 +58,7 @@ def fit_scaling(points: Sequence[Mapping[str, float]]) -> Law:
     from scipy.optimize import least_squares
     n, d, loss = (np.array([point[key] for point in points], float) for key in ('parameters', 'tokens', 'loss'))
     if len(set(n)) < 3:
-        raise CourseError(f'A scaling law needs runs of three sizes; here are {len(set(n))}.', 'Make them with tests/bench/scaling.py.')
+        raise CourseError(f'A scaling law needs runs of three sizes; here are {len(set(n))}.', 'Make them with internlm_course/staff/scaling.py.')
     # Counted in units of the geometric mean, A and B are of the loss's own order.
     n0, d0 = np.exp(np.log(n).mean()), np.exp(np.log(d).mean())
 

@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 
 from internlm_course.catalog import DIMENSIONS, MODELS, STAGES, SUITES, Name, in_order
+from internlm_course.report import ranges
 from internlm_course.report.drawing import bar, bars, dot, duration, intervals, losses, named, percent, size, two
-from internlm_course.staff import ranges
 
 SIGNS = {True: ' ✓', False: ' ✗', None: ''}
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from internlm_course import jsonl
 from internlm_course.catalog import MODELS
 from internlm_course.errors import CourseError
-from internlm_course.staff.ranges import RANGES
+from internlm_course.report.ranges import RANGES
 
 NAMES = tuple(MODELS)
 BATCH = 40  # prompts that are continued together

@@ -24,9 +24,10 @@
 # The lab runs to its end unsolved, too: where you have not answered yet, the package goes on.
 
 # %% name="setup" setup=true
-from internlm_course.classroom.check import (Lab, attempt, seeded, self_check,
-                                                 show_values)
-from internlm_course.classroom import planning
+from internlm_course.lab.answers import lab01 as planning
+
+from internlm_course.lab.check import Lab, attempt, seeded, self_check, show_values
+
 from internlm_course.model import parameter_count, sizes
 
 lab = Lab('01_full_chain', minutes=5, gigabytes=2,
@@ -54,8 +55,9 @@ course = lab.course
 # %% name="crawl"
 import json
 
-from internlm_course.data.crawl import write_crawl
 from internlm_course.data.sources import read_source
+
+from internlm_course.world.crawl import write_crawl
 
 crawl = lab.keep('crawl', lambda out: write_crawl(out, pages=800, seed=1), pages=800,
                  seed=1)
@@ -104,8 +106,11 @@ for row in corpus.metrics['funnel']:
 # </details>
 
 # %% name="tokens"
-from internlm_course.data.tokens import read_corpus, tokenize
+from internlm_course.data.tokens import tokenize
+
 from internlm_course.model import load_tokenizer
+
+from internlm_course.tokenfiles import read_corpus
 
 base = course.base()
 tokenizer = load_tokenizer(base.path)
@@ -147,8 +152,10 @@ show_values('data', dict(
 import dataclasses
 import math
 
-from internlm_course.classroom.plots import LossCurve
+from internlm_course.lab.plots import LossCurve
+
 from internlm_course.pretrain.config import CONFIGS, Phase, read_config
+
 from internlm_course.pretrain.loop import pretrain
 
 config = read_config(CONFIGS / f'{course.scale.pretrain}.toml')
@@ -254,6 +261,7 @@ lab.check('template',
 import torch
 
 from internlm_course.evaluate import read_items
+
 from internlm_course.model import load_model
 
 items = course.crawl().path / 'items'
@@ -513,7 +521,7 @@ show_values('int4',
 # </details>
 
 # %% name="chat"
-from internlm_course.classroom.chat import Chat
+from internlm_course.lab.chat import Chat
 
 window = Chat(lambda: server.url)
 for question in ('Hello!', '你是谁？', questions['knowledge'][0]['question']):
@@ -664,6 +672,7 @@ show_values('score', dict(
 
 # %% name="agent"
 from internlm_course.agents import solve
+
 from internlm_course.marking import is_correct
 
 lines = (course.crawl().path / 'agent.jsonl').read_text('utf-8').splitlines()

@@ -29,10 +29,11 @@
 import json
 import random
 
-from internlm_course.classroom import corpus as own
-from internlm_course.classroom import plots
-from internlm_course.classroom.check import (Lab, attempt, seeded, self_check,
-                                                 show_values)
+from internlm_course.lab import plots
+
+from internlm_course.lab.answers import lab02 as own
+
+from internlm_course.lab.check import Lab, attempt, seeded, self_check, show_values
 
 lab = Lab('02_data', minutes=5, gigabytes=2,
           points=dict(rates=2, rule=2, threshold=3, signature=3, cut=3, order=3,
@@ -60,8 +61,9 @@ course = lab.course
 # **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% name="funnel"
-from internlm_course.data.crawl import write_crawl
 from internlm_course.data.pipeline import build_corpus, documents
+
+from internlm_course.world.crawl import write_crawl
 
 PAGES, SEED = 1200, 2
 crawl = lab.keep('crawl', lambda out: write_crawl(out, pages=PAGES, seed=SEED),
@@ -695,8 +697,9 @@ earns_used = attempt(earns_its_length, own.earns_its_length)
 
 import torch
 
-from internlm_course.data import web
 from internlm_course.model import load_model, load_tokenizer
+
+from internlm_course.world import web
 
 checkpoint = course.long().path
 model = load_model(checkpoint, dtype=torch.float32)
@@ -806,7 +809,7 @@ self_check(overlap, own.overlap,
            [('What is 2 + 3?', 'they asked:  WHAT IS 2+3?', 4),
             ('２＋３＝５', '算一算 2+3=5。', 8), ('abcd', 'abxcd', 2)],
            hint='NFKC 让全角变半角；空白全部去掉；分母是题目的片段数 · NFKC narrows '
-                'full-width letters; drop all white space; divide by the item\'s '
+                "full-width letters; drop all white space; divide by the item's "
                 'pieces.')
 overlap_used = attempt(overlap, own.overlap)
 

@@ -30,9 +30,10 @@ import math
 
 import numpy as np
 
-from internlm_course.classroom import pretraining as own
-from internlm_course.classroom.check import (Lab, attempt, numbers, seeded, self_check,
-                                                 show_values)
+from internlm_course.lab.answers import lab03 as own
+
+from internlm_course.lab.check import (Lab, attempt, numbers, seeded, self_check,
+                                       show_values)
 from internlm_course.model import sizes
 
 lab = Lab('03_pretraining', minutes=5, gigabytes=2,
@@ -64,12 +65,17 @@ import dataclasses
 
 import torch
 
-from internlm_course.data import web, world
 from internlm_course.data.tokens import tokenize_pages
+
 from internlm_course.model import load_tokenizer
+
 from internlm_course.pretrain.batches import rows_of
+
 from internlm_course.pretrain.config import CONFIGS, read_config
+
 from internlm_course.pretrain.loop import positions_in_documents, pretrain
+
+from internlm_course.world import web, world
 
 PAGES = 20_000
 config = read_config(CONFIGS / 'lab.toml')
@@ -137,7 +143,8 @@ print(f'{said["tokens"]:,} tokens: about {said["seconds"]:.0f} s, '
       + (f', final loss {said["loss"]:.3f}' if said['loss'] else ''))
 
 # %% name="train"
-from internlm_course.classroom.plots import LossCurve
+from internlm_course.lab.plots import LossCurve
+
 from internlm_course.pretrain.predict import Prediction, final_loss
 
 curve = LossCurve(band=lab.band())
@@ -369,7 +376,7 @@ def learning_rate(step: int, steps: int, warmup: int, peak: float,
     ### END SOLUTION
 
 # %% name="schedule-light"
-from internlm_course.classroom import plots
+from internlm_course.lab import plots
 
 self_check(learning_rate, own.learning_rate,
            [(step, 1000, 50, 3e-4, 0.1) for step in (0, 20, 49, 50, 525, 999)],
@@ -609,6 +616,7 @@ def mfu(weights: int, layers: int, width: int, length: int, tokens_per_second: f
 
 # %% name="mfu-light"
 from internlm_course.machine import cpu_dtype
+
 from internlm_course.pretrain.meter import gemm_flops, matmul_parameters
 
 self_check(mfu, own.mfu, [(7_359_000_000, 32, 4096, 4096, 4000.0, 312e12),

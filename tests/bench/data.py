@@ -116,7 +116,7 @@ def run_case(case: str, crawl: Path, out: Path) -> None:
 
 def written(root: Path, pages: int) -> tuple[Path, int]:
     """A crawl of about `pages` records, and their number."""
-    from internlm_course.data import crawl
+    from internlm_course.world import crawl
     folder = root / f'crawl-{pages}'
     count = crawl.write_crawl(folder, round(pages * (1 - sum(crawl.NOISE.values()))), seed=1)['records']
     return folder, count

@@ -39,7 +39,7 @@ def tiny():
 
 def corpus(tokens: Path):
     """The training documents of each domain, and the held-out ones of the phase's domains with their bytes."""
-    from internlm_course.data.tokens import read_corpus
+    from internlm_course.tokenfiles import read_corpus
     training, validation = read_corpus(tokens)
     held = [held for name, held in validation.items() if tiny()[1].mixture.get(name)]
     return training, [d for documents, _ in held for d in documents], [n for _, sizes in held for n in sizes]

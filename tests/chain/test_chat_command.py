@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from internlm_course.classroom.chat import examples
+from internlm_course.lab.chat import examples
 
 pytestmark = pytest.mark.chain
 PROXIES = dict(http_proxy='http://127.0.0.1:9', all_proxy='socks5://127.0.0.1:9')

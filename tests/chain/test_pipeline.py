@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from internlm_course.data import contamination, crawl, privacy
+from internlm_course.data import contamination, privacy
 from internlm_course.data.measure import STEPS, truths
 from internlm_course.data.pipeline import build_corpus, documents, texts
 from internlm_course.process import tool_environment
+from internlm_course.world import crawl
 
 PAGES = 1680
 

@@ -7,11 +7,11 @@ import pytest
 
 from internlm_course.course import STAFF, Course
 from internlm_course.evaluate.suites import read_items
-from internlm_course.finetune.conversations import GREETINGS
 from internlm_course.model import load_tokenizer
 from internlm_course.pretrain.config import CONFIGS, read_config
+from internlm_course.report.ranges import compare_with_ranges, lines, read_ranges
 from internlm_course.staff import seeds
-from internlm_course.staff.ranges import compare_with_ranges, lines, read_ranges
+from internlm_course.world.conversations import GREETINGS
 
 pytestmark = pytest.mark.chain
 DIMENSIONS = ['knowledge', 'language', 'reasoning', 'code', 'long', 'tools']

@@ -8,7 +8,7 @@ from pathlib import Path
 from nbformat.v4 import new_output
 from nbgrader.utils import determine_grade
 
-from internlm_course.classroom import build
+from internlm_course.authoring import build
 from internlm_course.grading.compare import output_text, points, printed
 
 LABS = Path(__file__).resolve().parents[2] / 'labs'

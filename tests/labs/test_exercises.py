@@ -9,7 +9,7 @@ import pytest
 from lab_cells import SOURCES, Cells
 from nbgrader.utils import determine_grade
 
-from internlm_course.classroom import build
+from internlm_course.authoring import build
 from internlm_course.grading.compare import output_text, points, printed
 
 WRONG = {source.stem: runpy.run_path(str(Path(__file__).parent / 'wrong_answers' / source.name))['WRONG'] for source in SOURCES}

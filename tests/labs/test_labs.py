@@ -10,7 +10,7 @@ import pytest
 from lab_cells import LABS, SOURCES
 from run_nbval import nbval
 
-from internlm_course.classroom import build
+from internlm_course.authoring import build
 from internlm_course.grading.compare import output_text, printed
 
 MINIMUM = {'01_full_chain': 11, '02_data': 9, '03_pretraining': 11}  # compared cells; a lab may have more, never fewer

@@ -16,7 +16,7 @@ from nbgrader.utils import determine_grade
 from run_nbval import nbval
 
 from internlm_course import cli
-from internlm_course.classroom import build
+from internlm_course.authoring import build
 from internlm_course.errors import CourseError
 from internlm_course.grading.compare import output_text, points
 
@@ -25,7 +25,7 @@ LAB = """\
 # # A lab [for tests](../README.md)
 
 # %% name="setup" setup=true
-from internlm_course.classroom.check import Lab, attempt, self_check, show_values
+from internlm_course.lab.check import Lab, attempt, self_check, show_values
 lab = Lab('fixture', points=dict(double=2))
 
 # %% name="double" exercise=true

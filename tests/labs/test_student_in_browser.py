@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from browser import CHROMIUM, CONTROL, SHIFT, Page, chromium, running, wait
 
-from internlm_course.classroom import build
+from internlm_course.authoring import build
 from internlm_course.process import free_port
 
 HOME = Path(__file__).resolve().parents[2]

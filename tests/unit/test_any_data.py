@@ -13,13 +13,14 @@ import nbformat
 import pytest
 from test_sources import page, record
 
-from internlm_course.data import filters, web
+from internlm_course.data import filters
 from internlm_course.data.pipeline import build_corpus, documents
 from internlm_course.data.sources import read_source
 from internlm_course.errors import CourseError
 from internlm_course.finetune.messages import to_conversation
 from internlm_course.finetune.train import read_conversations
 from internlm_course.grading.compare import same
+from internlm_course.world import web
 
 ROWS, PAGES, CONVERSATIONS, NOTEBOOKS = 120, 90, 60, 30
 ODD = [None, True, -1, 10**400, 1e300, float('nan'), '', ' \n', '\ud83d', 'a\x00b\u2028c\u0085d', '\ufffe', [], [None],

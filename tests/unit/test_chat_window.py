@@ -13,8 +13,8 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from internlm_course import cli
-from internlm_course.classroom.chat import IN_NOTEBOOK, IN_TERMINAL, LEAVING, REOPENED, answer, examples, typed
 from internlm_course.errors import CourseError
+from internlm_course.lab.chat import IN_NOTEBOOK, IN_TERMINAL, LEAVING, REOPENED, answer, examples, typed
 
 VIEW = 'application/vnd.jupyter.widget-view+json'
 
@@ -126,7 +126,7 @@ def kernel():
 def page(kernel):
     page = Page(kernel)
     with served() as page.server:
-        page.run(f'from internlm_course.classroom.chat import Chat\naddress = {page.server.url!r}\nwindow = Chat(lambda: address)')
+        page.run(f'from internlm_course.lab.chat import Chat\naddress = {page.server.url!r}\nwindow = Chat(lambda: address)')
         yield page
 
 

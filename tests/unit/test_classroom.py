@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from internlm_course import cli
-from internlm_course.classroom import jupyter, planning, plots
 from internlm_course.grading.compare import count, printed, same
+from internlm_course.lab import jupyter, plots
+from internlm_course.lab.answers import lab01 as planning
 from internlm_course.marking import wilson
 from internlm_course.model import sizes
 from internlm_course.model.checkpoint import parameter_count

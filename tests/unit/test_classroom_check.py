@@ -6,8 +6,8 @@ from textwrap import dedent
 
 import pytest
 
-from internlm_course.classroom import check, kernel
 from internlm_course.grading.compare import agrees, output_text, points, printed
+from internlm_course.lab import check, kernel
 
 
 def own(x):
@@ -47,7 +47,7 @@ def shell(tmp_path, monkeypatch):
             result = ipython.run_cell(dedent(source), cell_id=cell_id)
             fails or result.raise_error()
         return captured.stdout, [output.data for output in captured.outputs] + shown
-    cell('from internlm_course.classroom.check import *\nfrom internlm_course.classroom import kernel\nown = lambda x: 2 * x')
+    cell('from internlm_course.lab.check import *\nfrom internlm_course.lab import kernel\nown = lambda x: 2 * x')
     yield cell
     InteractiveShell.clear_instance()
 
@@ -300,7 +300,7 @@ def test_budget_is_measured_and_judged(capsys, tmp_path, monkeypatch):
 def test_the_budget_counts_cells_that_run_and_not_the_time_between(shell, monkeypatch, tmp_path):
     monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
     now = [100.0]
-    monkeypatch.setattr('internlm_course.classroom.kernel.time.monotonic', lambda: now[0])
+    monkeypatch.setattr('internlm_course.lab.kernel.time.monotonic', lambda: now[0])
 
     def after(seconds):
         now[0] += seconds

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from internlm_course.classroom import corpus
 from internlm_course.data import code, rules
+from internlm_course.lab.answers import lab02 as corpus
 
 
 def test_signatures_estimate_jaccard():

@@ -1,7 +1,7 @@
 """The heat map can be read by the colour-blind: its colours are ordered by lightness, and each cell's number stands out from its colour."""
 import pytest
 
-from internlm_course.classroom import plots
+from internlm_course.lab import plots
 
 SHARES = [[i / 50 for i in range(j, j + 10)] for j in range(0, 50, 10)] + [[1.0] * 10]
 

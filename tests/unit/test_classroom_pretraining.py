@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from internlm_course.classroom import pretraining as own
+from internlm_course.lab.answers import lab03 as own
 from internlm_course.model import sizes
 from internlm_course.model.modeling_internlm2 import InternLM2RotaryEmbedding, eager_attention_forward, rotate
 from internlm_course.pretrain import loop, meter

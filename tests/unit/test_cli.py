@@ -13,8 +13,8 @@ from internlm_course.doctor import Check
 from internlm_course.errors import CourseError
 from internlm_course.evaluate import dimensions
 from internlm_course.marking import mark
+from internlm_course.report.ranges import compare_with_ranges
 from internlm_course.scale import SCALES, open_scale
-from internlm_course.staff.ranges import compare_with_ranges
 
 
 def test_unknown_scale(capsys, tmp_path):

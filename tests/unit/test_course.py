@@ -4,11 +4,12 @@ import json
 import pytest
 
 from internlm_course import course as composed
-from internlm_course.catalog import SUITES
+from internlm_course.catalog import MODELS
 from internlm_course.course import Course
 from internlm_course.errors import CourseError
 from internlm_course.finetune import SFTSettings
 from internlm_course.pretrain.config import CONFIGS, read_config
+from internlm_course.report import card
 from internlm_course.scale import SCALES
 from internlm_course.store import Artifact
 
@@ -43,7 +44,7 @@ def test_a_seed_is_another_training_on_the_same_data():
 
 def test_the_seed_reaches_every_phase_and_xtuner(monkeypatch, tmp_path):
     given = {}
-    monkeypatch.setattr('internlm_course.data.tokens.read_corpus', lambda path: ({}, {}))
+    monkeypatch.setattr('internlm_course.tokenfiles.read_corpus', lambda path: ({}, {}))
     for place in ('loop.pretrain', 'predict.pretrain_as_predicted'):
         monkeypatch.setattr(f'internlm_course.pretrain.{place}', lambda config, phase, *_, **__: given.update({phase.name: config.seed}) or {})
     monkeypatch.setattr('internlm_course.finetune.sft', lambda start, conversations, out, settings, home: given.update(sft=settings) or {})
@@ -65,31 +66,16 @@ def test_what_is_no_seed_is_refused_before_anything_is_made(tmp_path, seed):
 @pytest.mark.parametrize(('scale', 'mine', 'ranges', 'judged'), [
     ('tiny', True, {'base': {}}, True), ('tiny', False, {'base': {}}, False), ('smoke', True, {'base': {}}, False), ('tiny', True, {}, False)])
 def test_only_a_tiny_run_of_ones_own_is_compared_with_the_range(monkeypatch, scale, mine, ranges, judged):
-    fake = Artifact('any', 'key', composed.STAFF, 1.0, 1, dict(funnel=[], multiplication=dict(with_tools=dict(n=1), without_tools={})), False)
+    metrics = dict(funnel=[], multiplication=dict(with_tools=dict(n=1), without_tools={}),
+                   suites=dict.fromkeys(MODELS, {}), decode_tokens_per_second={})
+    fake = Artifact('any', 'key', composed.STAFF, 1.0, 1, metrics, False)
     course = Course(SCALES[scale], Plan(), seed=2)
     course.made['any'] = fake
-    for stage in ('scores', 'agent'):
+    for stage in ('scores', 'agent', *MODELS):
         monkeypatch.setattr(course, stage, lambda mine: fake)
-    monkeypatch.setattr(course, 'corpus', lambda: fake)
-    monkeypatch.setattr(course, '_model_card', lambda name, scores, mine: dict(suites={}))
-    monkeypatch.setattr(course, '_samples', lambda scores: [])
-    monkeypatch.setattr(composed, '_machine', dict)
+    for stage in ('crawl', 'corpus'):
+        monkeypatch.setattr(course, stage, lambda: fake)
+    monkeypatch.setattr(card, 'samples_of', lambda items, predictions: [])
     monkeypatch.setattr(composed, 'read_ranges', lambda: ranges)
-    card = course.card(mine)
-    assert ('range' in card) is judged and card['seed'] == 2 and list(card['models']) == ['base', 'long', 'enhanced', 'sft', 'int4']
-
-
-def test_a_sample_has_its_answer_and_each_models_mark(monkeypatch, tmp_path):
-    def rows(path, make):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(''.join(json.dumps(make(i)) + '\n' for i in range(7)), 'utf-8')
-    for suite in SUITES:
-        rows(tmp_path / 'items' / f'{suite}.jsonl', lambda i: dict(question=f'{i}?', answer=f'{i}'))
-        for name in ('base', 'sft'):
-            rows(tmp_path / 'predictions' / name / f'{suite}.jsonl', lambda i, name=name: dict(prediction=f'{name} {i}', correct=name == 'sft'))
-    artifact = Artifact('any', 'key', tmp_path, 1.0, 1, {}, False)
-    course = Course(SCALES['tiny'], Plan())
-    monkeypatch.setattr(course, 'crawl', lambda: artifact)
-    samples = course._samples(artifact)
-    assert len(samples) == 7
-    assert samples[3] == dict(question='3?', answer='3', base='base 3', sft='sft 3', correct=dict(base=False, sft=True))
+    found = course.card(mine)
+    assert ('range' in found) is judged and found['seed'] == 2 and list(found['models']) == list(MODELS)

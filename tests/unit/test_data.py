@@ -5,10 +5,11 @@ import random
 import numpy as np
 import pytest
 
-from internlm_course.data import contamination, crawl, dedup, filters, labels, noise, quality, rules, web, world
+from internlm_course.data import contamination, dedup, filters, quality, rules
 from internlm_course.data.pipeline import build_corpus
 from internlm_course.data.sources import read_source
 from internlm_course.errors import CourseError
+from internlm_course.world import crawl, labels, noise, web, world
 
 
 def extracted(record: crawl.Record) -> str:

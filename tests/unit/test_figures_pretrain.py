@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from internlm_course.classroom import pretraining as own
+from internlm_course.lab.answers import lab03 as own
 from internlm_course.model import parameter_count, sizes
 from internlm_course.pretrain.config import CONFIGS, read_config
 

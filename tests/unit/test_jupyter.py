@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from internlm_course import cli
-from internlm_course.classroom import jupyter
+from internlm_course.lab import jupyter
 from internlm_course.process import free_port
 
 HOME = Path(__file__).resolve().parents[2]

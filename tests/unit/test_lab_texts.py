@@ -7,7 +7,7 @@ import nbformat
 import pytest
 import twins
 
-from internlm_course.classroom import build
+from internlm_course.authoring import build
 from internlm_course.grading.compare import output_text
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from internlm_course.data import long, web, world
+from internlm_course.data import long
 from internlm_course.data.pipeline import documents
 from internlm_course.errors import CourseError
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_model, load_tokenizer
+from internlm_course.world import web, world
 
 HERE = Path(__file__).resolve().parents[2]
 CHECKPOINT = HERE / 'internlm_course' / 'staff' / 'tiny' / 'long'

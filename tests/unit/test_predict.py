@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from internlm_course import classroom
-from internlm_course.classroom.plots import LossCurve
+from internlm_course import lab
 from internlm_course.errors import CourseError
+from internlm_course.lab.plots import LossCurve
 from internlm_course.memory import PeakMemory
 from internlm_course.model import train_tokenizer
 from internlm_course.pretrain.config import CONFIGS, Phase, PretrainConfig, read_config
@@ -77,7 +77,7 @@ def test_band_of_several_seeds(monkeypatch):
     band = _script('expected_curve').band([[[10, 3.0], [20, 2.0]], [[10, 5.0], [20, 1.0]], [[10, 4.0], [20, 3.0]]])
     assert band == [[10, 3.0, 4.0, 5.0], [20, 1.0, 2.0, 3.0]]
     shown = []
-    monkeypatch.setattr('internlm_course.classroom.plots.bundle', lambda made, text: shown.append(made) or {})
+    monkeypatch.setattr('internlm_course.lab.plots.bundle', lambda made, text: shown.append(made) or {})
     curve = LossCurve(band=band)
     curve(dict(step=1, steps=2, tokens=10, loss=4.5, tokens_per_second=1.0))
     axes = shown[0].axes[0]
@@ -90,7 +90,7 @@ def test_the_band_and_the_sweep_are_of_the_labs_config():
     """Lab 3 trains by lab.toml, whose model is the chain's; what it compares itself with was measured with just that."""
     config, tiny = (read_config(CONFIGS / f'{name}.toml') for name in ('lab', 'tiny'))
     phase = json.loads(json.dumps(dataclasses.asdict(config.phase('short'))))
-    band = json.loads((Path(classroom.__file__).parent / 'expected' / '03_curve.json').read_text('utf-8'))['run_of']
+    band = json.loads((Path(lab.__file__).parent / 'expected' / '03_curve.json').read_text('utf-8'))['run_of']
     recipe = json.loads(SCALING.read_text('utf-8'))['recipe']
     assert (band['model'], band['phase']) == (config.model, phase) and config.model == tiny.model
     assert recipe == {name: phase[name] for name in recipe}

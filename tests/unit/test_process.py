@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from internlm_course.agents.agent import solve
-from internlm_course.classroom.chat import Chat
 from internlm_course.errors import CourseError
 from internlm_course.evaluate.opencompass import EvalModel, _check
+from internlm_course.lab.chat import Chat
 from internlm_course.process import bypass_proxies, openai_client, tool_environment
 
 PROXIES = dict(http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9', all_proxy='socks5://127.0.0.1:9')

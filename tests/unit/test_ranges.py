@@ -7,7 +7,7 @@ import json
 import pytest
 
 from internlm_course.marking import mark
-from internlm_course.staff.ranges import compare_with_ranges, lines, read_ranges, summary
+from internlm_course.report.ranges import compare_with_ranges, lines, read_ranges, summary
 
 N = 120
 RUN = dict(processor='a CPU (avx2)', precision='float32', commit='abc1234', seconds=1.5)

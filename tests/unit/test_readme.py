@@ -11,7 +11,7 @@ import twins
 from PIL import Image
 from test_report import FAKE
 
-from internlm_course.classroom import workspace
+from internlm_course.lab import workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = [pytest.param((ROOT / name).read_text('utf-8'), words, id=name) for name, words in {

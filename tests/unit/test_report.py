@@ -17,7 +17,7 @@ from test_commands import fault
 from internlm_course import report
 from internlm_course.catalog import DIMENSIONS, MODELS
 from internlm_course.report import drawing
-from internlm_course.staff.ranges import compare_with_ranges
+from internlm_course.report.ranges import compare_with_ranges
 
 
 def score(value: float, chance: float = 0.02) -> dict:

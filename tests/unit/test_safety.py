@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from internlm_course.data import personal, privacy, safety
+from internlm_course.data import privacy, safety
+from internlm_course.world import personal
 
 
 @pytest.mark.parametrize(('url', 'blocked'), [

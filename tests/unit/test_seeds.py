@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from internlm_course.staff import ranges, seeds
+from internlm_course.report import ranges
+from internlm_course.staff import seeds
 
 RECORDS = [dict(seed=seed, seconds=dict(base=100.0, sft=50.0), models=dict(base=dict(tools=tools, code=0.9), sft=dict(tools=tools, code=1.0)),
                 agent=dict(with_tools=agent, without_tools=0.0)) for seed, tools, agent in ((0, 0.95, 1.0), (1, 0.50, 0.02), (2, 0.90, 0.98))]

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from internlm_course.data import crawl, filters
+from internlm_course.data import filters
 from internlm_course.data.executors import execute
 from internlm_course.data.records import LinesWriter
 from internlm_course.data.sources import PAGE, read_source, source
 from internlm_course.data.warc import decode
 from internlm_course.errors import CourseError
+from internlm_course.world import crawl
 
 PAGE_HTML = '<html><head>{head}</head><body><p>{text}</p></body></html>'
 SIMPLIFIED = ('这是一个介绍各国首都的网页。我们在这里说明人们怎样生活，也说明他们使用什么货币。'

@@ -175,15 +175,16 @@ def test_the_words_of_an_agents_action_are_code(package):
 
 
 def test_a_toml_file_counts_by_its_values_and_a_table_by_its_bytes(package):
-    config, table = package / 'pretrain' / 'configs' / 'tiny.toml', package / 'data' / 'facts.tsv'
+    config, table = package / 'pretrain' / 'configs' / 'tiny.toml', package / 'world' / 'facts.tsv'
     source, before = config.read_text('utf-8'), version('pretrain')
     config.write_text('# A comment.\n' + source, 'utf-8')
     assert version('pretrain') == before
     config.write_text('further = 1\n' + source, 'utf-8')
     assert version('pretrain') != before
-    before = version('data')
-    table.write_text(table.read_text('utf-8') + '\n', 'utf-8')
-    assert version('data') != before
+    for named in ('world', 'world/facts.tsv'):
+        before = version(named)
+        table.write_text(table.read_text('utf-8') + '\n', 'utf-8')
+        assert version(named) != before
 
 
 class Links(Store):
@@ -197,24 +198,30 @@ TRAINED = {'base', 'long', 'enhanced', 'sft', 'int4', 'scores', 'agent'}
 CHAIN = TRAINED | {'crawl', 'corpus', 'tokenizer', 'tokens', 'conversations'}
 REMADE = {
     'agents': {'agent'},
-    'classroom': set(),
-    'data': CHAIN,
+    'authoring': set(),
+    'blocklist.py': CHAIN - {'conversations'},
+    'data': CHAIN - {'crawl', 'conversations'},
     'deploy': {'int4', 'scores', 'agent'},
     'evaluate': {'scores'},
     'finetune': {'sft', 'int4', 'scores', 'agent'},
-    'finetune/conversations.py': {'conversations', 'sft', 'int4', 'scores', 'agent'},
     'grading': set(),
+    'lab': set(),
     'marking.py': {'scores', 'agent'},
     'model': TRAINED | {'tokenizer', 'tokens'},
     'model/chat.py': CHAIN,
     'pretrain': TRAINED,
     'report': set(),
     'staff': set(),
+    'tokenfiles.py': TRAINED,
+    'world/conversations.py': {'conversations', 'sft', 'int4', 'scores', 'agent'},
+    'world/facts.tsv': CHAIN,
+    'world/noise.py': CHAIN - {'conversations'},
+    'world/world.py': CHAIN,
 }
 
 
 def test_the_table_names_every_folder():
-    assert set(FOLDERS) == {part for part in REMADE if not part.endswith('.py')}
+    assert set(FOLDERS) == {part.split('/')[0] for part in REMADE if '.' not in part or '/' in part}
 
 
 @pytest.mark.parametrize('part', REMADE)
@@ -227,7 +234,7 @@ def test_what_a_change_of_a_part_makes_anew(package, tmp_path, part):
         return {stage: artifact.key for stage, artifact in course.made.items()}
 
     before = keys()
-    file = package / part if part.endswith('.py') else package / part / '__init__.py'
+    file = package / part if '.' in part else package / part / '__init__.py'
     file.write_text((file.read_text('utf-8') if file.exists() else '') + '\nNUMBER = 1\n', 'utf-8')
     after = keys()
     assert set(before) == CHAIN

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from internlm_course.data import crawl, tokens
+from internlm_course.data import tokens
 from internlm_course.data.pipeline import pack
 from internlm_course.errors import CourseError
+from internlm_course.world import crawl
 
 
 @pytest.fixture(scope='module')

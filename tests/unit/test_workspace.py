@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from internlm_course import cli
-from internlm_course.classroom import build, jupyter, workspace
+from internlm_course.authoring import build, jupyter, workspace
 from internlm_course.grading.notebook import edited, in_use, load
 
 HOME = Path(__file__).resolve().parents[2]

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from internlm_course import catalog
-from internlm_course.data import crawl, web, world
 from internlm_course.evaluate import chance
 from internlm_course.finetune import conversations
 from internlm_course.marking import is_correct
+from internlm_course.world import crawl, web, world
 
 PAGES = 17_000  # as many as scale tiny has
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from internlm_course.data import labels, noise, personal, safety, web, world
-from internlm_course.data.web import Page
+from internlm_course.blocklist import BLOCKED
+from internlm_course.world import labels, noise, personal, web, world
+from internlm_course.world.web import Page
 
 FILES = 4
 # Label -> its share of all records; the rest, 56%, are clean. Private pages are good ones with a line to mask.
@@ -33,9 +34,9 @@ MIRRORS = ('mirror', 'archive', 'cache')
 ELSEWHERE = ('shop', 'blog', 'forum', 'news', 'portal')
 # What the data card says about where the text comes from.
 SOURCE = dict(
-    en='A synthetic crawl of the micro-world of the course (internlm_course.data.crawl); no page was taken from the '
+    en='A synthetic crawl of the micro-world of the course (internlm_course.world.crawl); no page was taken from the '
        'web, all persons and sites are invented.',
-    zh='课程微型世界的合成网页抓取（internlm_course.data.crawl）；没有取自互联网的网页，人物与网站均为虚构。',
+    zh='课程微型世界的合成网页抓取（internlm_course.world.crawl）；没有取自互联网的网页，人物与网站均为虚构。',
     licence='Apache-2.0')
 EPOCH = datetime.datetime(2024, 1, 1)
 
@@ -135,7 +136,7 @@ def own_site(rng: random.Random, page: Page) -> str:
 
 
 def blocked_site(rng: random.Random, page: Page) -> str:
-    return rng.choice(['', 'm.', 'www.']) + rng.choice(sorted(safety.BLOCKED)).removesuffix('.example')
+    return rng.choice(['', 'm.', 'www.']) + rng.choice(sorted(BLOCKED)).removesuffix('.example')
 
 
 # Label -> where its pages stand; those of the others stand anywhere.

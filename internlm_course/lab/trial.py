@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from internlm_course.classroom.kernel import definitions
 from internlm_course.grading.compare import same
+from internlm_course.lab.kernel import definitions
 
 NOT_ATTEMPTED = 'not attempted · 未作答'
 UNSOLVED = dict(error='not attempted')  # the value of a stub

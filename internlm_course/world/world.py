@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable
 
 from internlm_course import catalog
-from internlm_course.data.question import Question, held_out
-from internlm_course.data.wording import (
+from internlm_course.world.question import Question, held_out
+from internlm_course.world.wording import (
     ANIMALS,
     ASK,
     CALL,

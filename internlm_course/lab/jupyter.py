@@ -8,8 +8,8 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-from internlm_course.classroom import workspace
 from internlm_course.errors import CourseError
+from internlm_course.lab import workspace
 from internlm_course.process import HOST, open_loopback
 
 SETTINGS = Path(__file__).parent / 'settings'

@@ -1,6 +1,6 @@
 """The band of the loss curve over several seeds, which lab 3 draws behind the student's own; by hand:
 
-    python tests/bench/expected_curve.py --pages 20000 --tokenizer STORE/tokenizer-… --out internlm_course/classroom/expected/FILE.json
+    python internlm_course/staff/expected_curve.py --pages 20000 --tokenizer STORE/tokenizer-… --out internlm_course/lab/expected/FILE.json
 
 The run reads pages straight from the world, as lab 3 does; with --tokens STORE/tokens-… instead of --pages, a corpus. Seeds that the file already holds
 for the same phase are not run again.
@@ -12,11 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from internlm_course.data import web
-from internlm_course.data.tokens import read_corpus, tokenize_pages
+from internlm_course.data.tokens import tokenize_pages
 from internlm_course.machine import cpu_dtype
 from internlm_course.pretrain.config import CONFIGS, read_config
 from internlm_course.pretrain.loop import pretrain
+from internlm_course.tokenfiles import read_corpus
+from internlm_course.world import web
 
 
 def band(curves: list[list[list[float]]]) -> list[list[float]]:
@@ -51,7 +52,7 @@ def main() -> None:
         runs.append(dict(seed=seed, seconds=made['seconds'], curve=made['curve']))
         print(f'seed {seed}: {made["seconds"]} s, loss {made["curve"][-1][1]}', flush=True)
         read = f'--pages {chosen.pages}' if chosen.pages else '--tokens STORE/tokens-…'
-        document = dict(command=f'python tests/bench/expected_curve.py --config {chosen.config} --phase {chosen.phase} --steps {phase.steps} '
+        document = dict(command=f'python internlm_course/staff/expected_curve.py --config {chosen.config} --phase {chosen.phase} --steps {phase.steps} '
                                 f'--seeds {chosen.seeds} {read} --tokenizer STORE/tokenizer-… --out {chosen.out.name}',
                         run_of=described, band=band([run['curve'] for run in runs]), runs=runs)
         chosen.out.write_text(json.dumps(document, ensure_ascii=False) + '\n', 'utf-8')

@@ -4,10 +4,11 @@ and none but `leak` a held-out question."""
 import random
 import re
 
-from internlm_course.data.rules import UNIT
-from internlm_course.data.safety import WORDS
-from internlm_course.data.web import Page
+from internlm_course.blocklist import WORDS
+from internlm_course.world.web import Page
 
+# What a broken machine puts in another order: a Chinese character, a run of letters or digits, one sign.
+PIECE = re.compile(r'[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+|[^\w\s]')
 # A mirror says the same in slightly other words, so that exact hashing misses it and MinHash does not.
 SYNONYMS = [('you pay with', 'one pays with'), ('people in', 'residents of'), ('lies in', 'is found in'),
             ('is a city in', 'is a town in'),
@@ -167,7 +168,7 @@ def disfluent(rng: random.Random, page: Page) -> Page:
     form = rng.choice(['shuffled', 'shuffled', 'stutter'])
     lines = []
     for line in page.lines:
-        units = UNIT.findall(line)
+        units = PIECE.findall(line)
         units = scattered(rng, units) if form == 'shuffled' else stuttered(rng, units)
         lines.append(''.join(f'{unit} ' if page.lang == 'en' or unit.isascii() else unit for unit in units).strip())
     return Page('disfluent', page.lang, page.title, tuple(lines))
@@ -224,7 +225,7 @@ def leak(rng: random.Random, page: Page, items: list[dict]) -> tuple[Page, list[
         form = rng.choice(['verbatim', 'verbatim', 'spaces', 'case', 'width'])
         if form == 'spaces':
             spread = rng.random() < 0.5
-            text = ' '.join(UNIT.findall(text)) if spread else re.sub(r'(?<=[.?。？]) ?', '\n', text).strip()
+            text = ' '.join(PIECE.findall(text)) if spread else re.sub(r'(?<=[.?。？]) ?', '\n', text).strip()
         elif form == 'case':
             text = text.upper() if rng.random() < 0.5 else text.lower()
         elif form == 'width':

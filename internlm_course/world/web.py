@@ -3,9 +3,9 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from internlm_course.data import world
-from internlm_course.data.world import JOINT
 from internlm_course.model.chat import TOOL_PROMPT
+from internlm_course.world import world
+from internlm_course.world.world import JOINT
 
 
 @dataclass(frozen=True)

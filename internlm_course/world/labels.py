@@ -9,8 +9,8 @@ import random
 import re
 from pathlib import Path
 
-from internlm_course.data import noise, web
-from internlm_course.data.web import Page
+from internlm_course.world import noise, web
+from internlm_course.world.web import Page
 
 # Label -> its share of the sample.
 SHARES = dict(clean=0.4, advertisement=0.2, disfluent=0.2, toxic=0.2)

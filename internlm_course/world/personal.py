@@ -3,8 +3,7 @@ import random
 from collections.abc import Iterator
 from string import Formatter
 
-from internlm_course.data.privacy import WEIGHTS, luhn, with_placeholders
-from internlm_course.data.web import Page
+from internlm_course.world.web import Page
 
 # Lines of personal data; a value stands where its kind is named. The last lines hold numbers that are nobody's: they
 # must stay.
@@ -37,14 +36,25 @@ def personal(rng: random.Random, kind: str) -> str:
     if kind == 'id':
         body = (f'{rng.randint(11, 65)}{digits(4)}{rng.randint(1940, 2012)}{rng.randint(1, 12):02d}'
                 f'{rng.randint(1, 28):02d}{digits(3)}')
-        return body + '10X98765432'[sum(weight * int(digit) for weight, digit in zip(WEIGHTS, body)) % 11]
+        return body + id_check(body)
     if kind == 'card':
         body = rng.choice(['62', '4', '53']) + digits(13)
-        number = next(body + digit for digit in '0123456789' if luhn(body + digit))
+        number = body + card_check(body)
         return ' '.join(number[i:i + 4] for i in range(0, len(number), 4)) if rng.random() < 0.5 else number
     if rng.random() < 0.2:
         return ':'.join(f'{rng.randrange(1, 1 << 16):x}' for _ in range(8))
     return '.'.join(str(rng.randint(1, 254)) for _ in range(4))
+
+
+def id_check(body: str) -> str:
+    """The check character behind 17 digits of a Chinese identity number (GB 11643: weights are powers of 2 modulo 11)."""
+    return '10X98765432'[sum(pow(2, 17 - place, 11) * int(digit) for place, digit in enumerate(body)) % 11]
+
+
+def card_check(body: str) -> str:
+    """The check digit of a card's number (ISO/IEC 7812): every second digit doubled, from the right."""
+    doubled = [int(digit) * (2 - place % 2) for place, digit in enumerate(reversed(body))]
+    return str(-sum(digit // 10 + digit % 10 for digit in doubled) % 10)
 
 
 def fields(template: str) -> Iterator[tuple[str, str | None]]:
@@ -56,21 +66,23 @@ def private(rng: random.Random, page: Page) -> tuple[Page, list[tuple[str, int, 
     """A good page with one or two lines of personal data, and often a line of numbers that are none.
 
     Returns:
-        the page, the spans to mask in its text as `privacy.mask` gives them, and its text after perfect masking.
+        the page, the spans to mask in its text as (kind, start, end), and its text after perfect masking.
     """
     text, spans = '\n'.join(page.lines), []
+    masked = text
     for _ in range(rng.randint(1, 2)):
-        text += '\n'
+        text, masked = f'{text}\n', f'{masked}\n'
         for literal, kind in fields(rng.choice(CONTACTS[page.lang])):
-            text += literal
+            text, masked = text + literal, masked + literal
             if kind:
                 value = personal(rng, kind)
                 spans.append((kind, len(text), len(text) + len(value)))
-                text += value
+                text, masked = text + value, f'{masked}[{kind.upper()}]'
     if rng.random() < 0.5:
         number = personal(rng, 'id')
         card = personal(rng, 'card').replace(' ', '')
-        text += '\n' + rng.choice(DECOYS[page.lang]).format(
+        decoy = '\n' + rng.choice(DECOYS[page.lang]).format(
             wrong_id=number[:-1] + str((int(number[-1].replace('X', '0')) + 1) % 10),
             wrong_card=card[:-1] + str((int(card[-1]) + 1) % 10), n=rng.randint(1, 9), month=rng.randint(1, 12))
-    return Page(page.kind, page.lang, page.title, tuple(text.split('\n'))), spans, with_placeholders(text, spans)
+        text, masked = text + decoy, masked + decoy
+    return Page(page.kind, page.lang, page.title, tuple(text.split('\n'))), spans, masked

@@ -1,4 +1,4 @@
-"""Draws every figure of the lectures: `python images/figures.py [folder]`. What the figures say stands, with its sources, in facts.json.
+"""Draws every figure of the lectures: `python images/src/figures.py [folder]`. What the figures say stands, with its sources, in facts.json.
 
 Each figures_X.py beside this script has a FIGURES of its own, with its facts in facts_X.json.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 from internlm_course.catalog import AGENT, AGENT_SUITES, DIMENSIONS, MODELS, SUITES, Name, in_order
 from internlm_course.marking import wilson
 
-RANGES = Path(__file__).parent / 'range.json'
+RANGES = Path(__file__).parents[1] / 'staff' / 'range.json'
 AGENTS_MODEL = 'sft'  # the model that the agent asks
 VERDICTS = dict(within=Name('在课程的范围内', "within the course's range"), below=Name('低于课程的范围', "below the course's range"),
                 above=Name('高于课程的范围', "above the course's range"))

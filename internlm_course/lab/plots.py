@@ -62,7 +62,7 @@ class LossCurve:
 
     Args:
         expected: [[tokens, loss], …] of the reference, drawn behind; None or empty draws nothing.
-        band: [[tokens, lowest, mean, highest], …] over several seeds (tests/bench/expected_curve.py), drawn behind as an area and its middle.
+        band: [[tokens, lowest, mean, highest], …] over several seeds (internlm_course/staff/expected_curve.py), drawn behind as an area and its middle.
     """
 
     def __init__(self, expected: Sequence[Sequence[float]] | None = None, band: Sequence[Sequence[float]] | None = None):

@@ -1,6 +1,6 @@
 """The sweep behind pretrain/scaling.json: three small sizes and the tiny size, each for three numbers of steps; by hand, a run at a time:
 
-    python tests/bench/scaling.py --pages 20000 --tokenizer STORE/tokenizer-… [--runs 2]
+    python internlm_course/staff/scaling.py --pages 20000 --tokenizer STORE/tokenizer-… [--runs 2]
 
 The runs are lab 3's (configs/lab.toml) and read pages straight from the world as it does, in the same order at every
 size: what the last rows of a schedule happen to hold moves the final loss, and so moves all sizes alike. Runs that the
@@ -14,12 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from internlm_course.data import web
 from internlm_course.data.tokens import tokenize_pages
 from internlm_course.machine import cpu_dtype
 from internlm_course.pretrain.config import CONFIGS, read_config
 from internlm_course.pretrain.loop import pretrain
 from internlm_course.pretrain.predict import SCALING, final_loss, fit_scaling
+from internlm_course.world import web
 
 # Width, feed-forward width, layers; heads 32 wide over one key head. lab.toml has the tiny shape.
 SIZES = {'w64': (64, 176, 2), 'w96': (96, 256, 3), 'w128': (128, 344, 4), 'tiny': None}
@@ -63,7 +63,7 @@ def main() -> None:
                           seconds=made['seconds'], fitted=size != KEPT))
         print(found[-1], flush=True)
         phase = dataclasses.asdict(config.phase('short'))
-        document = dict(command=f'python tests/bench/scaling.py --pages {chosen.pages} --tokenizer STORE/tokenizer-…', precision=cpu_dtype(),
+        document = dict(command=f'python internlm_course/staff/scaling.py --pages {chosen.pages} --tokenizer STORE/tokenizer-…', precision=cpu_dtype(),
                         recipe={k: phase[k] for k in ('sequence_length', 'micro_batch', 'learning_rate', 'warmup', 'floor', 'mixture')}, points=found)
         if len({p['parameters'] for p in found if p['fitted']}) == 3:
             document |= report(found)

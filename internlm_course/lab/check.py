@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from internlm_course.classroom.kernel import Clock, after_cell, definitions, line, markup, rich
-from internlm_course.classroom.trial import NOT_ATTEMPTED, NOTHING, Trial, json_value, unsolved
 from internlm_course.course import Course
+from internlm_course.lab.kernel import Clock, after_cell, definitions, line, markup, rich
+from internlm_course.lab.trial import NOT_ATTEMPTED, NOTHING, Trial, json_value, unsolved
 from internlm_course.machine import trim_memory
 from internlm_course.memory import PeakMemory
 from internlm_course.store import Artifact
@@ -26,7 +26,8 @@ from internlm_course.store import Artifact
 WRONG = 'not right yet · 还不对'
 _wrong: set[str] = set()  # the student's functions that self_check last found wrong
 EXPECTED = Path(__file__).parent / 'expected'
-CODE = ('data', 'model', 'pretrain', 'deploy', 'evaluate', 'agents', 'finetune', 'marking')
+CODE = ('world', 'data', 'model', 'pretrain', 'deploy', 'evaluate', 'agents', 'finetune', 'marking', 'blocklist',
+        'tokenfiles')
 
 
 def runs_folder() -> Path:
@@ -89,7 +90,7 @@ class Lab:
         return json.loads(path.read_text('utf-8')).get(check) if path.exists() else None
 
     def band(self) -> list[list[float]] | None:
-        """The range of this lab's loss curve over seeds, from tests/bench/expected_curve.py; None where there is none."""
+        """The range of this lab's loss curve over seeds, from internlm_course/staff/expected_curve.py; None where there is none."""
         path = EXPECTED / f'{self.name[:2]}_curve.json'
         return json.loads(path.read_text('utf-8'))['band'] if path.exists() else None
 

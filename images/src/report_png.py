@@ -1,4 +1,4 @@
-"""Draws report.png, what the READMEs show of a run: `python images/report_png.py runs/tiny/report.json`.
+"""Draws report.png, what the READMEs show of a run: `python images/src/report_png.py runs/tiny/report.json`.
 
 It is the report's page itself in headless Chromium, without the tables: the tiles, the scores' intervals, the loss curve.
 """

@@ -3,8 +3,8 @@ import json
 import random
 from pathlib import Path
 
-from internlm_course.data import world
 from internlm_course.model.chat import agent_messages
+from internlm_course.world import world
 
 # Share of the conversations. The loss counts tokens, not conversations, and the value of a function is two tokens where a tool's call with its answer is
 # thirty: at 14 % of the conversations code had 2.6 % of the loss.

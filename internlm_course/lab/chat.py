@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from internlm_course.catalog import SUITES
-from internlm_course.data import world
 from internlm_course.errors import CourseError
 from internlm_course.process import openai_client
+from internlm_course.world import world
 
 KINDS = ('knowledge', 'addition', 'translation', 'word_problem', 'code', 'tools')  # suites that the tiny model is good at
 TAUGHT = ('The tiny model was taught questions of these kinds, in these words, and little else: it adds two-digit numbers, and 7+8 goes wrong. '

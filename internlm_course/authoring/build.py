@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from internlm_course.classroom.check import EXPECTED
 from internlm_course.errors import CourseError
 from internlm_course.grading.compare import output_text, printed, same
 from internlm_course.grading.notebook import in_use, load, record
+from internlm_course.lab.check import EXPECTED
 
 MARK = '# NBVAL_CHECK_OUTPUT'
 STUB = '# your code here, then delete the line below · 在此作答，写好后删去下面一行\nraise NotImplementedError'

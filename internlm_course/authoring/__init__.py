@@ -1,0 +1,1 @@
+"""For authors: the labs' notebooks from their one source."""
