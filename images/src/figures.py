@@ -244,4 +244,4 @@ def draw(folder: Path) -> None:
 
 
 if __name__ == '__main__':
-    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
+    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent)

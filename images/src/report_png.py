@@ -41,4 +41,4 @@ if __name__ == '__main__':
     chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
     if len(sys.argv) != 2 or not chromium:
         sys.exit(__doc__ if chromium else 'Chromium is missing: sudo apt install chromium fonts-noto-cjk')
-    draw(json.loads(Path(sys.argv[1]).read_text('utf-8')), Path(__file__).with_name('report.png'), chromium)
+    draw(json.loads(Path(sys.argv[1]).read_text('utf-8')), Path(__file__).parents[1] / 'report.png', chromium)

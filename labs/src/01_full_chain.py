@@ -25,9 +25,7 @@
 
 # %% name="setup" setup=true
 from internlm_course.lab.answers import lab01 as planning
-
 from internlm_course.lab.check import Lab, attempt, seeded, self_check, show_values
-
 from internlm_course.model import parameter_count, sizes
 
 lab = Lab('01_full_chain', minutes=5, gigabytes=2,
@@ -56,7 +54,6 @@ course = lab.course
 import json
 
 from internlm_course.data.sources import read_source
-
 from internlm_course.world.crawl import write_crawl
 
 crawl = lab.keep('crawl', lambda out: write_crawl(out, pages=800, seed=1), pages=800,
@@ -107,9 +104,7 @@ for row in corpus.metrics['funnel']:
 
 # %% name="tokens"
 from internlm_course.data.tokens import tokenize
-
 from internlm_course.model import load_tokenizer
-
 from internlm_course.tokenfiles import read_corpus
 
 base = course.base()
@@ -153,9 +148,7 @@ import dataclasses
 import math
 
 from internlm_course.lab.plots import LossCurve
-
 from internlm_course.pretrain.config import CONFIGS, Phase, read_config
-
 from internlm_course.pretrain.loop import pretrain
 
 config = read_config(CONFIGS / f'{course.scale.pretrain}.toml')
@@ -261,7 +254,6 @@ lab.check('template',
 import torch
 
 from internlm_course.evaluate import read_items
-
 from internlm_course.model import load_model
 
 items = course.crawl().path / 'items'
@@ -672,7 +664,6 @@ show_values('score', dict(
 
 # %% name="agent"
 from internlm_course.agents import solve
-
 from internlm_course.marking import is_correct
 
 lines = (course.crawl().path / 'agent.jsonl').read_text('utf-8').splitlines()

@@ -30,9 +30,7 @@ import json
 import random
 
 from internlm_course.lab import plots
-
 from internlm_course.lab.answers import lab02 as own
-
 from internlm_course.lab.check import Lab, attempt, seeded, self_check, show_values
 
 lab = Lab('02_data', minutes=5, gigabytes=2,
@@ -62,7 +60,6 @@ course = lab.course
 
 # %% name="funnel"
 from internlm_course.data.pipeline import build_corpus, documents
-
 from internlm_course.world.crawl import write_crawl
 
 PAGES, SEED = 1200, 2
@@ -698,7 +695,6 @@ earns_used = attempt(earns_its_length, own.earns_its_length)
 import torch
 
 from internlm_course.model import load_model, load_tokenizer
-
 from internlm_course.world import web
 
 checkpoint = course.long().path

@@ -31,7 +31,6 @@ import math
 import numpy as np
 
 from internlm_course.lab.answers import lab03 as own
-
 from internlm_course.lab.check import (Lab, attempt, numbers, seeded, self_check,
                                        show_values)
 from internlm_course.model import sizes
@@ -66,15 +65,10 @@ import dataclasses
 import torch
 
 from internlm_course.data.tokens import tokenize_pages
-
 from internlm_course.model import load_tokenizer
-
 from internlm_course.pretrain.batches import rows_of
-
 from internlm_course.pretrain.config import CONFIGS, read_config
-
 from internlm_course.pretrain.loop import positions_in_documents, pretrain
-
 from internlm_course.world import web, world
 
 PAGES = 20_000
@@ -144,7 +138,6 @@ print(f'{said["tokens"]:,} tokens: about {said["seconds"]:.0f} s, '
 
 # %% name="train"
 from internlm_course.lab.plots import LossCurve
-
 from internlm_course.pretrain.predict import Prediction, final_loss
 
 curve = LossCurve(band=lab.band())
@@ -616,7 +609,6 @@ def mfu(weights: int, layers: int, width: int, length: int, tokens_per_second: f
 
 # %% name="mfu-light"
 from internlm_course.machine import cpu_dtype
-
 from internlm_course.pretrain.meter import gemm_flops, matmul_parameters
 
 self_check(mfu, own.mfu, [(7_359_000_000, 32, 4096, 4096, 4000.0, 312e12),

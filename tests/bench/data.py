@@ -72,7 +72,12 @@ def bare(crawl: Path, out: Path) -> None:
 def stock(crawl: Path, out: Path) -> None:
     """datatrove's own Trafilatura step (in its sandbox), Gopher and C4 filters and MinHash, which split words with spaCy; one worker."""
     from datatrove.executor.local import LocalPipelineExecutor
-    from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
+    from datatrove.pipeline.dedup.minhash import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
     from datatrove.pipeline.extractors import Trafilatura
     from datatrove.pipeline.filters import C4QualityFilter, GopherQualityFilter
 

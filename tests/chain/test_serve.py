@@ -15,7 +15,14 @@ import torch
 
 from internlm_course.deploy.quantize import quantize
 from internlm_course.deploy.serve import serve
-from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, chat, load_tokenizer, save_checkpoint, train_tokenizer
+from internlm_course.model import (
+    InternLM2Config,
+    InternLM2ForCausalLM,
+    chat,
+    load_tokenizer,
+    save_checkpoint,
+    train_tokenizer,
+)
 from internlm_course.process import tool_environment
 
 WORDS = ('The capital of France is Paris. 12 + 35 = 47. def double(x): return 2 * x. 中国的首都是北京。 Ask the calculator. '

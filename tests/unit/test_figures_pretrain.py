@@ -9,7 +9,7 @@ from internlm_course.lab.answers import lab03 as own
 from internlm_course.model import parameter_count, sizes
 from internlm_course.pretrain.config import CONFIGS, read_config
 
-FACTS = json.loads((Path(__file__).resolve().parents[2] / 'images/facts_pretrain.json').read_text('utf-8'))
+FACTS = json.loads((Path(__file__).resolve().parents[2] / 'images/src/facts_pretrain.json').read_text('utf-8'))
 
 
 def test_cache():

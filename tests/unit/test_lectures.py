@@ -33,7 +33,7 @@ def documents() -> list[Path]:
 
 @pytest.fixture(scope='module')
 def figures():
-    spec = importlib.util.spec_from_file_location('figures', IMAGES / 'figures.py')
+    spec = importlib.util.spec_from_file_location('figures', IMAGES / 'src' / 'figures.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -80,7 +80,7 @@ def test_readme_lists_every_lecture():
 
 # --- figures ---------------------------------------------------------------------------------------------------------------------------
 def test_figures_are_up_to_date(tmp_path: Path):
-    subprocess.run([sys.executable, IMAGES / 'figures.py', tmp_path], check=True)
+    subprocess.run([sys.executable, IMAGES / 'src' / 'figures.py', tmp_path], check=True)
     drawn = {path.name: path.read_bytes() for path in tmp_path.glob('*.svg')}
     assert drawn == {path.name: path.read_bytes() for path in IMAGES.glob('*.svg')}
 

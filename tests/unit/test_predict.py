@@ -15,7 +15,16 @@ from internlm_course.memory import PeakMemory
 from internlm_course.model import train_tokenizer
 from internlm_course.pretrain.config import CONFIGS, Phase, PretrainConfig, read_config
 from internlm_course.pretrain.loop import pretrain
-from internlm_course.pretrain.predict import SCALING, Law, compare, final_loss, fit_scaling, memory_terms, predict, read_points
+from internlm_course.pretrain.predict import (
+    SCALING,
+    Law,
+    compare,
+    final_loss,
+    fit_scaling,
+    memory_terms,
+    predict,
+    read_points,
+)
 
 BENCH = Path(__file__).parents[1] / 'bench'
 

@@ -57,7 +57,7 @@ def test_the_hours_of_a_lab_are_those_of_the_page_that_jupyterlab_opens(text, wo
 @pytest.mark.skipif(not shutil.which('chromium'), reason='no Chromium here: the picture was not drawn')
 def test_the_picture_is_cut_below_the_curve(tmp_path):
     """The second phase's colour is in the scores and in the curve; below that is a margin of one colour, and nothing else."""
-    spec = importlib.util.spec_from_file_location('report_png', ROOT / 'images' / 'report_png.py')
+    spec = importlib.util.spec_from_file_location('report_png', ROOT / 'images' / 'src' / 'report_png.py')
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     script.draw(FAKE, tmp_path / 'report.png', 'chromium')

@@ -10,8 +10,9 @@ import nbformat
 import pytest
 
 from internlm_course import cli
-from internlm_course.authoring import build, jupyter, workspace
+from internlm_course.authoring import build
 from internlm_course.grading.notebook import edited, in_use, load
+from internlm_course.lab import jupyter, workspace
 
 HOME = Path(__file__).resolve().parents[2]
 LAB = """\

@@ -6,9 +6,8 @@ import pytest
 
 from internlm_course import catalog
 from internlm_course.evaluate import chance
-from internlm_course.finetune import conversations
 from internlm_course.marking import is_correct
-from internlm_course.world import crawl, web, world
+from internlm_course.world import conversations, crawl, web, world
 
 PAGES = 17_000  # as many as scale tiny has
 

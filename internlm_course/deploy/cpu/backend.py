@@ -4,7 +4,12 @@ from lmdeploy.pytorch.backends.base import OpType
 from lmdeploy.pytorch.backends.default.op_backend import DefaultOpsBackend
 
 from internlm_course.deploy.cpu.attention import CpuAttentionBuilder, CpuAttentionMetadata
-from internlm_course.deploy.cpu.linear import CpuLinearBuilder, CpuLinearW4A16Builder, CpuLinearW8A8Builder, CpuRMSNormW8A8Builder
+from internlm_course.deploy.cpu.linear import (
+    CpuLinearBuilder,
+    CpuLinearW4A16Builder,
+    CpuLinearW8A8Builder,
+    CpuRMSNormW8A8Builder,
+)
 from internlm_course.deploy.cpu.norm import CpuRMSNormBuilder
 from internlm_course.deploy.cpu.sampling import CpuMultinomialSamplingBuilder
 
