@@ -48,6 +48,9 @@ class Phase:
     """First steps, whose rows are drawn from `opening_mixture` instead: what comes first can teach how to learn the rest."""
     opening_mixture: Mapping[str, float] = field(default_factory=dict)
     floor: float = 0.1
+    compile: bool = False
+    """Whether torch.compile takes the layers, where a compiler is found and bf16 is multiplied in hardware (on AVX2 it was not faster). It takes
+    some twenty seconds before the first step: a phase of a few minutes saves no more than that."""
     activation_checkpointing: bool = False
     """Keep each layer's input alone and compute the rest again in the backward pass: a third more work, a fraction of the memory, same loss."""
 
@@ -66,9 +69,6 @@ class PretrainConfig:
     seed: int = 0
     induction: int = 0
     """Heads that look back from the first step on for what followed the last time (`induction.look_back`); 0: none."""
-    compile: bool = False
-    """Whether torch.compile takes the step, where a compiler is found. Every phase compiles anew before its first step;
-    cores with bf16 were faster after that, cores with AVX2 alone were not."""
     checkpoint_seconds: float = 20.0
     """Wall clock between two resumable checkpoints; it changes no weight."""
 
@@ -110,8 +110,9 @@ def read_config(path: Path) -> PretrainConfig:
         optimizer = raw.pop('optimizer', {})
         if 'betas' in optimizer:
             optimizer['betas'] = tuple(optimizer['betas'])
-        if not isinstance(raw.get('compile', False), bool):
-            raise ValueError(f'compile = {raw["compile"]!r} is neither true nor false')
+        for phase in phases:
+            if not isinstance(phase.compile, bool):
+                raise ValueError(f'compile = {phase.compile!r} is neither true nor false')
         return PretrainConfig(phases=phases, optimizer=Optimizer(**optimizer), **raw)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         known = ', '.join(f.name for f in dataclasses.fields(Phase))

@@ -42,9 +42,13 @@ def optimizer_of(model: torch.nn.Module, settings: Optimizer) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    return device.type == 'cuda' or has_fast_bf16()
+
+
 def autocast(device: torch.device):
     """bf16 where the hardware has it; fp32 elsewhere, because on a CPU without bf16 instructions it would be many times slower."""
-    if device.type == 'cuda' or has_fast_bf16():
+    if multiplies_bf16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
 
@@ -66,10 +70,8 @@ def loss_of(model: InternLM2ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=EMPTY)
 
 
-def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int, world: World, compute: Callable = loss_of) -> torch.Tensor:
+def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int, world: World) -> torch.Tensor:
     """Adds one step's gradients up over the micro-batches of this rank; returns this rank's part of the loss times the number of ranks.
-
-    `compute` is `loss_of`, compiled or not.
 
     A part weighs as much as it has real tokens: the step's loss is the mean over all tokens of `rows`, int32 [rows, length + 1], however
     many processes and micro-batches divide them.
@@ -79,7 +81,7 @@ def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int,
     total, loss = real(rows) / world.size, 0.0
     for micro in world.share(rows).split(micro_batch):
         with autocast(world.device):
-            part = compute(model, micro.long().to(world.device)) * (real(micro) / total)
+            part = loss_of(model, micro.long().to(world.device)) * (real(micro) / total)
         part.backward()
         loss += part.detach()
     return loss
@@ -93,7 +95,7 @@ def bits_per_byte(model: InternLM2ForCausalLM, documents: list[np.ndarray], n_by
     device, nats = next(model.parameters()).device, 0.0
     windows = sorted((d[i:i + length + 1] for d in documents for i in range(0, len(d) - 1, length)), key=len)
     model.eval()
-    with torch.no_grad(), autocast(device):
+    with torch.no_grad(), autocast(device), torch.compiler.set_stance('force_eager'):  # each new shape would be compiled
         for start in range(0, len(windows), 16):
             batch = windows[start:start + 16]
             rows = np.full((len(batch), max(map(len, batch))), EMPTY, np.int64)
@@ -124,6 +126,9 @@ def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path |
     model = world.shard(model)
     if phase.activation_checkpointing:
         model.gradient_checkpointing_enable(dict(use_reentrant=False))
+    if phase.compile and multiplies_bf16(world.device) and can_compile(world.device.type):
+        for layer in model.model.layers:  # one compiled for all
+            layer.compile(dynamic=False)
     return model.train()
 
 
@@ -154,9 +159,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
                           'Start a number of processes that divides micro_batch * accumulation.')
     tokens = load_tokenizer(tokenizer)
     model = initial_model(config, phase, tokens, start, world)
-    optimizer, compute = optimizer_of(model, config.optimizer), loss_of
-    if config.compile and can_compile(world.device.type):
-        compute = torch.compile(loss_of)
+    optimizer = optimizer_of(model, config.optimizer)
     saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
     first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
     batches = steps_of(documents, phase, config.seed, first)
@@ -166,7 +169,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
         for step, rows in enumerate(batches, first):
             for group in optimizer.param_groups:
                 group['lr'] = learning_rate(step, phase)
-            losses.append(gradients(model, torch.from_numpy(rows), phase.micro_batch, world, compute))
+            losses.append(gradients(model, torch.from_numpy(rows), phase.micro_batch, world))
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()
@@ -192,7 +195,7 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
     scores = {name: round(bits_per_byte(model, *held, phase.sequence_length), 4) for name, held in validation.items()}
     metrics = dict(phase=phase.name, tokens=phase.tokens, steps=phase.steps, seconds=round(seconds, 1), tokens_per_second=round(phase.tokens / seconds),
                    parameters=sum(p.numel() for p in model.parameters()), processes=world.size,
-                   precision='bfloat16' if world.device.type == 'cuda' or has_fast_bf16() else 'float32', bits_per_byte=scores, curve=curve)
+                   precision='bfloat16' if multiplies_bf16(world.device) else 'float32', bits_per_byte=scores, curve=curve)
     whole = world.gather(model)
     if world.rank == 0:
         save_checkpoint(whole, tokens, out)

@@ -81,7 +81,7 @@ def ours(tokens: Path, tokenizer: Path, steps: int, score: bool, compiled: bool)
     ends: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as out:
         began = time.perf_counter()
-        pretrain(replace(config, compile=compiled), replace(phase, steps=steps), training, {}, tokenizer, Path(out),
+        pretrain(config, replace(phase, steps=steps, compile=compiled), training, {}, tokenizer, Path(out),
                  on_step=lambda record: ends.append((time.perf_counter(), record['tokens'])))
         return summary(ends, began, round(bits_per_byte(load_model(out), held, sizes, LENGTH), 4) if score else None)
 

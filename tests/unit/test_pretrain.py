@@ -170,7 +170,7 @@ def test_compiled_step_learns_the_same(tmp_path, documents, tokenizer):
     if not can_compile():
         pytest.skip('torch.compile needs a C++ compiler')
     phase = dataclasses.replace(PHASE, steps=40)
-    plain, compiled = (_train(tmp_path / str(flag), documents, tokenizer, dataclasses.replace(CONFIG, phases=(phase,), compile=flag))['curve']
+    plain, compiled = (_train(tmp_path / str(flag), documents, tokenizer, dataclasses.replace(CONFIG, phases=(dataclasses.replace(phase, compile=flag),)))['curve']
                        for flag in (False, True))
     assert compiled == [[tokens, pytest.approx(loss, rel=2e-2)] for tokens, loss in plain]
 
@@ -229,7 +229,8 @@ def test_shipped_configs(file):
 
 
 @pytest.mark.parametrize('text', ['', 'seed = ', 'seed = 0\n[model]\n[[phase]]\nname = "x"', 'seed = 0\nspeed = 1\n[model]\n',
-                                  'compile = "yes"\nphase = []\n[model]\n'])
+                                  '[model]\n[[phase]]\nname = "x"\nsteps = 1\nsequence_length = 8\nmicro_batch = 1\naccumulation = 1\n'
+                                  'learning_rate = 1e-3\nrope_theta = 1e4\nmixture = {}\ncompile = "yes"\n'])
 def test_bad_config(tmp_path, text):
     (tmp_path / 'x.toml').write_text(text)
     with pytest.raises(CourseError, match='Start from one in'):
