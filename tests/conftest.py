@@ -6,7 +6,7 @@ from pathlib import Path
 from internlm_course.process import open_loopback
 
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', HF_DATASETS_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
-sys.path.insert(0, str(Path(__file__).parent / 'chain'))
+sys.path += sorted({str(path.parent) for path in Path(__file__).parent.rglob('test_*.py')})
 open_loopback()
 
 

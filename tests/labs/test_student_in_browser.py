@@ -148,7 +148,7 @@ def update(upstream: Path, hers: Path, environment: dict[str, str]) -> None:
     nbformat.write(build.student(source), upstream / 'labs' / f'{LAB}.ipynb')
     call('git', 'commit', '-q', '-a', '-m', 'revised', folder=upstream, environment=environment)
     call('git', 'pull', '-q', folder=hers, environment=environment)
-    call(sys.executable, '-m', 'pytest', '-q', 'tests/unit/test_workspace.py', folder=hers, environment=environment)
+    call(sys.executable, '-m', 'pytest', '-q', 'tests/unit/lab/test_workspace.py', folder=hers, environment=environment)
     assert call('git', 'status', '--porcelain', folder=hers, environment=environment) == ''
 
 

@@ -14,7 +14,7 @@ from internlm_course.authoring import build
 from internlm_course.grading.notebook import edited, in_use, load
 from internlm_course.lab import jupyter, workspace
 
-HOME = Path(__file__).resolve().parents[2]
+HOME = Path(__file__).resolve().parents[3]
 LAB = """\
 # %% [markdown] name="title"
 # # 实验一：小实验 · Lab 1: a small one

@@ -25,15 +25,7 @@ from internlm_course.pretrain.predict import (
     predict,
     read_points,
 )
-
-BENCH = Path(__file__).parents[1] / 'bench'
-
-
-def _script(name: str):
-    spec = importlib.util.spec_from_file_location(name, BENCH / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from internlm_course.staff import expected_curve, scaling
 
 
 def test_fit_finds_the_law_that_made_the_points():
@@ -83,7 +75,7 @@ def test_memory_terms_by_hand():
 
 def test_band_of_several_seeds(monkeypatch):
     """Lowest, mean, highest at each number of tokens; LossCurve draws them as an area, behind the points."""
-    band = _script('expected_curve').band([[[10, 3.0], [20, 2.0]], [[10, 5.0], [20, 1.0]], [[10, 4.0], [20, 3.0]]])
+    band = expected_curve.band([[[10, 3.0], [20, 2.0]], [[10, 5.0], [20, 1.0]], [[10, 4.0], [20, 3.0]]])
     assert band == [[10, 3.0, 4.0, 5.0], [20, 1.0, 2.0, 3.0]]
     shown = []
     monkeypatch.setattr('internlm_course.lab.plots.bundle', lambda made, text: shown.append(made) or {})
@@ -107,7 +99,6 @@ def test_the_band_and_the_sweep_are_of_the_labs_config():
 
 def test_sweep_shapes_are_models():
     """Three distinct sizes below tiny's; the report fits the small ones alone."""
-    scaling = _script('scaling')
     config = scaling.read_config(scaling.CONFIGS / 'lab.toml')
     from internlm_course.model import parameter_count
     models = [dataclasses.replace(config, model=scaling.shape_of(size, config.model)) for size in scaling.SIZES]
@@ -120,7 +111,9 @@ def test_sweep_shapes_are_models():
 
 def test_gpu_mfu_without_a_gpu(monkeypatch, capsys):
     """One sentence and code 2; the table that it would fill holds every combination once."""
-    gpu_mfu = _script('gpu_mfu')
+    path = Path(__file__).parents[2] / 'bench' / 'gpu_mfu.py'
+    gpu_mfu = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location('gpu_mfu', path))
+    spec.loader.exec_module(gpu_mfu)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert gpu_mfu.main() == 2
     assert capsys.readouterr().err == ('gpu_mfu: This measurement needs a CUDA GPU, and there is none here. '

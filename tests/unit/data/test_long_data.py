@@ -16,7 +16,7 @@ from internlm_course.errors import CourseError
 from internlm_course.model import InternLM2Config, InternLM2ForCausalLM, load_model, load_tokenizer
 from internlm_course.world import web, world
 
-HERE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parents[3]
 CHECKPOINT = HERE / 'internlm_course' / 'staff' / 'tiny' / 'long'
 
 
