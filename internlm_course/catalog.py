@@ -1,4 +1,5 @@
-"""What the course's own things are called, in Chinese and English: stages, models, suites and dimensions, each once, in their order."""
+"""What the course's own things are called, in Chinese and English: stages, models, suites and dimensions, each once, in
+their order."""
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,24 +33,28 @@ STAGES = dict(
     crawl=Name('网页抓取', 'raw web pages'), corpus=Name('清洗语料', 'datatrove: clean corpus'),
     tokenizer=Name('分词器', 'byte-level BPE'), tokens=Name('词元文件', 'token files'),
     base=Name('预训练', 'pre-training, short context'), long=Name('长文本阶段', 'pre-training, long context'),
-    enhanced=Name('能力增强', 'pre-training, capability enhancement'), conversations=Name('指令数据', 'instruction data'),
+    enhanced=Name('能力增强', 'pre-training, capability enhancement'),
+    conversations=Name('指令数据', 'instruction data'),
     sft=Name('微调', 'XTuner LoRA fine-tuning'), int4=Name('INT4 量化', 'LMDeploy INT4'),
     scores=Name('部署与评测', 'LMDeploy serving + OpenCompass'), agent=Name('智能体', 'Lagent agent with a calculator'))
 
 # As the model grows up.
 MODELS = dict(
-    base=Model('基座', 'after the short context', labs=(1, 3)), long=Model('长文本', 'after the long context', labs=(2, 3)),
+    base=Model('基座', 'after the short context', labs=(1, 3)),
+    long=Model('长文本', 'after the long context', labs=(2, 3)),
     enhanced=Model('能力增强', 'after the enhancement'), sft=Model('微调', 'fine-tuned', chats=True, labs=(1,)),
     int4=Model('INT4 量化', 'fine-tuned, with INT4 weights', chats=True, labs=(1,)))
 
 # InternLM2 report, section 4.
-DIMENSIONS = dict(knowledge=Name('知识', 'knowledge'), language=Name('语言', 'language'), reasoning=Name('推理与数学', 'reasoning'),
+DIMENSIONS = dict(knowledge=Name('知识', 'knowledge'), language=Name('语言', 'language'),
+                  reasoning=Name('推理与数学', 'reasoning'),
                   code=Name('代码', 'code'), long=Name('长文本', 'long context'), tools=Name('工具', 'tools'))
 
 SUITES = dict(
     knowledge=Suite('知识', 'knowledge', 'knowledge'),
     translation=Suite('翻译', 'translation', 'language'), reading=Suite('阅读', 'reading', 'language'),
-    addition=Suite('两位数加法', 'two-digit addition', 'reasoning'), word_problem=Suite('应用题', 'word problems', 'reasoning'),
+    addition=Suite('两位数加法', 'two-digit addition', 'reasoning'),
+    word_problem=Suite('应用题', 'word problems', 'reasoning'),
     steps=Suite('两步应用题', 'problems in two steps', 'reasoning'), code=Suite('代码结果', 'results of code', 'code'),
     needle_short=Suite('近处的“针”', 'near needle', 'long'), needle_long=Suite('远处的“针”', 'far needle', 'long'),
     tools=Suite('工具调用', 'tool calls', 'tools'))

@@ -10,7 +10,8 @@ from internlm_course.errors import CourseError
 
 
 class Narrator:
-    """Tells on the terminal what the chain is doing: a line for each stage, and a live bar with the loss while one trains."""
+    """Tells on the terminal what the chain is doing: a line for each stage, and a live bar with the loss while one
+    trains."""
 
     def __init__(self):
         self.bar, self.began, self.open = None, 0.0, []
@@ -22,14 +23,17 @@ class Narrator:
             self.open.append(stage)
         elif record['event'] == 'predicted':
             said = record['prediction']
-            print(f'  {stage:13} {said.seconds:6.0f} s  {said.memory_bytes / 2**30:4.1f} GiB  predicted · 预测: {said.tokens / 1e6:.1f} M tokens', flush=True)
+            print(f'  {stage:13} {said.seconds:6.0f} s  {said.memory_bytes / 2**30:4.1f} GiB  predicted · 预测: '
+                  f'{said.tokens / 1e6:.1f} M tokens', flush=True)
         else:
             self._done(stage, record['artifact'])
 
     def _step(self, stage: str, record: dict) -> None:
         from tqdm.auto import tqdm
-        if self.bar is None:  # its clock starts now: the steps so far, of this run or of one that was killed, are no part of its speed
-            self.bar = tqdm(total=record['steps'], initial=record['step'], desc=f'  {stage}', unit='step', mininterval=2)
+        # Its clock starts now: the steps so far, of this run or of one that was killed, are no part of its speed
+        if self.bar is None:
+            self.bar = tqdm(total=record['steps'], initial=record['step'], desc=f'  {stage}', unit='step',
+                            mininterval=2)
         self.bar.update(record['step'] - self.bar.n)
         self.bar.set_postfix_str(f'loss {record["loss"]:.3f}, {record["tokens_per_second"]:,.0f} tok/s', refresh=False)
 
@@ -38,7 +42,8 @@ class Narrator:
             self.bar.close()
             self.bar = None
         how = 'fetched' if artifact.cached else f'{artifact.seconds:6.1f} s'
-        print(f'  {stage:13} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {STAGES.get(stage, "")}', flush=True)
+        print(f'  {stage:13} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {STAGES.get(stage, "")}',
+              flush=True)
         if found := artifact.metrics.get('prediction'):
             errors = ', '.join(f'{name} {row["error"]:+.0%}' for name, row in found.items())
             print(f'                prediction over what came · 预测比实测: {errors}', flush=True)
@@ -52,7 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
     root, began = Path(arguments.root), time.monotonic()
     course = Course.open(arguments.scale, root, Narrator(), arguments.executor, arguments.seed)
     out = root / arguments.scale
-    print(f'InternLM chain at scale {arguments.scale}, seed {arguments.seed}; artifacts in {root / "store"}', flush=True)
+    print(f'InternLM chain at scale {arguments.scale}, seed {arguments.seed}; artifacts in {root / "store"}',
+          flush=True)
     card = course.card()
     report.write(card, out)
     print(f'Report card after {time.monotonic() - began:.0f} s: {out / "report.html"} and {out / "report.json"}')
@@ -79,7 +85,8 @@ def serve(arguments: argparse.Namespace) -> None:
     """Serves one model of the chain until interrupted."""
     from internlm_course.course import Course
     course = Course.open(arguments.scale, arguments.root, seed=arguments.seed)
-    with course.serve(_model(course, arguments.model, arguments.mine), Path(arguments.root).absolute() / 'serve.log', arguments.port) as server:
+    with course.serve(_model(course, arguments.model, arguments.mine), Path(arguments.root).absolute() / 'serve.log',
+                      arguments.port) as server:
         print(f'{server.model} at {server.url} (OpenAI-compatible; Ctrl-C ends it)', flush=True)
         try:
             while True:
@@ -108,7 +115,10 @@ def lab(arguments: argparse.Namespace) -> None:
 
 
 def notebooks(arguments: argparse.Namespace) -> int:
-    """Rebuilds the labs' notebooks from their sources and executes the references, for authors; what somebody worked in stays as it is."""
+    """Rebuilds the labs' notebooks from their sources and executes the references, for authors.
+
+    What somebody worked in stays as it is.
+    """
     from internlm_course.authoring import build
     folder = Path(arguments.folder)
     if arguments.check:
@@ -133,19 +143,24 @@ def _seed(text: str) -> int | str:
 
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
-    top = argparse.ArgumentParser(prog='internlm-course', description='One small InternLM2 model through the whole open-source chain.')
+    top = argparse.ArgumentParser(prog='internlm-course',
+                                  description='One small InternLM2 model through the whole open-source chain.')
     commands = top.add_subparsers(dest='command', required=True)
 
     def command(function, **options):
-        added = commands.add_parser(function.__name__, help=function.__doc__.splitlines()[0].lower().rstrip('.'), **options)
+        added = commands.add_parser(function.__name__, help=function.__doc__.splitlines()[0].lower().rstrip('.'),
+                                    **options)
         added.set_defaults(function=function)
         return added
 
     scaled = argparse.ArgumentParser(add_help=False)
-    scaled.add_argument('--scale', default='tiny', help='tiny (two CPU cores), smoke (checks the tools), 1_8b, 7b, 20b (GPU)')
+    scaled.add_argument('--scale', default='tiny',
+                        help='tiny (two CPU cores), smoke (checks the tools), 1_8b, 7b, 20b (GPU)')
     scaled.add_argument('--root', default='runs', help='folder for artifacts and reports (default: runs)')
-    scaled.add_argument('--seed', type=_seed, default=0, help='of your own training: 0 (default), 1, …; the data stay the same')
-    command(run, parents=[scaled]).add_argument('--executor', default='local', help='where the data pipeline runs: local, slurm:PARTITION or ray')
+    scaled.add_argument('--seed', type=_seed, default=0,
+                        help='of your own training: 0 (default), 1, …; the data stay the same')
+    command(run, parents=[scaled]).add_argument('--executor', default='local',
+                                                help='where the data pipeline runs: local, slurm:PARTITION or ray')
     command(doctor).add_argument('--imports', action='store_true', help='also import every tool, about a minute')
     for function in (serve, chat):
         added = command(function, parents=[scaled])

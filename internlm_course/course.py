@@ -36,19 +36,22 @@ class Course:
     """One chain at one scale over one store. Made by `Course.open`.
 
     Args:
-        listen: called with (stage, record): {'event': 'start' | 'done', …} for every stage, {'event': 'predicted', 'prediction'} before the first
-            phase of pre-training, and {'step', 'steps', 'loss', …} while one trains.
-        seed: of what training draws, the first weights and the order of what is read; the data are the same for all, and stand in the store once.
+        listen: called with (stage, record): {'event': 'start' | 'done', …} for every stage, {'event': 'predicted',
+            'prediction'} before the first phase of pre-training, and {'step', 'steps', 'loss', …} while one trains.
+        seed: of what training draws, the first weights and the order of what is read; the data are the same for all,
+            and stand in the store once.
     """
 
-    def __init__(self, scale: Scale, store: Store, listen: Callable[[str, dict], None] = _quiet, executor: str = 'local', seed: int = 0):
+    def __init__(self, scale: Scale, store: Store, listen: Callable[[str, dict], None] = _quiet,
+                 executor: str = 'local', seed: int = 0):
         self.scale, self.store, self.listen, self.executor, self.seed = scale, store, listen, executor, seed
         self.made: dict[str, Artifact] = {}
 
     @classmethod
-    def open(cls, scale: str = 'tiny', root: str | Path = 'runs', listen: Callable[[str, dict], None] = _quiet, executor: str = 'local',
-             seed: int = 0) -> 'Course':
-        """Opens the chain at a scale; artifacts live in `root`/store. `executor`: where the data pipeline runs, see data.executors.
+    def open(cls, scale: str = 'tiny', root: str | Path = 'runs', listen: Callable[[str, dict], None] = _quiet,
+             executor: str = 'local', seed: int = 0) -> 'Course':
+        """Opens the chain at a scale; artifacts live in `root`/store. `executor`: where the data pipeline runs, see
+        data.executors.
 
         Raises:
             CourseError: unknown scale, no GPU for a GPU scale, no such seed, or a folder that cannot be written.
@@ -57,7 +60,8 @@ class Course:
             raise CourseError(f'The seed cannot be {seed!r}.', f'Give a whole number from 0 to {SEEDS - 1}.')
         return cls(open_scale(scale), Store(Path(root) / 'store'), listen, executor, seed)
 
-    def _build(self, stage: str, settings: dict, make: Callable[[Path], dict | None], code: tuple[str, ...], resumable: bool = False) -> Artifact:
+    def _build(self, stage: str, settings: dict, make: Callable[[Path], dict | None], code: tuple[str, ...],
+               resumable: bool = False) -> Artifact:
         if stage not in self.made:
             self.listen(stage, dict(event='start'))
             artifact = self.store.build(stage, settings, make, code, resumable)
@@ -65,7 +69,7 @@ class Course:
             self.listen(stage, dict(event='done', artifact=artifact))
         return self.made[stage]
 
-    # --- data --------------------------------------------------------------------------------------------------------------------------
+    # --- data ---------------------------------------------------------------------------------------------------------
     def crawl(self) -> Artifact:
         """The micro-world's web crawl (WARC) with its truth aside, and the held-out items and problems."""
         def make(out: Path) -> dict:
@@ -74,11 +78,13 @@ class Course:
             crawl.write_items(out, self.scale.items, SEED)
             crawl.write_problems(out / 'agent.jsonl', self.scale.items, SEED)
             return measured
-        settings = dict(pages=self.scale.pages, items=self.scale.items, seed=SEED, suites={name: suite.dimension for name, suite in SUITES.items()})
+        settings = dict(pages=self.scale.pages, items=self.scale.items, seed=SEED,
+                        suites={name: suite.dimension for name, suite in SUITES.items()})
         return self._build('crawl', settings, make, PAGES)
 
     def corpus(self) -> Artifact:
-        """The crawl after extraction, language identification, rules and deduplication: clean text, with the funnel measured."""
+        """The crawl after extraction, language identification, rules and deduplication: clean text, with the funnel
+        measured."""
         def make(out: Path) -> dict:
             from internlm_course.data.pipeline import build_corpus
             return build_corpus(self.crawl().path, out, executor=self.executor)
@@ -94,8 +100,11 @@ class Course:
             samples: dict[str, list[str]] = {'en': [], 'zh': []}
             for item in jsonl.rows(self.crawl().path / 'items' / 'translation.jsonl'):
                 samples[item['lang']].append(item['prompt'])
-            return dict(vocab_size=len(tokenizer), characters_per_token={k: round(characters_per_token(tokenizer, v), 3) for k, v in samples.items()})
-        return self._build('tokenizer', dict(corpus=self.corpus().key, vocab_size=self.scale.vocab_size), make, ('model',))
+            return dict(vocab_size=len(tokenizer),
+                        characters_per_token={k: round(characters_per_token(tokenizer, v), 3)
+                                              for k, v in samples.items()})
+        return self._build('tokenizer', dict(corpus=self.corpus().key, vocab_size=self.scale.vocab_size), make,
+                           ('model',))
 
     def tokens(self) -> Artifact:
         """The corpus as token files, one for each domain, with validation documents apart."""
@@ -104,7 +113,7 @@ class Course:
             return tokenize(self.corpus().path, self.tokenizer().path, out)
         return self._build('tokens', dict(corpus=self.corpus().key, tokenizer=self.tokenizer().key), make, ('data',))
 
-    # --- pre-training --------------------------------------------------------------------------------------------------------------------
+    # --- pre-training -------------------------------------------------------------------------------------------------
     def base(self, mine: bool = False) -> Artifact:
         """The model after the short-context phase; `mine` trains it here, otherwise the staff's is fetched."""
         return self._pretrained('base', 'short', None) if mine else self._staff('base')
@@ -131,9 +140,13 @@ class Course:
             given = (config, phase, *read_corpus(self.tokens().path), self.tokenizer().path, out)
             if start:
                 return pretrain(*given, start.path, on_step=lambda record: self.listen(stage, record))
+
+            def announce(prediction):
+                self.listen(stage, dict(event='predicted', prediction=prediction))
             return pretrain_as_predicted(*given, on_step=lambda record: self.listen(stage, record),
-                                         on_prediction=lambda prediction: self.listen(stage, dict(event='predicted', prediction=prediction)))
-        settings = dict(tokens=self.tokens().key, start=start and start.key, phase=dataclasses.asdict(phase), model=config.model,
+                                         on_prediction=announce)
+        settings = dict(tokens=self.tokens().key, start=start and start.key, phase=dataclasses.asdict(phase),
+                        model=config.model,
                         optimizer=dataclasses.asdict(config.optimizer), seed=config.seed, precision=cpu_dtype())
         return self._build(stage, settings, make, ('pretrain', 'model', 'tokenfiles'), resumable=True)
 
@@ -141,7 +154,8 @@ class Course:
         """The checkpoint that ships with the package, with the modelling code laid beside it."""
         shipped = STAFF / self.scale.name / name
         if not shipped.is_dir():
-            raise CourseError(f'No staff checkpoint "{name}" ships for scale "{self.scale.name}".', 'Make your own with mine=True (make run).')
+            raise CourseError(f'No staff checkpoint "{name}" ships for scale "{self.scale.name}".',
+                              'Make your own with mine=True (make run).')
 
         def make(out: Path) -> dict:
             from internlm_course.model import add_code
@@ -151,13 +165,15 @@ class Course:
         weights = hashlib.sha256((shipped / 'model.safetensors').read_bytes()).hexdigest()
         return self._build(f'staff-{name}', dict(weights=weights), make, ('model',))
 
-    # --- fine-tuning, quantisation ---------------------------------------------------------------------------------------------------------
+    # --- fine-tuning, quantisation ------------------------------------------------------------------------------------
     def conversations(self) -> Artifact:
-        """The micro-world's questions asked in chat, and tool use: what fine-tuning learns from. Other conversations leave pre-training as it is."""
+        """The micro-world's questions asked in chat, and tool use: what fine-tuning learns from. Other conversations
+        leave pre-training as it is."""
         def make(out: Path) -> None:
             from internlm_course.world.conversations import write_conversations
             write_conversations(out / 'sft.jsonl', self.scale.conversations, SEED)
-        return self._build('conversations', dict(count=self.scale.conversations, seed=SEED), make, (*QUESTIONS, 'world/conversations'))
+        return self._build('conversations', dict(count=self.scale.conversations, seed=SEED), make,
+                           (*QUESTIONS, 'world/conversations'))
 
     def sft(self, mine: bool = False) -> Artifact:
         """The model after supervised fine-tuning with XTuner (LoRA, merged)."""
@@ -168,8 +184,10 @@ class Course:
 
         def make(out: Path) -> dict:
             from internlm_course.finetune import SFTSettings, sft
-            return sft(parent.path, self.conversations().path / 'sft.jsonl', out, SFTSettings(**settings), self.store.home)
-        return self._build('sft', dict(start=parent.key, conversations=self.conversations().key, **settings), make, ('finetune', 'model'))
+            return sft(parent.path, self.conversations().path / 'sft.jsonl', out, SFTSettings(**settings),
+                       self.store.home)
+        return self._build('sft', dict(start=parent.key, conversations=self.conversations().key, **settings), make,
+                           ('finetune', 'model'))
 
     def int4(self, mine: bool = False) -> Artifact:
         """The fine-tuned model with INT4 weights (LMDeploy's AWQ)."""
@@ -179,41 +197,51 @@ class Course:
             from internlm_course.deploy.quantize import quantize
             calibration = out / 'calibration.jsonl'
             self._write_calibration(calibration)
-            return quantize(parent.path, out, bits=4, calibration=calibration, home=self.store.home, **self.scale.quantize)
-        return self._build('int4' if mine else 'staff-int4', dict(start=parent.key, conversations=self.conversations().key, **self.scale.quantize), make,
+            return quantize(parent.path, out, bits=4, calibration=calibration, home=self.store.home,
+                            **self.scale.quantize)
+        return self._build('int4' if mine else 'staff-int4',
+                           dict(start=parent.key, conversations=self.conversations().key, **self.scale.quantize), make,
                            ('deploy', 'model'))
 
     def _write_calibration(self, path: Path) -> None:
-        """Conversations as the served model will read them, because AWQ protects the channels that its calibration text excites."""
+        """Conversations as the served model will read them, because AWQ protects the channels that its calibration text
+        excites."""
         from internlm_course.model.chat import render
         with open(path, 'w', encoding='utf-8') as stream:
             for row in jsonl.rows(self.conversations().path / 'sft.jsonl'):
                 stream.write(json.dumps(dict(text=render(row['messages'])), ensure_ascii=False) + '\n')
 
-    # --- serving, evaluation, agent --------------------------------------------------------------------------------------------------------
+    # --- serving, evaluation, agent -----------------------------------------------------------------------------------
     def serve(self, model: Artifact, log: Path, port: int | None = None, ready: bool = True):
-        """LMDeploy's OpenAI-compatible server over an artifact, as a context manager; it binds to 127.0.0.1. `ready`: see deploy.serve."""
+        """LMDeploy's OpenAI-compatible server over an artifact, as a context manager; it binds to 127.0.0.1. `ready`:
+        see deploy.serve."""
         from internlm_course.deploy.serve import serve
-        return serve(model.path, model_name=f'internlm2-{self.scale.name}', home=self.store.home, log=log, port=port, ready=ready)
+        return serve(model.path, model_name=f'internlm2-{self.scale.name}', home=self.store.home, log=log, port=port,
+                     ready=ready)
 
     def scores(self, mine: bool = False) -> Artifact:
-        """OpenCompass over the held-out suites: base, long and enhanced by continuation, sft and int4 through the served chat API, in one call."""
+        """OpenCompass over the held-out suites: base, long and enhanced by continuation, sft and int4 through the
+        served chat API, in one call."""
         models = {name: getattr(self, name)(mine) for name in MODELS}
         served = [name for name, model in MODELS.items() if model.chats]
 
         def make(out: Path) -> dict:
             from internlm_course.evaluate import EvalModel, score
-            judged = [EvalModel(name, checkpoint=artifact.path) for name, artifact in models.items() if name not in served]
+            judged = [EvalModel(name, checkpoint=artifact.path)
+                      for name, artifact in models.items() if name not in served]
             with ExitStack() as stack:
                 # Both start at once: a server spends its start importing, on one core.
-                servers = {name: stack.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log', ready=False)) for name in served}
+                servers = {name: stack.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log',
+                                                                ready=False)) for name in served}
                 for server in servers.values():
                     server.wait()
                 speeds = {name: decode_speed(server.url, server.model) for name, server in servers.items()}
-                judged += [EvalModel(name, url=server.url, served_name=server.model) for name, server in servers.items()]
+                judged += [EvalModel(name, url=server.url, served_name=server.model)
+                           for name, server in servers.items()]
                 suites = score(judged, self.crawl().path / 'items', out, self.store.home)
             return dict(suites=suites, decode_tokens_per_second=speeds)
-        return self._build('scores' if mine else 'staff-scores', {n: a.key for n, a in models.items()} | dict(crawl=self.crawl().key), make,
+        return self._build('scores' if mine else 'staff-scores',
+                           {n: a.key for n, a in models.items()} | dict(crawl=self.crawl().key), make,
                            ('evaluate', 'deploy', 'marking'))
 
     def agent(self, mine: bool = False) -> Artifact:
@@ -224,11 +252,13 @@ class Course:
             from internlm_course.agents import multiply
             problems = list(jsonl.rows(self.crawl().path / 'agent.jsonl'))
             with self.serve(model, out / 'logs' / 'serve.log') as server:
-                results = {kind: multiply(server.url, server.model, problems, tools=kind == 'with_tools') for kind in ('with_tools', 'without_tools')}
+                results = {kind: multiply(server.url, server.model, problems, tools=kind == 'with_tools')
+                           for kind in ('with_tools', 'without_tools')}
             return dict(multiplication=results)
-        return self._build('agent' if mine else 'staff-agent', dict(start=model.key, crawl=self.crawl().key), make, ('agents', 'deploy', 'marking'))
+        return self._build('agent' if mine else 'staff-agent', dict(start=model.key, crawl=self.crawl().key), make,
+                           ('agents', 'deploy', 'marking'))
 
-    # --- the report card -------------------------------------------------------------------------------------------------------------------
+    # --- the report card ----------------------------------------------------------------------------------------------
     def card(self, mine: bool = True) -> dict:
         """Runs what is not built yet, and gathers every measurement of the chain (keys as in the README)."""
         from internlm_course.evaluate import dimensions
@@ -254,6 +284,7 @@ def decode_speed(url: str, model: str, tokens: int = 64) -> float:
     client, rates = openai_client(url), []
     for _ in range(3):
         began = time.monotonic()
-        reply = client.completions.create(model=model, prompt='The', max_tokens=tokens, temperature=0, extra_body=dict(ignore_eos=True))
+        reply = client.completions.create(model=model, prompt='The', max_tokens=tokens, temperature=0,
+                                          extra_body=dict(ignore_eos=True))
         rates.append(reply.usage.completion_tokens / (time.monotonic() - began))
     return round(statistics.median(rates), 1)

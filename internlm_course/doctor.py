@@ -27,7 +27,8 @@ PACKAGES = (*IMPORTS, 'tokenizers', 'peft', 'bitsandbytes', 'numpy', 'openai', '
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table: what was looked at, whether it is as it should be, what was found, what to do; only `required` ones fail."""
+    """One line of the table: what was looked at, whether it is as it should be, what was found, what to do; only
+    `required` ones fail."""
     name: str
     ok: bool
     found: str
@@ -36,17 +37,20 @@ class Check:
 
 
 def locked_versions(lock: Path = LOCK) -> dict[str, str]:
-    """Package -> version in the lock file, for this Python and machine; empty where no lock stands beside the package."""
+    """Package -> version in the lock file, for this Python and machine; empty where no lock stands beside the
+    package."""
     from packaging.requirements import Requirement
     if not lock.exists():
         return {}
     requirements = [Requirement(line) for line in lock.read_text('utf-8').splitlines() if line.strip()]
-    return {each.name: str(each.specifier)[2:] for each in requirements if each.marker is None or each.marker.evaluate()}
+    return {each.name: str(each.specifier)[2:]
+            for each in requirements if each.marker is None or each.marker.evaluate()}
 
 
 def check_python() -> Check:
     """Python 3.10 to 3.12: datatrove wants 3.10, XTuner stops before 3.13."""
-    return Check('Python', (3, 10) <= sys.version_info[:2] < (3, 13), platform.python_version(), 'Install Python 3.11, then: ' + REINSTALL)
+    return Check('Python', (3, 10) <= sys.version_info[:2] < (3, 13), platform.python_version(),
+                 'Install Python 3.11, then: ' + REINSTALL)
 
 
 def check_system() -> Check:
@@ -76,8 +80,8 @@ def check_imports(modules: dict[str, str] = IMPORTS) -> list[Check]:
         name, module = item
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as empty:  # nothing in the caller's folder may shadow a package
-            done = subprocess.run([sys.executable, '-c', f'import {module}'], cwd=empty, stdin=subprocess.DEVNULL, capture_output=True,
-                                  encoding='utf-8', errors='replace')
+            done = subprocess.run([sys.executable, '-c', f'import {module}'], cwd=empty, stdin=subprocess.DEVNULL,
+                                  capture_output=True, encoding='utf-8', errors='replace')
         last = (done.stderr.strip().splitlines() or ['?'])[-1][:60]
         found = last if done.returncode else f'{time.monotonic() - start:.1f} s'
         return Check(f'import {name}', not done.returncode, found, REINSTALL)
@@ -88,7 +92,8 @@ def check_imports(modules: dict[str, str] = IMPORTS) -> list[Check]:
 def cpu_flags(cpuinfo: Path = Path('/proc/cpuinfo')) -> set[str]:
     """The CPU's feature flags as Linux names them."""
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return {flag for line in lines[:60] if line.startswith(('flags', 'Features')) for flag in line.partition(':')[2].split()}
+    return {flag for line in lines[:60] if line.startswith(('flags', 'Features'))
+            for flag in line.partition(':')[2].split()}
 
 
 def check_cpu() -> list[Check]:
@@ -102,7 +107,8 @@ def check_cpu() -> list[Check]:
         dtype = 'torch 缺 missing'
     fast = '快 fast' if dtype == 'bfloat16' else '慢 slow'
     return [Check('CPU 核 cores', cores >= 2, str(cores), 'One core works, at half the speed.', required=False),
-            Check('CPU', bool(features), ' '.join(features) or '?', 'Without AVX2 everything is several times slower.', required=False),
+            Check('CPU', bool(features), ' '.join(features) or '?', 'Without AVX2 everything is several times slower.',
+                  required=False),
             Check('CPU 精度 dtype', True, f'{dtype} (bf16 {fast})')]
 
 
@@ -112,13 +118,15 @@ def check_gpu() -> Check:
         import torch
         devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     except (ImportError, RuntimeError) as error:
-        return Check('GPU', False, str(error)[:60], 'Scale tiny runs without; see the driver with nvidia-smi.', required=False)
+        return Check('GPU', False, str(error)[:60], 'Scale tiny runs without; see the driver with nvidia-smi.',
+                     required=False)
     found = ', '.join(f'{each.name} {each.total_memory / 2**30:.0f} GB' for each in devices)
     return Check('GPU', True, found or '无，tiny 不需要 none, tiny needs none', required=False)
 
 
 def available_memory(cgroup: Path = Path('/sys/fs/cgroup')) -> int:
-    """Bytes that a run may still take: the machine's available memory, or what is left under the container's limit if that is less."""
+    """Bytes that a run may still take: the machine's available memory, or what is left under the container's limit if
+    that is less."""
     import psutil
     free = psutil.virtual_memory().available
     limit, used = cgroup / 'memory.max', cgroup / 'memory.current'
@@ -130,7 +138,8 @@ def available_memory(cgroup: Path = Path('/sys/fs/cgroup')) -> int:
 def check_memory() -> Check:
     """Free memory against scale tiny's peak."""
     free = available_memory() / 2**30
-    return Check('内存 memory', free >= MEMORY_GB, f'{free:.1f} GB 可用 free', f'Close programs: a run at scale tiny needs {MEMORY_GB} GB.')
+    return Check('内存 memory', free >= MEMORY_GB, f'{free:.1f} GB 可用 free',
+                 f'Close programs: a run at scale tiny needs {MEMORY_GB} GB.')
 
 
 def check_folder(folder: Path) -> list[Check]:
@@ -142,9 +151,11 @@ def check_folder(folder: Path) -> list[Check]:
         with tempfile.TemporaryFile(dir=home):
             writeable = Check('可写 writeable', True, str(folder))
     except OSError as error:
-        writeable = Check('可写 writeable', False, f'{folder}: {error.strerror}', 'Choose a folder of your own, or: chmod u+w ' + str(home))
+        writeable = Check('可写 writeable', False, f'{folder}: {error.strerror}',
+                          'Choose a folder of your own, or: chmod u+w ' + str(home))
     free = shutil.disk_usage(home).free / 2**30
-    return [writeable, Check('磁盘 disk', free >= DISK_GB, f'{free:.1f} GB 可用 free', f'Free some space: a run needs {DISK_GB} GB.')]
+    return [writeable, Check('磁盘 disk', free >= DISK_GB, f'{free:.1f} GB 可用 free',
+                             f'Free some space: a run needs {DISK_GB} GB.')]
 
 
 def check_port(port: int = PORT) -> Check:
@@ -154,7 +165,8 @@ def check_port(port: int = PORT) -> Check:
         try:
             probe.bind(('127.0.0.1', port))
         except OSError:
-            return Check(f'端口 port {port}', False, '占用 taken', f'Use another: make serve ARGS="--port {port + 1}"', required=False)
+            return Check(f'端口 port {port}', False, '占用 taken', f'Use another: make serve ARGS="--port {port + 1}"',
+                         required=False)
     return Check(f'端口 port {port}', True, '空闲 free', required=False)
 
 
@@ -171,8 +183,10 @@ def check_compiler() -> Check:
 def check_fonts() -> Check:
     """A font with Chinese characters, for the curves that matplotlib draws; report.html takes the browser's own."""
     names = ('cjk', 'wqy', 'simhei', 'simsun', 'msyh', 'sourcehan', 'droidsansfallback', 'uming', 'ukai', 'pingfang')
-    folders = [Path('/usr/share/fonts'), Path('/usr/local/share/fonts'), Path.home() / '.fonts', Path.home() / '.local/share/fonts']
-    files = sorted(path for folder in folders for path in folder.rglob('*') if path.suffix.lower() in ('.ttf', '.ttc', '.otf'))
+    folders = [Path('/usr/share/fonts'), Path('/usr/local/share/fonts'), Path.home() / '.fonts',
+               Path.home() / '.local/share/fonts']
+    files = sorted(path for folder in folders
+                   for path in folder.rglob('*') if path.suffix.lower() in ('.ttf', '.ttc', '.otf'))
     fonts = [path for path in files if any(name in path.name.lower() for name in names)]
     found = fonts[0].name if fonts else '无 none'
     return Check('中文字体 font', bool(fonts), found, 'sudo apt install fonts-noto-cjk', required=False)
@@ -180,8 +194,8 @@ def check_fonts() -> Check:
 
 def diagnose(folder: Path = Path('runs'), imports: bool = False) -> list[Check]:
     """Every check, quick ones first; with `imports`, the tools are loaded too (a minute)."""
-    checks = [check_python(), check_system(), *check_packages(), *check_cpu(), check_gpu(), check_memory(), *check_folder(folder),
-              check_port(), check_compiler(), check_fonts()]
+    checks = [check_python(), check_system(), *check_packages(), *check_cpu(), check_gpu(), check_memory(),
+              *check_folder(folder), check_port(), check_compiler(), check_fonts()]
     return checks + check_imports() if imports else checks
 
 
@@ -195,7 +209,8 @@ def table(checks: list[Check]) -> str:
     lines = []
     for each in checks:
         mark = '✓' if each.ok else '✗' if each.required else '!'
-        lines.append(f'{mark} {_pad(each.name, 20)}{_pad(each.found, 34)}{"" if each.ok else " → " + each.remedy}'.rstrip())
+        lines.append(
+            f'{mark} {_pad(each.name, 20)}{_pad(each.found, 34)}{"" if each.ok else " → " + each.remedy}'.rstrip())
     bad = sum(not each.ok and each.required for each in checks)
     lines.append(READY if not bad else f'{bad} 项须先处理 to mend first')
     return '\n'.join(lines)

@@ -1,5 +1,5 @@
-"""The one reader of jsonl, of sources and of the course's own files: UTF-8 with or without a byte order mark; a line ends
-at a line feed and nowhere else.
+"""The one reader of jsonl, of sources and of the course's own files: UTF-8 with or without a byte order mark; a line
+ends at a line feed and nowhere else.
 
 `str.splitlines` also ends a line at U+2028, U+0085 and six more, which valid JSON may hold inside a text; and half of a
 surrogate pair, which JSON can escape, cannot be written as UTF-8 again.

@@ -9,7 +9,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 @cache
 def has_fast_bf16() -> bool:
-    """Whether the CPU multiplies bf16 matrices in hardware (AMX, AVX512-BF16, AVX2-VNNI-2), and does not merely imitate it.
+    """Whether the CPU multiplies bf16 matrices in hardware (AMX, AVX512-BF16, AVX2-VNNI-2), and does not merely imitate
+    it.
 
     oneDNN says no on AVX2 alone, where bf16 is far slower than fp32. It says yes on every AVX-512, but without
     AVX512-BF16 it converts there, and is several times slower than fp32 as well.
@@ -17,11 +18,13 @@ def has_fast_bf16() -> bool:
     import torch
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    return not torch.cpu._is_avx512_supported() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return (not torch.cpu._is_avx512_supported() or torch.cpu._is_avx512_bf16_supported()
+            or torch.cpu._is_amx_tile_supported())
 
 
 def cpu_dtype() -> str:
-    """'bfloat16' where the CPU has it in hardware, else 'float32': what training, serving and evaluation compute in on a CPU."""
+    """'bfloat16' where the CPU has it in hardware, else 'float32': what training, serving and evaluation compute in on
+    a CPU."""
     return 'bfloat16' if has_fast_bf16() else 'float32'
 
 
@@ -49,14 +52,16 @@ def kept_memory() -> Iterator[bool]:
     try:
         yield True
     finally:
-        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # as far as glibc's own adjustment goes, which the calls above turned off
+        # As far as glibc's own adjustment goes, which the calls above turned off
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(M_TRIM_THRESHOLD, 64 << 20)
         trim_memory()
 
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """While it lasts, a CPU adds up in one order, run after run: a compiled step's threads else add to the embedding's gradient as they come.
+    """While it lasts, a CPU adds up in one order, run after run: a compiled step's threads else add to the embedding's
+    gradient as they come.
 
     Nothing changes where there is a GPU: there the mode refuses kernels, and matrix products too unless an environment
     variable is set. It would also fill every new tensor with NaN, to show reads of memory never written: too dear in
@@ -83,7 +88,8 @@ def trim_memory() -> None:
 
 @cache
 def can_compile(device: str = 'cpu') -> bool:
-    """Whether torch.compile works here: on a CPU it needs a C++ compiler, on a GPU Triton. Tried on one addition, some seconds."""
+    """Whether torch.compile works here: on a CPU it needs a C++ compiler, on a GPU Triton. Tried on one addition, some
+    seconds."""
     import logging
 
     import torch

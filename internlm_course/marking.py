@@ -1,4 +1,5 @@
-"""How answers are marked, for every link that marks: exact match after trimming, and Wilson's interval around a share of right answers."""
+"""How answers are marked, for every link that marks: exact match after trimming, and Wilson's interval around a share
+of right answers."""
 import math
 import re
 

@@ -1,4 +1,5 @@
-"""Peak memory of a stage: what this process and everything that it started hold, servers in sessions of their own included."""
+"""Peak memory of a stage: what this process and everything that it started hold, servers in sessions of their own
+included."""
 import os
 import threading
 import time
@@ -10,7 +11,8 @@ FIELDS = (b'Pss_Anon:', b'Pss_Shmem:')
 
 
 def anonymous_bytes(pid: int) -> int | None:
-    """Anonymous and shared memory of one process in bytes, shared pages in part; None where Linux does not tell, 0 once it is gone."""
+    """Anonymous and shared memory of one process in bytes, shared pages in part; None where Linux does not tell, 0 once
+    it is gone."""
     try:
         lines = Path(f'/proc/{pid}/smaps_rollup').read_bytes().splitlines()
     except (ProcessLookupError, FileNotFoundError, PermissionError):
@@ -26,7 +28,8 @@ def _table() -> dict[int, tuple[int, str]]:
         if entry.isdigit():
             try:
                 with open(f'/proc/{entry}/stat') as stream:
-                    fields = stream.read().rpartition(')')[2].split()  # a program's name may hold spaces and parentheses
+                    # A program's name may hold spaces and parentheses
+                    fields = stream.read().rpartition(')')[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
             table[int(entry)] = (int(fields[1]), fields[19])
@@ -38,7 +41,8 @@ class PeakMemory:
 
     Attributes:
         peak_bytes: the highest sample in bytes.
-        method: 'pss' (Pss_Anon + Pss_Shmem of Linux), or 'rss' where only psutil's resident size can be had (counts shared pages twice).
+        method: 'pss' (Pss_Anon + Pss_Shmem of Linux), or 'rss' where only psutil's resident size can be had (counts
+            shared pages twice).
     """
 
     def __init__(self):

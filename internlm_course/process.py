@@ -1,4 +1,5 @@
-"""Tools in processes of their own: XTuner, LMDeploy, OpenCompass import for 10 to 20 s and hold a gigabyte, so none lives in the caller."""
+"""Tools in processes of their own: XTuner, LMDeploy, OpenCompass import for 10 to 20 s and hold a gigabyte, so none
+lives in the caller."""
 import ctypes
 import os
 import re
@@ -20,7 +21,8 @@ TELLING = re.compile(r'error|exception|killed|no space|cannot|refused|not found|
 
 
 def die_with_parent() -> None:
-    """Asks the kernel to kill this process when its parent dies (Linux), so that `kill -9` of the course leaves no orphan."""
+    """Asks the kernel to kill this process when its parent dies (Linux), so that `kill -9` of the course leaves no
+    orphan."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
@@ -41,9 +43,11 @@ def open_loopback() -> None:
             pass
         try:
             import fcntl
-            fcntl.ioctl(client, 0x8914, struct.pack('16sh14x', b'lo', 0x1))  # linux/sockios.h SIOCSIFFLAGS, linux/if.h IFF_UP
+            # Linux/sockios.h SIOCSIFFLAGS, linux/if.h IFF_UP
+            fcntl.ioctl(client, 0x8914, struct.pack('16sh14x', b'lo', 0x1))
         except (ImportError, OSError) as error:
-            raise CourseError(f'The loopback interface, over which the tools talk on {HOST}, is down, and cannot be brought up here: {error}.',
+            raise CourseError(f'The loopback interface, over which the tools talk on {HOST}, is down, and cannot be '
+                              f'brought up here: {error}.',
                               'Bring it up as root: ip link set lo up') from error
 
 
@@ -91,22 +95,26 @@ def tool_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict
 
 def telling_lines(log: Path, count: int = 3) -> str:
     """The last lines of a log that say what went wrong, for an error message."""
-    lines = [line.strip() for line in log.read_text('utf-8', 'replace').splitlines() if line.strip()] if log.exists() else []
+    lines = ([line.strip() for line in log.read_text('utf-8', 'replace').splitlines() if line.strip()] if log.exists()
+             else [])
     telling = [line for line in lines if TELLING.search(line)] or lines
     return ' | '.join(line[:200] for line in telling[-count:])
 
 
 def start_tool(module: str, arguments: Sequence[str], log: Path, home: Path,
                extra: Mapping[str, str] | None = None) -> subprocess.Popen:
-    """Starts `python -m module arguments` with stdout and stderr in `log`, in its own session; the module calls `die_with_parent`."""
+    """Starts `python -m module arguments` with stdout and stderr in `log`, in its own session; the module calls
+    `die_with_parent`."""
     open_loopback()
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'ab') as stream:
-        return subprocess.Popen([sys.executable, '-m', module, *arguments], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+        return subprocess.Popen([sys.executable, '-m', module, *arguments], stdin=subprocess.DEVNULL, stdout=stream,
+                                stderr=stream,
                                 env=tool_environment(home, extra), cwd=log.parent, start_new_session=True)
 
 
-def run_tool(module: str, arguments: Sequence[str], log: Path, home: Path, extra: Mapping[str, str] | None = None) -> None:
+def run_tool(module: str, arguments: Sequence[str], log: Path, home: Path,
+             extra: Mapping[str, str] | None = None) -> None:
     """Runs a tool to its end.
 
     Raises:

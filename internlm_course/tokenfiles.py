@@ -21,8 +21,8 @@ def read_documents(path: Path) -> list[np.ndarray]:
 
 
 def read_corpus(folder: Path) -> tuple[Training, Validation]:
-    """All that `data.tokens.tokenize` wrote: the training documents of each domain, and the validation documents of each with their
-    bytes as text."""
+    """All that `data.tokens.tokenize` wrote: the training documents of each domain, and the validation documents of
+    each with their bytes as text."""
     training, validation = {}, {}
     for path in sorted(folder.glob('*.ds')):
         name = path.stem

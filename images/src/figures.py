@@ -1,4 +1,5 @@
-"""Draws every figure of the lectures: `python images/src/figures.py [folder]`. What the figures say stands, with its sources, in facts.json.
+"""Draws every figure of the lectures: `python images/src/figures.py [folder]`. What the figures say stands, with its
+sources, in facts.json.
 
 Each figures_X.py beside this script has a FIGURES of its own, with its facts in facts_X.json.
 """
@@ -21,7 +22,8 @@ def history(facts: dict) -> str:
                     'A vertical timeline: ' + '; '.join(f'{r["date"]} {r["name"]}' for r in facts['releases']) + '.')
     y = figure.head('书生·浦语开源历程', "InternLM's open releases, 2023-07 to 2026-02")
     x = MARGIN
-    for zh, en, ink in (('模型', 'model', 'blue'), ('工具', 'tool', 'green'), ('数据', 'data', 'orange'), ('报告', 'report', 'violet')):
+    for zh, en, ink in (('模型', 'model', 'blue'), ('工具', 'tool', 'green'), ('数据', 'data', 'orange'),
+                        ('报告', 'report', 'violet')):
         figure.dot(x + 7, y - 5, 7, ink)
         figure.text(x + 20, y, f'{zh} {en}', 15, 'muted')
         x += 36 + width(f'{zh} {en}', 15)
@@ -42,7 +44,8 @@ def history(facts: dict) -> str:
 def family(facts: dict) -> str:
     """Three sizes across, four stages down."""
     figure = Figure('InternLM2 家族与阶段 · The InternLM2 family and its stages',
-                    'Three sizes, 1.8B, 7B and 20B, and four stages: Base; enhanced, from Base; SFT, from Base as well; RLHF, from SFT; '
+                    'Three sizes, 1.8B, 7B and 20B, and four stages: Base; enhanced, from Base; SFT, from Base as '
+                    'well; RLHF, from SFT; '
                     'with the name of each released model.')
     y = figure.head('InternLM2：三个尺寸，四个阶段', 'InternLM2: three sizes, four stages')
     columns = [MARGIN + 138 + i * 126 for i in range(3)]
@@ -98,8 +101,10 @@ def question(figure: Figure, x: float, y: float, zh: str, en: str) -> None:
 def flow(facts: dict) -> str:
     """From model to application: three questions, four ways."""
     figure = Figure('从模型到应用 · From model to application',
-                    'A flow: choose a model. Is the scene complex? If not, evaluate and deploy. If it is: is compute enough? Yes: continue training or '
-                    'full fine-tuning; no: LoRA. Then: must it act on an environment? Yes: build an agent. Then evaluate and deploy.')
+                    'A flow: choose a model. Is the scene complex? If not, evaluate and deploy. If it is: is compute '
+                    'enough? Yes: continue training or '
+                    'full fine-tuning; no: LoRA. Then: must it act on an environment? Yes: build an agent. Then '
+                    'evaluate and deploy.')
     y = figure.head('从模型到应用：三个问题', 'From model to application: three questions')
     middle, right = 238, 496
     step(figure, middle, y, '选择模型', 'choose a model', 'blue')
@@ -153,7 +158,9 @@ def flow(facts: dict) -> str:
 def chain(facts: dict) -> str:
     """Six links with their tools, and the course's small model growing from link to link."""
     figure = Figure('六个环节的全链路 · The chain of six links',
-                    'Six links, top to bottom: ' + '; '.join(f'{link["en"]} with {link["tool"]}: {link["makes"]["en"]}' for link in facts['links']) + '.')
+                    'Six links, top to bottom: '
+                    + '; '.join(f'{link["en"]} with {link["tool"]}: {link["makes"]["en"]}' for link in facts['links'])
+                    + '.')
     y = figure.head('全链路：六个环节，一个模型在长大', 'The chain: six links, one model growing')
     y -= 12
     sprout = WIDTH - MARGIN - 46
@@ -227,7 +234,8 @@ FIGURES = dict(history=history, family=family, flow=flow, chain=chain, compariso
 
 def facts() -> dict:
     """What every figure says, by the figure's name."""
-    return {name: part for path in sorted(HERE.glob('facts*.json')) for name, part in json.loads(path.read_text('utf-8')).items()}
+    return {name: part for path in sorted(HERE.glob('facts*.json'))
+            for name, part in json.loads(path.read_text('utf-8')).items()}
 
 
 def drawings() -> dict:

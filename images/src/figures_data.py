@@ -1,4 +1,5 @@
-"""Figures of lecture 2, drawn by figures.py. What they say stands in facts_data.json; curves are computed here from the numbers that stand there."""
+"""Figures of lecture 2, drawn by figures.py. What they say stands in facts_data.json; curves are computed here from the
+numbers that stand there."""
 from math import erfc, sqrt
 
 from svg import MARGIN, WIDTH, Figure, width, wrap
@@ -8,8 +9,10 @@ INNER = WIDTH - 2 * MARGIN
 
 def composition(facts: dict) -> str:
     """The report's Table 1 as bars: bytes long, documents and size of a document beside them."""
-    said = '; '.join(f'{row["en"]} {row["gb"]} GB, {row["percent"]}%, {row["documents"]} documents' for row in facts['rows'])
-    figure = Figure('InternLM2 的预训练文本由什么构成 · What InternLM2 was trained on', f'Bars of bytes by source: {said}.')
+    said = '; '.join(f'{row["en"]} {row["gb"]} GB, {row["percent"]}%, {row["documents"]} documents'
+                     for row in facts['rows'])
+    figure = Figure('InternLM2 的预训练文本由什么构成 · What InternLM2 was trained on',
+                    f'Bars of bytes by source: {said}.')
     y = figure.head('预训练文本：六个来源', "InternLM2's text: six sources, by bytes")
     full = INNER - 8
     for row in facts['rows']:
@@ -28,11 +31,13 @@ def composition(facts: dict) -> str:
 def pipeline(facts: dict) -> str:
     """The steps from top to bottom: what each does, what it drops by mistake, and the name of what is left."""
     said = '; '.join(f'{step["en"]}: {step["does"]["en"]}, by mistake {step["hurts"]["en"]}' for step in facts['steps'])
-    figure = Figure('数据流水线与每一步的误伤 · The pipeline, and what each step drops by mistake', f'Steps, top to bottom: {said}.')
+    figure = Figure('数据流水线与每一步的误伤 · The pipeline, and what each step drops by mistake',
+                    f'Steps, top to bottom: {said}.')
     y = figure.head('流水线：每一步都会误伤', 'The pipeline: every step also hurts')
     left, room = MARGIN + 60, INNER - 74
     for step in facts['steps']:
-        parts = [(step['does']['zh'], 16, 'ink'), (step['does']['en'], 15, 'muted'), (f'误伤：{step["hurts"]["zh"]}', 16, 'orange'),
+        parts = [(step['does']['zh'], 16, 'ink'), (step['does']['en'], 15, 'muted'),
+                 (f'误伤：{step["hurts"]["zh"]}', 16, 'orange'),
                  (f'By mistake: {step["hurts"]["en"]}', 15, 'muted')]
         high = 44 + sum(size * 1.35 * len(wrap(text, size, room)) for text, size, _ in parts) + 8
         figure.box(MARGIN, y, INNER, round(high), step['fill'])
@@ -81,7 +86,8 @@ def scurve(facts: dict) -> str:
     """Three ways to cut 128 hashes into bands, and the numbers of ours."""
     said = '; '.join(f'{cut["bands"]} bands of {cut["rows"]} rows turn at {cut["turn"]}, slope {cut["slope"]}'
                      for cut in facts['cuts'])
-    figure = Figure('LSH 的 S 曲线 · The S-curve of LSH', f'Chance that a pair becomes a candidate, against its Jaccard similarity: {said}.')
+    figure = Figure('LSH 的 S 曲线 · The S-curve of LSH',
+                    f'Chance that a pair becomes a candidate, against its Jaccard similarity: {said}.')
     y = figure.head(f'{facts["hashes"]} 个哈希，三种切法', f'Three ways to cut {facts["hashes"]} hashes')
     figure.text(MARGIN, y, '纵轴：成为候选对的概率', 16)
     y = figure.text(MARGIN, y + 21, 'Upward: chance to become a candidate pair', 15, 'muted')
@@ -116,7 +122,8 @@ def beyond(z: float) -> float:
 
 
 def rates(threshold: float, apart: float, share: float) -> tuple[float, float]:
-    """(recall, precision) at a threshold: scores of good pages ~ N(0, 1), of bad ones, a `share` of all, ~ N(apart, 1)."""
+    """(recall, precision) at a threshold: scores of good pages ~ N(0, 1), of bad ones, a `share` of all, ~ N(apart,
+    1)."""
     recall, false = beyond(threshold - apart), beyond(threshold)
     return recall, share * recall / (share * recall + (1 - share) * false)
 
@@ -124,7 +131,8 @@ def rates(threshold: float, apart: float, share: float) -> tuple[float, float]:
 def precision(facts: dict) -> str:
     """Precision against recall of one ideal classifier, where its target is common and where it is rare."""
     figure = Figure('查准率与查全率 · Precision against recall',
-                    'Two curves of one classifier: the higher where a tenth of the pages are bad, the lower where one in a hundred is. '
+                    'Two curves of one classifier: the higher where a tenth of the pages are bad, the lower where one '
+                    'in a hundred is. '
                     'Raising the threshold gives precision and takes recall.')
     y = figure.head('同一个分类器，坏页多与坏页少', 'One classifier, its target common or rare')
     figure.text(MARGIN, y, '纵轴：查准率', 16)
@@ -151,9 +159,11 @@ def precision(facts: dict) -> str:
 
 def codetrack(facts: dict) -> str:
     """Grades of code by bytes, then a small repository put in the order of its imports."""
-    said = '; '.join(f'{grade["en"]} {grade["gb"]} GB, {grade["percent"]}%, {grade["use"]["en"]}' for grade in facts['grades'])
+    said = '; '.join(f'{grade["en"]} {grade["gb"]} GB, {grade["percent"]}%, {grade["use"]["en"]}'
+                     for grade in facts['grades'])
     figure = Figure('代码：分级与拼装 · Code: grades and assembly',
-                    f'Grades: {said}. Below, a repository of four files: the arrow runs from the imported to the importing file, and the order follows it.')
+                    f'Grades: {said}. Below, a repository of four files: the arrow runs from the imported to the '
+                    'importing file, and the order follows it.')
     y = figure.head('代码：先分级，再拼装', 'Code: grade, then assemble')
     for grade in facts['grades']:
         end = figure.text(MARGIN, y, grade['zh'], 18, grade['ink'], bold=True)

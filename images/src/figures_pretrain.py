@@ -1,4 +1,5 @@
-"""The figures of lecture 3, pre-training; figures.py draws them. What they say stands, with its sources, in facts_pretrain.json."""
+"""The figures of lecture 3, pre-training; figures.py draws them. What they say stands, with its sources, in
+facts_pretrain.json."""
 import math
 
 from svg import MARGIN, WIDTH, Figure, width
@@ -9,11 +10,15 @@ INNER = WIDTH - 2 * MARGIN
 def wqkv(facts: dict) -> str:
     """One group enlarged, then the whole matrix cut for two GPUs: interleaved, and stacked as it is not."""
     figure = Figure('wqkv 的排列 · How wqkv is packed',
-                    f'The rows of wqkv in {facts["groups"]} groups, each {facts["group"]} query heads, a key head and a value head. Cut in two, each half is a '
-                    f'whole attention; stacked as all Q, all K, all V, the first half would hold {facts["stacked"]["first"]} query heads and no key.')
+                    f'The rows of wqkv in {facts["groups"]} groups, each {facts["group"]} query heads, a key head and '
+                    'a value head. Cut in two, each half is a '
+                    'whole attention; stacked as all Q, all K, all V, the first half would hold '
+                    f'{facts["stacked"]["first"]} query heads and no key.')
     y = figure.head('wqkv：一个矩阵，按键值头分组', 'wqkv: one matrix, its rows grouped by key-value head')
     y = figure.paragraph(MARGIN, y, f'{facts["model"]}：{facts["shape"]}，一组的六块，每块的行数', INNER, 17, bold=True)
-    y = figure.paragraph(MARGIN, y - 2, f'{facts["model"]}: {facts["shape"]}; the six blocks of one group, and their rows', INNER, 15, 'muted')
+    y = figure.paragraph(MARGIN, y - 2,
+                         f'{facts["model"]}: {facts["shape"]}; the six blocks of one group, and their rows', INNER, 15,
+                         'muted')
     cell, kinds = INNER / 6, ['blue'] * facts['group'] + ['orange', 'green']
     for i, (kind, word) in enumerate(zip(kinds, ['q'] * facts['group'] + ['k', 'v'])):
         figure.box(MARGIN + i * cell + 2, y - 6, cell - 4, 66, kind, 5)
@@ -23,9 +28,12 @@ def wqkv(facts: dict) -> str:
     whole = [*kinds] * facts['groups']
     stacked = ['blue'] * facts['queries'] + ['orange'] * facts['keys'] + ['green'] * facts['keys']
     half, other = facts['halves'], facts['stacked']
-    strips = (('按组交错（实际如此）：一刀下去，两半都完整', 'interleaved, as it is: one cut, and both halves are whole', whole,
-               (f'q {half["queries"]}, k {half["keys"]}, v {half["keys"]}', f'q {half["queries"]}, k {half["keys"]}, v {half["keys"]}'), 'green'),
-              ('先 Q 再 K 再 V 叠放：前一半没有键和值', 'stacked as Q, K, V: the first half has no key and no value', stacked,
+    strips = (('按组交错（实际如此）：一刀下去，两半都完整',
+               'interleaved, as it is: one cut, and both halves are whole', whole,
+               (f'q {half["queries"]}, k {half["keys"]}, v {half["keys"]}',
+                f'q {half["queries"]}, k {half["keys"]}, v {half["keys"]}'), 'green'),
+              ('先 Q 再 K 再 V 叠放：前一半没有键和值', 'stacked as Q, K, V: the first half has no key and no value',
+               stacked,
                (f'q {other["first"]}', f'q {other["second"]}, k {other["keys"]}, v {other["keys"]}'), 'orange'))
     for zh, en, blocks, holds, ink in strips:
         y = figure.paragraph(MARGIN, y, zh, INNER, 17, bold=True)
@@ -43,8 +51,10 @@ def wqkv(facts: dict) -> str:
 def kv(facts: dict) -> str:
     """Bytes that a token leaves in the cache: a key head for every query head, and the released eight."""
     figure = Figure('KV 缓存：每个词元的字节 · KV cache: bytes a token',
-                    'For each size two bars: ' + '; '.join(f'{s["name"]} {s["all"]:,} bytes with {s["heads"]} key heads, {s["grouped"]:,} with {s["kv_heads"]}'
-                                                            for s in facts['sizes']) + '.')
+                    'For each size two bars: '
+                    + '; '.join(f'{s["name"]} {s["all"]:,} bytes with {s["heads"]} key heads, {s["grouped"]:,} with '
+                                f'{s["kv_heads"]}'
+                                 for s in facts['sizes']) + '.')
     y = figure.head('分组查询注意力省下的缓存', 'What grouped-query attention saves in the cache')
     largest = max(size['all'] for size in facts['sizes'])
     for size in facts['sizes']:
@@ -69,8 +79,10 @@ def wavelength(pair: int, theta: float, head: int) -> float:
 def rope(facts: dict) -> str:
     """Wavelength over pair, logarithmic, for both bases, against the two contexts."""
     figure = Figure('RoPE 的波长 · RoPE wavelengths',
-                    f'Wavelength in tokens of each of the {facts["pairs"]} pairs, logarithmic, for two bases, with the contexts 4,096 and 32,768. '
-                    + ' '.join(f'At base {facts["bases"][b["base"]]["text"]} {b["pairs"]} pairs are longer than {facts["contexts"][b["context"]]["text"]}.'
+                    f'Wavelength in tokens of each of the {facts["pairs"]} pairs, logarithmic, for two bases, with the '
+                    'contexts 4,096 and 32,768. '
+                    + ' '.join(f'At base {facts["bases"][b["base"]]["text"]} {b["pairs"]} pairs are longer than '
+                               f'{facts["contexts"][b["context"]]["text"]}.'
                                for b in facts['beyond']))
     y = figure.head('RoPE 的波长与上下文', 'RoPE wavelengths and the context')
     figure.text(MARGIN, y, '转一整圈要多少个词元（对数）', 16)
@@ -90,7 +102,8 @@ def rope(facts: dict) -> str:
         figure.line((left, down(context['tokens'])), (right, down(context['tokens'])), ink='violet', arrow=False)
         figure.text(left + 4, down(context['tokens']) - 7, f'上下文 context {context["text"]}', 16, 'violet', bold=True)
     for base in facts['bases']:
-        points = [(round(across(i), 1), round(down(wavelength(i, base['theta'], facts['head'])), 1)) for i in range(facts['pairs'])]
+        points = [(round(across(i), 1), round(down(wavelength(i, base['theta'], facts['head'])), 1))
+                  for i in range(facts['pairs'])]
         figure.line(*points, ink=base['ink'], arrow=False)
     end = [down(wavelength(facts['pairs'] - 1, base['theta'], facts['head'])) for base in facts['bases']]
     figure.text(across(44), end[1] + 12, f'θ = {facts["bases"][1]["text"]}', 17, 'orange', 'end', True)
@@ -113,7 +126,9 @@ def rope(facts: dict) -> str:
 def phases(facts: dict) -> str:
     """Three phases with their share of the steps, and what the third did to an SFT model."""
     figure = Figure('预训练的三个阶段 · Three phases of pre-training',
-                    'Three phases: ' + '; '.join(f'{p["en"]}, {p["share_text"]} of the training: {p["lines"][0]["en"]}' for p in facts['phases']) + '.')
+                    'Three phases: '
+                    + '; '.join(f'{p["en"]}, {p["share_text"]} of the training: {p["lines"][0]["en"]}'
+                                for p in facts['phases']) + '.')
     y = figure.head('预训练的三个阶段', 'Three phases of pre-training')
     x = MARGIN
     for phase in facts['phases']:
@@ -147,7 +162,8 @@ def phases(facts: dict) -> str:
 
 def gigabytes(facts: dict, cut: list[str]) -> dict[str, float]:
     """GB of each state on one card when those in `cut` are split over all cards."""
-    return {name: facts['parameters'] * each / (facts['cards'] if name in cut else 1) for name, each in facts['bytes'].items()}
+    return {name: facts['parameters'] * each / (facts['cards'] if name in cut else 1)
+            for name, each in facts['bytes'].items()}
 
 
 def sharding(facts: dict) -> str:
@@ -155,7 +171,8 @@ def sharding(facts: dict) -> str:
     figure = Figure('切分与显存 · Sharding and memory',
                     f'Memory on each of {facts["cards"]} cards for {facts["model"]}: '
                     + '; '.join(f'{way["en"]} {way["total"]} GB' for way in facts['ways']) + '.')
-    y = figure.head(f'{facts["model"]} 在 {facts["cards"]} 块卡上：每块要多少', f'{facts["model"]} on {facts["cards"]} cards: memory on each')
+    y = figure.head(f'{facts["model"]} 在 {facts["cards"]} 块卡上：每块要多少',
+                    f'{facts["model"]} on {facts["cards"]} cards: memory on each')
     inks = dict(weights='blue', gradients='orange', states='violet')
     x = MARGIN
     for name, words in dict(weights='权重 weights', gradients='梯度 gradients', states='优化器 optimiser').items():

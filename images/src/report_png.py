@@ -1,6 +1,7 @@
 """Draws report.png, what the READMEs show of a run: `python images/src/report_png.py runs/tiny/report.json`.
 
-It is the report's page itself in headless Chromium, without the tables: the tiles, the scores' intervals, the loss curve.
+It is the report's page itself in headless Chromium, without the tables: the tiles, the scores' intervals, the loss
+curve.
 """
 import json
 import shutil
@@ -13,7 +14,8 @@ from PIL import Image, ImageChops
 
 from internlm_course import report
 
-WIDTH, SHARPNESS, MARGIN = 880, 2, 24  # in CSS pixels: the width of a README's column; image pixels for each; below the last section
+# In CSS pixels: the width of a README's column; image pixels for each; below the last section
+WIDTH, SHARPNESS, MARGIN = 880, 2, 24
 SHOWN = ('<style>main > :not(h1, .tiles, #scores, #training), table { display: none } main { padding: 1.5rem } '
          '.plots { margin: 0; grid-template-columns: repeat(3, 1fr) }</style>')
 
@@ -28,9 +30,12 @@ def draw(card: dict, out: Path, browser: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, 'page.html')
         page.write_text(report.render(card).replace('</head>', f'{SHOWN}</head>'), 'utf-8')
-        subprocess.run([browser, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
-                        '--hide-scrollbars', f'--user-data-dir={folder}/profile', f'--force-device-scale-factor={SHARPNESS}',
-                        f'--window-size={WIDTH},2400', f'--screenshot={folder}/page.png', page.as_uri()], check=True, capture_output=True, timeout=60)
+        subprocess.run([browser, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
+                        '--disable-background-networking',
+                        '--hide-scrollbars', f'--user-data-dir={folder}/profile',
+                        f'--force-device-scale-factor={SHARPNESS}',
+                        f'--window-size={WIDTH},2400', f'--screenshot={folder}/page.png', page.as_uri()], check=True,
+                       capture_output=True, timeout=60)
         shot = Image.open(f'{folder}/page.png').convert('RGB')
     ground = Image.new('RGB', shot.size, shot.getpixel((0, 0)))
     _, _, _, bottom = ImageChops.difference(shot, ground).getbbox()

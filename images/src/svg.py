@@ -1,16 +1,20 @@
 """A figure as plain SVG: text stays text, one style sheet serves light and dark, the same calls give the same bytes.
 
-560 units wide with text of 15 units or more: on a phone, where the page is some 360 pixels wide, the smallest text is still read.
+560 units wide with text of 15 units or more: on a phone, where the page is some 360 pixels wide, the smallest text is
+still read.
 """
 from html import escape
 
 WIDTH = 560
 MARGIN = 24
 FONT = "'Noto Sans CJK SC', 'Noto Sans SC', 'PingFang SC', 'Microsoft YaHei', 'Segoe UI', Helvetica, Arial, sans-serif"
-# Class -> (light, dark). Hues name what they mark in every figure: blue for models, green for tools, orange for data, violet for reading.
-INK = dict(ink=('#1f2328', '#e6edf3'), muted=('#57606a', '#9da7b3'), blue=('#0b57a4', '#7ab7ff'), green=('#1a6b3c', '#6fce8f'),
+# Class -> (light, dark). Hues name what they mark in every figure: blue for models, green for tools, orange for data,
+# violet for reading.
+INK = dict(ink=('#1f2328', '#e6edf3'), muted=('#57606a', '#9da7b3'), blue=('#0b57a4', '#7ab7ff'),
+           green=('#1a6b3c', '#6fce8f'),
            orange=('#9a4a0a', '#f0a868'), violet=('#6639a6', '#c3a6ff'))
-FILL = dict(card=('#ffffff', '#161b22'), plain=('#f6f8fa', '#21262d'), blue=('#e3effc', '#16304d'), green=('#e2f4e8', '#153523'),
+FILL = dict(card=('#ffffff', '#161b22'), plain=('#f6f8fa', '#21262d'), blue=('#e3effc', '#16304d'),
+            green=('#e2f4e8', '#153523'),
             orange=('#fdeedd', '#3d2610'), violet=('#f0e8fc', '#2d2047'))
 
 
@@ -22,7 +26,8 @@ def style(theme: int) -> str:
     rules.append(f'.rule {{ stroke: {INK["muted"][theme]}; stroke-width: 1; opacity: 0.4 }}')
     for name, colours in FILL.items():
         edge = INK.get(name, INK['muted'])[theme]
-        rules.append(f'.b-{name} {{ fill: {colours[theme]}; stroke: {edge}; stroke-width: {0.6 if name in ("card", "plain") else 1.2} }}')
+        rules.append(f'.b-{name} {{ fill: {colours[theme]}; stroke: {edge}; stroke-width: '
+                     f'{0.6 if name in ("card", "plain") else 1.2} }}')
     return '\n'.join(rules)
 
 
@@ -40,7 +45,9 @@ def wrap(text: str, size: float, room: float) -> list[str]:
     pieces, word = [], ''
     for letter in text:
         wide = ord(letter) > 0x2e80
-        if word and (word[-1] == ' ' or ((wide or ord(word[-1]) > 0x2e80) and letter not in '，。、；：）！？” ' and word[-1] not in '（“')):
+        if (word
+            and (word[-1] == ' ' or ((wide or ord(word[-1]) > 0x2e80) and letter not in '，。、；：）！？” '
+                                     and word[-1] not in '（“'))):
             pieces.append(word)
             word = ''
         word += letter
@@ -58,14 +65,16 @@ class Figure:
     def __init__(self, title: str, desc: str):
         self.title, self.desc, self.parts = title, desc, []
 
-    def text(self, x: float, y: float, content: str, size: float = 16, ink: str = 'ink', anchor: str = 'start', bold: bool = False) -> float:
+    def text(self, x: float, y: float, content: str, size: float = 16, ink: str = 'ink', anchor: str = 'start',
+             bold: bool = False) -> float:
         """One line whose baseline is y."""
         weight = ' font-weight="600"' if bold else ''
-        self.parts.append(f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" class="{ink}" text-anchor="{anchor}"{weight}>{escape(content, quote=False)}</text>')
+        self.parts.append(f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" class="{ink}" '
+                          f'text-anchor="{anchor}"{weight}>{escape(content, quote=False)}</text>')
         return y + size * 1.35
 
-    def paragraph(self, x: float, y: float, content: str, room: float, size: float = 16, ink: str = 'ink', anchor: str = 'start',
-                  bold: bool = False) -> float:
+    def paragraph(self, x: float, y: float, content: str, room: float, size: float = 16, ink: str = 'ink',
+                  anchor: str = 'start', bold: bool = False) -> float:
         """Wrapped lines, the first with its baseline at y; returns the next baseline."""
         for line in wrap(content, size, room):
             y = self.text(x, y, line, size, ink, anchor, bold)
@@ -81,7 +90,8 @@ class Figure:
         self.parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" class="d-{ink}"/>')
 
     def leaf(self, x: float, y: float, degrees: float, ink: str) -> None:
-        self.parts.append(f'<ellipse cx="{x:g}" cy="{y:g}" rx="12" ry="5" class="d-{ink}" transform="rotate({degrees:g} {x:g} {y:g})"/>')
+        self.parts.append(f'<ellipse cx="{x:g}" cy="{y:g}" rx="12" ry="5" class="d-{ink}" '
+                          f'transform="rotate({degrees:g} {x:g} {y:g})"/>')
 
     def rule(self, x0: float, y0: float, x1: float, y1: float, under: bool = False) -> None:
         """A hairline; `under` lays it below everything drawn so far."""
@@ -99,7 +109,8 @@ class Figure:
         if arrow:
             (x0, y0), (x, y) = points[-2:]
             dx, dy = ((x > x0) - (x < x0)) * 9, ((y > y0) - (y < y0)) * 9
-            corners = f'{x:g},{y:g} {x - dx - dy * 0.55:g},{y - dy - dx * 0.55:g} {x - dx + dy * 0.55:g},{y - dy + dx * 0.55:g}'
+            corners = (f'{x:g},{y:g} {x - dx - dy * 0.55:g},{y - dy - dx * 0.55:g} '
+                       f'{x - dx + dy * 0.55:g},{y - dy + dx * 0.55:g}')
             self.parts.append(f'<polygon points="{corners}" class="d-{ink}"/>')
 
     def head(self, zh: str, en: str) -> float:
@@ -112,7 +123,8 @@ class Figure:
         y = self.paragraph(MARGIN, y + 14, f'来源：{source_zh}', WIDTH - 2 * MARGIN, 15, 'muted')
         y = self.paragraph(MARGIN, y, f'Source: {source_en}', WIDTH - 2 * MARGIN, 15, 'muted')
         height = round(y + 2)
-        return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-labelledby="t d">
+        return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" \
+height="{height}" role="img" aria-labelledby="t d">
 <title id="t">{escape(self.title, quote=False)}</title>
 <desc id="d">{escape(self.desc, quote=False)}</desc>
 <style>

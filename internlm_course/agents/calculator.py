@@ -1,4 +1,7 @@
-"""The tool of the course's agent: a calculator for whole numbers, as a Lagent action. It walks the syntax tree and runs nothing."""
+"""The tool of the course's agent: a calculator for whole numbers, as a Lagent action.
+
+It walks the syntax tree and runs nothing.
+"""
 import ast
 import operator
 from fractions import Fraction
@@ -11,7 +14,9 @@ LONGEST = 100  # characters; with + - * / alone this also bounds the size of any
 
 
 def calculate(expression: str) -> str:
-    """The value of an expression of whole numbers, + - * / and brackets; a quotient that does not come out even is rounded to 6 digits.
+    """The value of an expression of whole numbers, + - * / and brackets.
+
+    A quotient that does not come out even is rounded to 6 digits.
 
     Raises:
         ValueError: one sentence that starts with 'Error:', which the agent hands back to the model.

@@ -1,8 +1,9 @@
-"""Labs from their one source: labs/src/<lab>.py (jupytext percent) -> labs/solutions/<lab>.ipynb, executed, and labs/<lab>.ipynb, the student's.
+"""Labs from their one source: labs/src/<lab>.py (jupytext percent) -> labs/solutions/<lab>.ipynb, executed, and
+labs/<lab>.ipynb, the student's.
 
-jupytext reads, nbgrader's preprocessors cut the solutions out and lock the checks, nbclient executes. A cell's header gives its name, which is its id,
-and its part: `exercise=true`; `check="<exercise>" points=2` or `check=""` for a value of the tour; `setup=true`, what exercises need; `expected=true`,
-values that a later run plots itself against.
+jupytext reads, nbgrader's preprocessors cut the solutions out and lock the checks, nbclient executes. A cell's header
+gives its name, which is its id, and its part: `exercise=true`; `check="<exercise>" points=2` or `check=""` for a value
+of the tour; `setup=true`, what exercises need; `expected=true`, values that a later run plots itself against.
 """
 import json
 import os
@@ -21,7 +22,8 @@ MARK = '# NBVAL_CHECK_OUTPUT'
 STUB = '# your code here, then delete the line below · 在此作答，写好后删去下面一行\nraise NotImplementedError'
 FOLDED = '# Check: run it, nothing to edit here · 核对：运行即可，不用改动'  # all that JupyterLab shows of a check cell
 NAME = re.compile(r'[a-z0-9][a-z0-9-]{0,63}')
-KERNEL = dict(kernelspec=dict(display_name='Python 3 (ipykernel)', language='python', name='python3'), language_info=dict(name='python'))
+KERNEL = dict(kernelspec=dict(display_name='Python 3 (ipykernel)', language='python', name='python3'),
+              language_info=dict(name='python'))
 
 
 def sources(labs: Path, names: tuple[str, ...] = ()) -> list[Path]:
@@ -33,13 +35,15 @@ def sources(labs: Path, names: tuple[str, ...] = ()) -> list[Path]:
     found = {path.stem: path for path in sorted((labs / 'src').glob('*.py'))}
     missing = [name for name in names if name not in found]
     if missing or not found:
-        raise CourseError(f'There is no lab "{missing[0]}" in {labs / "src"}.' if missing else f'There are no labs in {labs / "src"}.',
+        raise CourseError(f'There is no lab "{missing[0]}" in {labs / "src"}.' if missing
+                          else f'There are no labs in {labs / "src"}.',
                           f'Labs there: {", ".join(found) or "none"}; --folder names another folder of labs.')
     return [found[name] for name in names or found]
 
 
 def read(source: Path):
-    """The whole notebook of a source script, with solutions and without outputs; ids and nbgrader's metadata from the cells' headers.
+    """The whole notebook of a source script, with solutions and without outputs; ids and nbgrader's metadata from the
+    cells' headers.
 
     Raises:
         CourseError: a cell without a name, a name twice, or a part that contradicts its text.
@@ -53,7 +57,8 @@ def read(source: Path):
         header = dict(cell.metadata)
         name = str(header.pop('name', ''))
         if not NAME.fullmatch(name) or name in seen:
-            fault = f'is named "{name}" like one before' if name in seen else f'has no name of small letters, digits and dashes, but "{name}"'
+            fault = (f'is named "{name}" like one before' if name in seen
+                     else f'has no name of small letters, digits and dashes, but "{name}"')
             raise CourseError(f'A cell of {source} {fault}: {cell.source[:60]!r}.', 'Write # %% name="its-own-name".')
         seen.add(name)
         cell.id, cell.metadata = name, _node(_metadata(source, cell, name, header))
@@ -70,7 +75,8 @@ def _metadata(source: Path, cell, name: str, header: dict) -> dict:
     has_solution, marked = 'BEGIN SOLUTION' in cell.source, MARK in cell.source.splitlines()
     if bool(header.get('exercise')) != has_solution or ('check' in header) != marked:
         raise CourseError(f'Cell "{name}" of {source} contradicts its header.',
-                          f'An exercise=true has a ### BEGIN SOLUTION, a check="…" has a line {MARK}, and no other cell has them.')
+                          f'An exercise=true has a ### BEGIN SOLUTION, a check="…" has a line {MARK}, and no other '
+                          'cell has them.')
     if has_solution:
         return dict(nbgrader=dict(nbgrader, solution=True, locked=False), tags=['nbval-ignore-output'])
     if marked:
@@ -114,7 +120,8 @@ def paths(source: Path) -> tuple[Path, Path]:
 
 def skeleton(notebook) -> list:
     """What a notebook is but for its outputs."""
-    return [notebook.nbformat, notebook.nbformat_minor, notebook.metadata, [(c.id, c.cell_type, c.source, c.metadata) for c in notebook.cells]]
+    return [notebook.nbformat, notebook.nbformat_minor, notebook.metadata,
+            [(c.id, c.cell_type, c.source, c.metadata) for c in notebook.cells]]
 
 
 def outdated(labs: Path) -> list[str]:
@@ -135,7 +142,8 @@ def outdated(labs: Path) -> list[str]:
                 there, should = ({c.id: c for c in notebook.cells} for notebook in (found, wanted))
                 cells = [name for name in {**should, **there} if there.get(name) is None or should.get(name) is None
                          or (there[name].source, there[name].metadata) != (should[name].source, should[name].metadata)]
-                faults.append(f'{path} differs from {source} in {", ".join(cells) or "the order of cells or the metadata of the notebook"}.')
+                faults.append(f'{path} differs from {source} in '
+                              f'{", ".join(cells) or "the order of cells or the metadata of the notebook"}.')
     strays = {*labs.glob('*.ipynb'), *(labs / 'solutions').glob('*.ipynb')} - made
     return faults + [f'{path} has no source.' for path in sorted(strays)]
 
@@ -162,18 +170,22 @@ def execute(notebook, folder: Path, timeout: int = 900):
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     with tempfile.TemporaryDirectory(prefix='lab-') as runs, _runs(runs):
         try:
-            NotebookClient(notebook, timeout=timeout, kernel_name='python3', resources=dict(metadata=dict(path=str(folder))), record_timing=False,
+            NotebookClient(notebook, timeout=timeout, kernel_name='python3',
+                           resources=dict(metadata=dict(path=str(folder))), record_timing=False,
                            store_widget_state=False, coalesce_streams=True).execute()
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             failed = [(c.id, o) for c in notebook.cells for o in c.get('outputs', ()) if o['output_type'] == 'error']
-            where, what = (failed[0][0], f'{failed[0][1].ename}: {failed[0][1].evalue}') if failed else ('none', f'{type(error).__name__}: {error}')
-            raise CourseError(f'The lab stopped in cell {where}: {what}.', 'Run the source cell by cell in JupyterLab.') from error
+            where, what = ((failed[0][0], f'{failed[0][1].ename}: {failed[0][1].evalue}') if failed
+                           else ('none', f'{type(error).__name__}: {error}'))
+            raise CourseError(f'The lab stopped in cell {where}: {what}.',
+                              'Run the source cell by cell in JupyterLab.') from error
     notebook.metadata.language_info = _node(KERNEL['language_info'])
     return notebook
 
 
 def keep_expected(source: Path, notebook) -> bool:
-    """Stores what cells marked expected=true printed, for later runs to plot themselves against; True if it is new, beyond the cells' tolerances."""
+    """Stores what cells marked expected=true printed, for later runs to plot themselves against; True if it is new,
+    beyond the cells' tolerances."""
     path = EXPECTED / f'{source.stem}.json'
     stored = json.loads(path.read_text('utf-8')) if path.exists() else {}
     values, agree = {}, True
@@ -181,7 +193,8 @@ def keep_expected(source: Path, notebook) -> bool:
         course = cell.metadata.get('course', {})
         if course.get('expected'):
             found = printed(output_text(cell))
-            agree = agree and all(name in stored and same(value, stored[name], **course.get('tolerance', {})) for name, value in found.items())
+            agree = agree and all(name in stored and same(value, stored[name], **course.get('tolerance', {}))
+                                  for name, value in found.items())
             values |= found
     if agree and values.keys() == stored.keys():
         return False
@@ -191,7 +204,8 @@ def keep_expected(source: Path, notebook) -> bool:
 
 
 def build(source: Path, force: bool = False) -> str:
-    """Writes both notebooks of a source, the reference executed; returns the line in which the lab tells its seconds and memory.
+    """Writes both notebooks of a source, the reference executed; returns the line in which the lab tells its seconds
+    and memory.
 
     Raises:
         CourseError: one of them holds somebody's work, and was left as it is; `force` writes over it.
@@ -208,6 +222,8 @@ def build(source: Path, force: bool = False) -> str:
             notebook = execute(reference(source), solved.parent)
         nbformat.write(notebook, solved)
     if kept:
-        raise CourseError(f'{" and ".join(map(str, kept))}: changed by hand, and left as it is. · 有人改动过，保持原样。',
+        raise CourseError(f'{" and ".join(map(str, kept))}: changed by hand, and left as it is. · '
+                          '有人改动过，保持原样。',
                           'Move it into work/, or write over it with --force. · 请移入 work/，或用 --force 覆盖。')
-    return next((line for c in reversed(notebook.cells) for line in output_text(c).splitlines() if line.startswith('Measured')), '')
+    return next((line for c in reversed(notebook.cells)
+                 for line in output_text(c).splitlines() if line.startswith('Measured')), '')

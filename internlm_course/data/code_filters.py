@@ -135,7 +135,8 @@ def duplicates(texts: Mapping[T, str], threshold: float = THRESHOLD) -> dict[T, 
 # --- quality ----------------------------------------------------------------------------------------------------------
 GENERATED = re.compile(r'auto-?matically generated|auto-?generated|generated (?:from|by|with|using)\b'
                        r'|do not (?:edit|modify)|@generated', re.I)
-# Limits of the rule, each set on the standard library and on files made bad on purpose (tests/unit/data/test_code_data.py).
+# Limits of the rule, each set on the standard library and on files made bad on purpose
+# (tests/unit/data/test_code_data.py).
 HEAD = 1500  # characters in which a generator signs
 LONG_LINE, MEAN_LINE = 1000, 100  # characters: people write lines of 30 to 40 on average
 SHORT_NAME = 0.5  # share of names of one letter: a minifier's work, where nothing explains them (colorsys calls red r)

@@ -18,7 +18,8 @@ KINDS = dict(
           r'|\+[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?){2,5}'                      # E.164, grouped or not
           r'|(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}'                       # North America
           r')(?![\w-])',
-    ip=r'(?<![\w.:-])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9A-Fa-f]{1,4}:){3,7}(?::?[0-9A-Fa-f]{1,4})(?::[0-9A-Fa-f]{1,4}){0,3})(?![\w:]|\.\d)')
+    ip=r'(?<![\w.:-])(?:\d{1,3}(?:\.\d{1,3}){3}'
+       r'|(?:[0-9A-Fa-f]{1,4}:){3,7}(?::?[0-9A-Fa-f]{1,4})(?::[0-9A-Fa-f]{1,4}){0,3})(?![\w:]|\.\d)')
 PATTERN = re.compile('|'.join(f'(?P<{kind}>{shape})' for kind, shape in KINDS.items()), re.A)
 # What any of them needs, so that most pages cost one search: an at sign, five digits in a row or parted by one sign, or
 # colons between hex groups.

@@ -120,10 +120,9 @@ def finetune(texts: list[str], names: list[str], encoder: str, out: Path, epochs
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(encoder)
-    model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=len(HEADS),
-                                                               id2label=dict(enumerate(HEADS)),
-                                                               ignore_mismatched_sizes=True,
-                                                               problem_type='multi_label_classification').to(device).train()
+    model = AutoModelForSequenceClassification.from_pretrained(
+        encoder, num_labels=len(HEADS), id2label=dict(enumerate(HEADS)), ignore_mismatched_sizes=True,
+        problem_type='multi_label_classification').to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-5)
     for _ in range(epochs):
         for chosen in torch.randperm(len(texts)).split(batch):

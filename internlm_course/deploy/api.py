@@ -1,8 +1,10 @@
-"""What LMDeploy 0.15's api_server lacks for this course, added inside the serving process, for the CPU and TurboMind alike.
+"""What LMDeploy 0.15's api_server lacks for this course, added inside the serving process, for the CPU and TurboMind
+alike.
 
-InternLM2's chat template (0.15 has none left: it trusts whatever the tokenizer carries), special tokens kept in the text so that a client
-can read a tool call, stop strings of any length, prompts of token ids, and a clear 400 where the server would give status 200 with an empty
-answer or an error as text, status 500, or an end of the engine (see `gate` and `requests`).
+InternLM2's chat template (0.15 has none left: it trusts whatever the tokenizer carries), special tokens kept in the
+text so that a client can read a tool call, stop strings of any length, prompts of token ids, and a clear 400 where the
+server would give status 200 with an empty answer or an error as text, status 500, or an end of the engine (see `gate`
+and `requests`).
 """
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -61,7 +63,8 @@ def prompt_tokens(request) -> list[int]:
         prompts = [request.prompt or request.input_ids]
     elif request.messages:
         tools = request.tools if request.tool_choice != 'none' else None
-        prompts = [request.messages if isinstance(request.messages, str) else engine.chat_template.messages2prompt(request.messages, tools)]
+        prompts = [request.messages if isinstance(request.messages, str)
+                   else engine.chat_template.messages2prompt(request.messages, tools)]
     else:
         prompts = [request.input_ids or '']
     if not prompts or not all(prompts):
@@ -78,7 +81,8 @@ def check_prompt(request) -> str:
     engine = api_server.VariableInterface.async_engine
     if longest < engine.session_len:
         return ''
-    return (f'The prompt has {longest} tokens, but the context length of model {engine.model_name!r} is {engine.session_len} tokens, '
+    return (f'The prompt has {longest} tokens, but the context length of model {engine.model_name!r} is '
+            f'{engine.session_len} tokens, '
             'the answer included. Shorten the messages or the prompt.')
 
 
@@ -87,13 +91,15 @@ def cut_at(text: str, stops: list[str], final: bool) -> tuple[str, str, bool]:
     met = [position for position in map(text.find, stops) if position >= 0]
     if met:
         return text[:min(met)], '', True
-    held = 0 if final else max((size for stop in stops for size in range(1, min(len(stop), len(text) + 1)) if text.endswith(stop[:size])),
+    held = 0 if final else max((size for stop in stops
+                                for size in range(1, min(len(stop), len(text) + 1)) if text.endswith(stop[:size])),
                                default=0)
     return text[:len(text) - held], text[len(text) - held:], False
 
 
 async def watched(outputs, stops: list[str]) -> AsyncIterator:
-    """Passes a generation on until one of `stops` appears in its text, which LMDeploy finds only if it is a token of its own.
+    """Passes a generation on until one of `stops` appears in its text, which LMDeploy finds only if it is a token of
+    its own.
 
     Raises:
         BadRequest: the generation failed, which LMDeploy would tell as the answer's text.
@@ -102,7 +108,8 @@ async def watched(outputs, stops: list[str]) -> AsyncIterator:
     async with aclosing(outputs):
         async for output in outputs:
             if output.finish_reason == 'error':
-                raise BadRequest(f'The engine could not answer this request ({output.response.strip()}); the reason stands in its log.')
+                raise BadRequest(f'The engine could not answer this request ({output.response.strip()}); the reason '
+                                 'stands in its log.')
             output.response, held, met = cut_at(held + output.response, stops, final=output.finish_reason is not None)
             if met:
                 output.finish_reason = 'stop'
@@ -116,11 +123,13 @@ def install() -> None:
     MODELS.register_module('internlm2', module=InternLM2Template)
 
     check_request, default_config = api_server.check_request, api_server.resolve_default_gen_config
-    generate, build_parser, build_config = AsyncEngine.generate, BaseResponseParser.__init__, adapter.build_generation_config
+    generate, build_parser = AsyncEngine.generate, BaseResponseParser.__init__
+    build_config = adapter.build_generation_config
 
     def check_request_and_prompt(request):
         error = check_request(request)
-        if error is None and isinstance(request, ChatCompletionRequest | CompletionRequest | GenerateReqInput) and (message := check_prompt(request)):
+        if (error is None and isinstance(request, ChatCompletionRequest | CompletionRequest | GenerateReqInput)
+            and (message := check_prompt(request))):
             return refusal(message)
         return error
 

@@ -1,4 +1,5 @@
-"""The gate before LMDeploy 0.15's handlers: the ASGI middleware that holds every posted body to `requests`, for the model that this process serves."""
+"""The gate before LMDeploy 0.15's handlers: the ASGI middleware that holds every posted body to `requests`, for the
+model that this process serves."""
 import asyncio
 import json
 import logging
@@ -21,23 +22,28 @@ from lmdeploy.serve.openai.responses.protocol import ResponsesRequest
 from internlm_course.deploy import requests
 from internlm_course.deploy.requests import BadRequest
 
-SERVED = {  # what may be posted; LMDeploy also lets any client put its engine to sleep, end another's session or overwrite the weights
+# What may be posted; LMDeploy also lets any client put its engine to sleep, end another's session or overwrite the
+# weights
+SERVED = {
     requests.CHAT: ChatCompletionRequest, requests.COMPLETIONS: CompletionRequest, requests.GENERATE: GenerateReqInput,
     '/v1/messages': MessagesRequest, '/v1/messages/count_tokens': CountTokensRequest, '/v1/responses': ResponsesRequest,
-    '/v1/encode': EncodeRequest, '/v1/embeddings': EmbeddingsRequest, '/pooling': PoolingRequest, '/get_ppl': PPLRequest,
+    '/v1/encode': EncodeRequest, '/v1/embeddings': EmbeddingsRequest, '/pooling': PoolingRequest,
+    '/get_ppl': PPLRequest,
 }
 IGNORED = {  # fields that LMDeploy declares and does not read
     '/v1/responses': {'logit_bias', 'max_tool_calls', 'top_logprobs'},
     'turbomind': {'logit_bias', 'repetition_ngram_size', 'repetition_ngram_threshold'},
 }
 GRAMMAR_SECONDS = 10  # after which a schema or a regular expression is refused
-UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, AssertionError, OverflowError)  # LMDeploy's handlers, on input they did not expect
+# LMDeploy's handlers, on input they did not expect
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, AssertionError, OverflowError)
 
 log = logging.getLogger(__name__)
 
 
 class Grammars:
-    """xgrammar's compiler for the served model; on a CPU the engine's own, which remembers what it compiled, so that its loop never waits for it."""
+    """xgrammar's compiler for the served model; on a CPU the engine's own, which remembers what it compiled, so that
+    its loop never waits for it."""
 
     @cached_property
     def compiler(self):
@@ -53,7 +59,8 @@ class Grammars:
             ValueError: no text at all follows the grammar. RuntimeError: xgrammar's, for one that cannot be compiled.
         """
         import xgrammar
-        compiled = self.compiler.compile_regex(source) if kind == 'regex_schema' else self.compiler.compile_json_schema(source)
+        compiled = (self.compiler.compile_regex(source) if kind == 'regex_schema'
+                    else self.compiler.compile_json_schema(source))
         allowed = xgrammar.allocate_token_bitmask(1, compiled.tokenizer_info.vocab_size)
         xgrammar.GrammarMatcher(compiled).fill_next_token_bitmask(allowed, 0)
         if not allowed.any():
@@ -69,9 +76,11 @@ def limits() -> requests.Limits:
 
 
 class CheckedRequests:
-    """ASGI middleware: what is posted is read and checked before LMDeploy's handlers, and what they raise becomes one sentence.
+    """ASGI middleware: what is posted is read and checked before LMDeploy's handlers, and what they raise becomes one
+    sentence.
 
-    An answer's status is held back until its first piece, so that a stream that fails before its first token still ends in status 400.
+    An answer's status is held back until its first piece, so that a stream that fails before its first token still ends
+    in status 400.
     """
 
     def __init__(self, app):
@@ -115,7 +124,8 @@ class CheckedRequests:
             if not begun:
                 await refusal(text)(scope, receive, send)
             else:  # a stream's status is sent: its last event says what happened, as OpenAI's does
-                event = f'data: {json.dumps(dict(error=dict(message=text, type="invalid_request_error", code=400)))}\n\ndata: [DONE]\n\n'
+                error = json.dumps(dict(error=dict(message=text, type='invalid_request_error', code=400)))
+                event = f'data: {error}\n\ndata: [DONE]\n\n'
                 await send(dict(type='http.response.body', body=event.encode(), more_body=False))
 
     async def read(self, receive) -> bytes | None:
@@ -137,11 +147,13 @@ class CheckedRequests:
         body = requests.prepare(path, requests.read_body(raw), self.limits)
         written = requests.write_body(body)
         if wanted := requests.grammar(body):
-            # In a thread, because compiling takes a while and lets others run; what takes too long goes on there, and its request is refused.
+            # In a thread, because compiling takes a while and lets others run; what takes too long goes on there, and
+            # its request is refused.
             try:
                 await asyncio.wait_for(asyncio.to_thread(requests.check_grammar, wanted, self.limits), GRAMMAR_SECONDS)
             except asyncio.TimeoutError as error:
-                raise BadRequest(f'The response_format is too large: its grammar takes more than {GRAMMAR_SECONDS} s.') from error
+                raise BadRequest(
+                    f'The response_format is too large: its grammar takes more than {GRAMMAR_SECONDS} s.') from error
         return written
 
 
@@ -151,7 +163,8 @@ def refusal(message: str):
 
 
 async def refuse_fields(request, error):
-    """What pydantic finds wrong, in one sentence; LMDeploy gives status 422 and a list, or 500 where the list holds what JSON cannot."""
+    """What pydantic finds wrong, in one sentence; LMDeploy gives status 422 and a list, or 500 where the list holds
+    what JSON cannot."""
     first = error.errors()[0]
     if not isinstance(first, dict):
         return refusal(f'{first}.')

@@ -1,4 +1,5 @@
-"""The safety net below `requests`: what one request makes LMDeploy's PyTorch engine raise ends that request, not the engine.
+"""The safety net below `requests`: what one request makes LMDeploy's PyTorch engine raise ends that request, not the
+engine.
 
 In LMDeploy 0.15 the engine's loops are plain tasks: the first exception ends them, and every client gets
 "ENGINE_STOP_ERROR" from then on. They died at four places, which stand in the table of `deploy`.
@@ -38,7 +39,8 @@ def row(inputs: SamplingInputs, index: int) -> SamplingInputs:
 
 
 class RowsApart:
-    """Stands in for LMDeploy's FusedLogitsProcessor: the whole batch at once, as ever; when that raises, row by row, and a row that raises again fails.
+    """Stands in for LMDeploy's FusedLogitsProcessor: the whole batch at once, as ever; when that raises, row by row,
+    and a row that raises again fails.
 
     logits: (batch, vocabulary).
     """
@@ -56,7 +58,8 @@ class RowsApart:
             self.processors, rows = [], []
             for index in range(len(kept)):
                 rows.append(await self.choose_alone(index, kept[index:index + 1]))
-            chosen = [torch.cat([made[0] for made in rows]), join([made[1] for made in rows]), torch.cat([made[2] for made in rows])]
+            chosen = [torch.cat([made[0] for made in rows]), join([made[1] for made in rows]),
+                      torch.cat([made[2] for made in rows])]
         scores, logprobs, self.tokens = chosen
         for index in (~torch.isfinite(scores).any(1)).nonzero().flatten().tolist():
             self.fail(index, 'no token is allowed, or the logits are not numbers')
@@ -74,7 +77,8 @@ class RowsApart:
             return await self.choose(row(self.inputs, index), logits.clone())
         except Exception as error:
             self.fail(index, repr(error))
-            self.processors.append(FusedLogitsProcessor(replace(row(self.inputs, index), response_formats=(None,)), **self.options))
+            self.processors.append(FusedLogitsProcessor(replace(row(self.inputs, index), response_formats=(None,)),
+                                                        **self.options))
             return logits, None, logits.nan_to_num().argmax(-1)
 
     def fail(self, index: int, reason: str) -> None:
@@ -104,23 +108,27 @@ def join(parts: list[torch.Tensor | None]) -> torch.Tensor | None:
 def check_message(data: dict, vocabulary: int) -> None:
     """
     Raises:
-        ValueError, OverflowError, TypeError, RuntimeError: a token id outside the vocabulary, or a parameter that fits no tensor.
+        ValueError, OverflowError, TypeError, RuntimeError: a token id outside the vocabulary, or a parameter that fits
+            no tensor.
     """
     tokens = np.asarray(data['token_ids'], dtype=np.int64)
     if not len(tokens) or tokens.min() < 0 or tokens.max() >= vocabulary:
-        raise ValueError(f'a prompt of {len(tokens)} token ids, of which one at least is not below {vocabulary}, or none')
+        raise ValueError(f'a prompt of {len(tokens)} token ids, of which one at least is not below {vocabulary}, or '
+                         'none')
     parameters = data['sampling_param']
     whole = [parameters.top_k, parameters.max_new_tokens, parameters.min_new_tokens, parameters.repetition_ngram_size,
              parameters.repetition_ngram_threshold, *parameters.stop_words, *parameters.bad_words]
     torch.tensor(whole, dtype=torch.int64)
-    torch.tensor([parameters.temperature, parameters.top_p, parameters.min_p, parameters.repetition_penalty], dtype=torch.float32)
+    torch.tensor([parameters.temperature, parameters.top_p, parameters.min_p, parameters.repetition_penalty],
+                 dtype=torch.float32)
     if any(not 0 <= token < vocabulary for token in [*parameters.stop_words, *parameters.bad_words]):
         raise ValueError(f'a stop token outside the vocabulary of {vocabulary}')
 
 
 def install() -> None:
     """Puts the net under this process's PyTorch engine; call before it is built."""
-    add, forward, infer = Engine._on_add_message, agent.BaseModelAgent._async_model_forward, EngineInstance.async_stream_infer
+    add, infer = Engine._on_add_message, EngineInstance.async_stream_infer
+    forward = agent.BaseModelAgent._async_model_forward
 
     def add_apart(self, reqs, **kwargs):
         for request in reqs:
@@ -138,7 +146,8 @@ def install() -> None:
         except Exception:
             log.exception('A step of the model failed.')
             rows = inputs.input_ids.numel() if return_logits else inputs.seq_length.numel()
-            return dict(logits=torch.full((1, rows, self.model_config.vocab_size), torch.nan), seq_length=inputs.seq_length)
+            return dict(logits=torch.full((1, rows, self.model_config.vocab_size), torch.nan),
+                        seq_length=inputs.seq_length)
 
     async def infer_until_failure(self, session_id, *args, **kwargs):
         try:

@@ -20,7 +20,8 @@ def check_version() -> None:
     except PackageNotFoundError:
         found = 'no version'
     if found not in TESTED:
-        raise CourseError(f'Serving and quantising were tested with LMDeploy {" and ".join(TESTED)}, and {found} is installed.',
+        raise CourseError(f'Serving and quantising were tested with LMDeploy {" and ".join(TESTED)}, and {found} is '
+                          'installed.',
                           f'Install lmdeploy=={TESTED[-1]}.')
 
 

@@ -1,4 +1,5 @@
-"""Quantising a checkpoint with LMDeploy's own lite tools: AWQ to INT4 weights, SmoothQuant to INT8 weights and activations.
+"""Quantising a checkpoint with LMDeploy's own lite tools: AWQ to INT4 weights, SmoothQuant to INT8 weights and
+activations.
 
 `quantize` runs this module as a process of its own, whose `main` calibrates on the course's own text.
 """
@@ -16,11 +17,12 @@ from internlm_course.jsonl import rows
 from internlm_course.process import die_with_parent, run_tool
 
 LINEARS = ('wqkv', 'wo', 'w1', 'w2', 'w3')
-ASIDE = ('inputs_stats.pth', 'outputs_stats.pth', 'key_stats.pth', 'value_stats.pth')  # LMDeploy's calibration statistics
+# LMDeploy's calibration statistics
+ASIDE = ('inputs_stats.pth', 'outputs_stats.pth', 'key_stats.pth', 'value_stats.pth')
 
 
-def quantize(checkpoint: Path, out: Path, *, bits: int = 4, calibration: Path, home: Path, group_size: int = 64, samples: int = 32,
-             length: int = 128) -> dict:
+def quantize(checkpoint: Path, out: Path, *, bits: int = 4, calibration: Path, home: Path, group_size: int = 64,
+             samples: int = 32, length: int = 128) -> dict:
     """Writes the quantised checkpoint, complete and ready to serve, into `out`.
 
     Args:
@@ -32,7 +34,8 @@ def quantize(checkpoint: Path, out: Path, *, bits: int = 4, calibration: Path, h
         samples: calibration windows of `length` tokens each.
 
     Returns:
-        bits, seconds, linear_bytes_before, linear_bytes_after (scales and zeros included) and linear_bytes_ratio; also in metrics.json.
+        bits, seconds, linear_bytes_before, linear_bytes_after (scales and zeros included) and linear_bytes_ratio; also
+        in metrics.json.
 
     Raises:
         CourseError: bad arguments, before any work; or the tool failed.
@@ -43,7 +46,8 @@ def quantize(checkpoint: Path, out: Path, *, bits: int = 4, calibration: Path, h
     started = time.monotonic()
     log = out / 'logs' / 'quantize.log'
     run_tool('internlm_course.deploy.quantize',
-             ['--checkpoint', str(checkpoint), '--out', str(out), '--bits', str(bits), '--calibration', str(Path(calibration).resolve()),
+             ['--checkpoint', str(checkpoint), '--out', str(out), '--bits', str(bits), '--calibration',
+              str(Path(calibration).resolve()),
               '--group-size', str(group_size), '--samples', str(samples), '--length', str(length)], log, home)
     before, after = linear_bytes(checkpoint), linear_bytes(out)
     metrics = {'bits': bits, 'seconds': round(time.monotonic() - started, 1), 'linear_bytes_before': before,
@@ -63,13 +67,16 @@ def check_arguments(checkpoint: Path, bits: int, calibration: Path, group_size: 
     if config.get('quantization_config'):
         raise CourseError(f'{checkpoint} is quantised already.', 'Quantise the bf16 checkpoint.')
     if samples < 1 or not 1 <= length <= config['max_position_embeddings']:
-        raise CourseError(f'{samples} windows of {length} tokens do not fit a context of {config["max_position_embeddings"]} positions.',
+        raise CourseError(f'{samples} windows of {length} tokens do not fit a context of '
+                          f'{config["max_position_embeddings"]} positions.',
                           'Take at least one window, no longer than the context.')
     for name in ('hidden_size', 'intermediate_size'):
         if bits == 4 and (group_size < 1 or config[name] % group_size):
-            raise CourseError(f'{name} {config[name]} is no multiple of the group size {group_size}.', 'Choose 32, 64 or 128.')
+            raise CourseError(f'{name} {config[name]} is no multiple of the group size {group_size}.',
+                              'Choose 32, 64 or 128.')
     if config['hidden_size'] // config['num_attention_heads'] % 8:
-        raise CourseError(f'A head of {config["hidden_size"] // config["num_attention_heads"]} numbers cannot be packed by eights.',
+        raise CourseError(f'A head of {config["hidden_size"] // config["num_attention_heads"]} numbers cannot be '
+                          'packed by eights.',
                           'Quantise a model whose head size is a multiple of 8.')
     read_texts(calibration)
 
@@ -82,7 +89,8 @@ def read_texts(calibration: Path) -> list[str]:
     """
     texts = [row['text'] for row in rows(calibration, 'Give a jsonl file whose lines have a "text".', ('text',))]
     if not any(map(str.strip, texts)):
-        raise CourseError(f'The calibration file {calibration} holds no text.', 'Give some hundred lines of course text.')
+        raise CourseError(f'The calibration file {calibration} holds no text.',
+                          'Give some hundred lines of course text.')
     return texts
 
 
@@ -101,12 +109,14 @@ def windows(tokenizer, texts: list[str], samples: int, length: int, seed: int = 
 
 
 def linear_bytes(checkpoint: Path) -> int:
-    """Bytes of the decoder layers' linear weights in a checkpoint's safetensors, with what quantisation adds to them."""
+    """Bytes of the decoder layers' linear weights in a checkpoint's safetensors, with what quantisation adds to
+    them."""
     from safetensors import safe_open
     total = 0
     for path in checkpoint.glob('*.safetensors'):
         with safe_open(path, 'pt') as file:
-            total += sum(file.get_tensor(name).nbytes for name in file.keys() if name.split('.')[-2] in LINEARS)  # noqa: SIM118 (a safetensors file is no dict)
+            names = list(file.keys())  # a safetensors file is no dict
+            total += sum(file.get_tensor(name).nbytes for name in names if name.split('.')[-2] in LINEARS)
     return total
 
 
@@ -122,7 +132,8 @@ def compute_in_float32() -> None:
         for parameter in self.parameters():
             parameter.data = parameter.data.half()
         for module in self.modules():
-            if isinstance(module, WeightOnlyQLinear):  # INT8's scales stay float32: per channel and of the order of 1e-5
+            # INT8's scales stay float32: per channel and of the order of 1e-5
+            if isinstance(module, WeightOnlyQLinear):
                 module.scales = module.scales.half()
         return save(self, *args, **kwargs)
 
@@ -146,8 +157,8 @@ def main() -> None:
     calibrate.get_calib_loaders = lambda name, tokenizer, nsamples, seqlen: windows(tokenizer, texts, nsamples, seqlen)
     if device == 'cpu':
         compute_in_float32()
-    common = dict(work_dir=str(options.out), calib_samples=options.samples, calib_seqlen=options.length, device=device, dtype='float16',
-                  batch_size=8, trust_remote_code=True)
+    common = dict(work_dir=str(options.out), calib_samples=options.samples, calib_seqlen=options.length, device=device,
+                  dtype='float16', batch_size=8, trust_remote_code=True)
     if options.bits == 4:
         from lmdeploy.lite.apis.auto_awq import auto_awq
         auto_awq(str(options.checkpoint), w_bits=4, w_group_size=options.group_size, **common)
@@ -158,7 +169,8 @@ def main() -> None:
 
 
 def complete(checkpoint: Path, out: Path) -> None:
-    """Makes LMDeploy's output a whole checkpoint: the code, tokenizer and generation settings come along, the statistics go."""
+    """Makes LMDeploy's output a whole checkpoint: the code, tokenizer and generation settings come along, the
+    statistics go."""
     for name in ASIDE:
         (out / name).unlink(missing_ok=True)
     for path in checkpoint.iterdir():

@@ -1,8 +1,9 @@
 """What the body of a request must be before LMDeploy's engine sees it, and the sentence that says so where it is not.
 
-LMDeploy 0.15 checks little before its engine's loop does the work, where an invalid schema, a token id outside the vocabulary or a temperature of 1e-40
-raises and ends the loop for every client; and it accepts fields that it then ignores. So a request is honoured here, or refused with status 400.
-`null` means absent, as in OpenAI's API. Nothing here imports LMDeploy.
+LMDeploy 0.15 checks little before its engine's loop does the work, where an invalid schema, a token id outside the
+vocabulary or a temperature of 1e-40 raises and ends the loop for every client; and it accepts fields that it then
+ignores. So a request is honoured here, or refused with status 400. `null` means absent, as in OpenAI's API. Nothing
+here imports LMDeploy.
 """
 import json
 from collections.abc import Callable
@@ -10,14 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_BYTES = 8 << 20     # of a body
-MAX_DEPTH = 64          # of a body's lists and objects; xgrammar needs a minute for a schema of 600 levels, 0.2 s for one of 64
+# Of a body's lists and objects; xgrammar needs a minute for a schema of 600 levels, 0.2 s for one of 64
+MAX_DEPTH = 64
 MAX_REGEX = 500         # characters: `a?` written 900 times keeps xgrammar's compiler busy for minutes
 MAX_SCHEMA = 20_000     # characters of a schema as JSON
 GREEDY_BELOW = 0.01     # a softmax this sharp has one token left, and dividing the logits by less overflows
 
 CHAT, COMPLETIONS, GENERATE = '/v1/chat/completions', '/v1/completions', '/generate'
-AS_THEY_ARE = ('schema', 'parameters', 'input_schema', 'arguments')  # inside these a null is a value (`enum: [null]`, `const: null`)
-HARMLESS = {'metadata', 'model', 'prompt_cache_key', 'prompt_cache_retention', 'safety_identifier', 'service_tier', 'store', 'user'}
+# Inside these a null is a value (`enum: [null]`, `const: null`)
+AS_THEY_ARE = ('schema', 'parameters', 'input_schema', 'arguments')
+HARMLESS = {'metadata', 'model', 'prompt_cache_key', 'prompt_cache_retention', 'safety_identifier', 'service_tier',
+            'store', 'user'}
 
 _ONE_CHOICE = 'the server makes one choice a request: send it several times, each with its own seed'
 _PENALTY = 'the engine knows only repetition_penalty'
@@ -31,10 +35,13 @@ NOT_HONOURED = {  # field: (the value that asks for nothing, why nothing else is
 }
 RANGES = {  # field: (least, most); None is without end
     'temperature': (0, 2), 'top_p': (0, 1), 'min_p': (0, 1), 'top_k': (0, None), 'repetition_penalty': (0.01, 100),
-    'max_tokens': (1, None), 'max_completion_tokens': (1, None), 'max_output_tokens': (1, None), 'min_new_tokens': (0, None),
-    'repetition_ngram_size': (0, None), 'repetition_ngram_threshold': (0, None), 'top_logprobs': (0, 20), 'session_id': (-1, None),
+    'max_tokens': (1, None), 'max_completion_tokens': (1, None), 'max_output_tokens': (1, None),
+    'min_new_tokens': (0, None),
+    'repetition_ngram_size': (0, None), 'repetition_ngram_threshold': (0, None), 'top_logprobs': (0, 20),
+    'session_id': (-1, None),
 }
-LENGTHS = ('max_tokens', 'max_completion_tokens', 'max_output_tokens', 'min_new_tokens', 'repetition_ngram_size', 'repetition_ngram_threshold')
+LENGTHS = ('max_tokens', 'max_completion_tokens', 'max_output_tokens', 'min_new_tokens', 'repetition_ngram_size',
+           'repetition_ngram_threshold')
 
 
 class BadRequest(ValueError):
@@ -82,7 +89,8 @@ def write_body(body: dict) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise BadRequest('A text holds half of a surrogate pair (\\ud800 to \\udfff alone), which is no character.') from error
+        raise BadRequest(
+            'A text holds half of a surrogate pair (\\ud800 to \\udfff alone), which is no character.') from error
 
 
 def _no_number(text: str):
@@ -108,7 +116,8 @@ def _without_nulls(value, depth: int = 0, keep: bool = False):
     if isinstance(value, list):
         return [_without_nulls(item, depth + 1, keep) for item in value]
     if isinstance(value, dict):
-        return {key: _without_nulls(item, depth + 1, keep or key in AS_THEY_ARE) for key, item in value.items() if keep or item is not None}
+        return {key: _without_nulls(item, depth + 1, keep or key in AS_THEY_ARE)
+                for key, item in value.items() if keep or item is not None}
     return value
 
 
@@ -142,8 +151,10 @@ def prepare(path: str, body: dict, limits: Limits) -> dict:
 
 
 def _read_lagent(body: dict) -> None:
-    """Lagent's GPTAPI sends its repetition_penalty under the name frequency_penalty, always; it sends n and top_k beside it, as OpenAI's clients never do."""
-    if {'n', 'top_k'} <= body.keys() and body.get('frequency_penalty', 0) != 0 and not {'presence_penalty', 'repetition_penalty'} & body.keys():
+    """Lagent's GPTAPI sends its repetition_penalty under the name frequency_penalty, always; it sends n and top_k
+    beside it, as OpenAI's clients never do."""
+    if ({'n', 'top_k'} <= body.keys() and body.get('frequency_penalty', 0) != 0
+        and not {'presence_penalty', 'repetition_penalty'} & body.keys()):
         body['repetition_penalty'] = body.pop('frequency_penalty')
 
 
@@ -157,15 +168,18 @@ def _check_fields(path: str, body: dict, limits: Limits) -> None:
     mode = choice.get('type') if isinstance(choice, dict) else choice
     allowed = choice.get('allowed_tools') if mode == 'allowed_tools' else None
     if mode not in ('auto', 'none') and not (isinstance(allowed, dict) and allowed.get('mode') == 'auto'):
-        raise BadRequest('tool_choice cannot be honoured: the model cannot be made to call a tool, so only auto and none are taken.')
+        raise BadRequest('tool_choice cannot be honoured: the model cannot be made to call a tool, so only auto and '
+                         'none are taken.')
     unknown = [field for field, value in body.items()
                if field not in limits.fields[path] and field not in HARMLESS and value not in (False, '', [], {})]
     if unknown:
-        raise BadRequest(f'{path} knows no field {", ".join(repr(field[:40]) for field in unknown[:5])}, and would ignore it.')
+        raise BadRequest(f'{path} knows no field {", ".join(repr(field[:40]) for field in unknown[:5])}, and would '
+                         'ignore it.')
 
 
 def _check_number(field: str, value, least: float, most: float | None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < least or most is not None and value > most:
+    if (isinstance(value, bool) or not isinstance(value, int | float) or value < least or most is not None
+        and value > most):
         span = f'of {least} or more' if most is None else f'from {least} to {most}'
         raise BadRequest(f'{field} is {_short(value)}, and must be a number {span}.')
 
@@ -186,7 +200,8 @@ def _check_tokens(path: str, body: dict, limits: Limits) -> None:
                 raise BadRequest('The prompt must be a text, a list of token ids, or a list of either.')
         lists += prompt
     for ids in lists:
-        wrong = [token for token in ids if _is_id(token) and not 0 <= token < limits.vocabulary] if isinstance(ids, list) else []
+        wrong = ([token for token in ids if _is_id(token) and not 0 <= token < limits.vocabulary]
+                 if isinstance(ids, list) else [])
         if wrong:
             raise BadRequest(f'The token id {wrong[0]} is outside the vocabulary of {limits.vocabulary}.')
 
@@ -203,7 +218,8 @@ def _check_messages(path: str, body: dict) -> None:
         parts = content if isinstance(content, list) else [{'type': 'text', 'text': content}]
         for part in parts:
             if not isinstance(part, dict) or part.get('type') != 'text' or not isinstance(part.get('text'), str):
-                raise BadRequest('The content of a message must be a text, or parts of type text: the model reads nothing else.')
+                raise BadRequest('The content of a message must be a text, or parts of type text: the model reads '
+                                 'nothing else.')
 
 
 def grammar(body: dict) -> tuple[str, Any] | None:
@@ -218,9 +234,11 @@ def grammar(body: dict) -> tuple[str, Any] | None:
         return None
     kind = wanted.get('type', 'text' if text else None) if isinstance(wanted, dict) else None
     if kind not in ('text', 'json_object', 'json_schema', 'regex_schema'):
-        raise BadRequest(f'response_format.type is {_short(kind)}, and must be text, json_object, json_schema or regex_schema.')
+        raise BadRequest(f'response_format.type is {_short(kind)}, and must be text, json_object, json_schema or '
+                         'regex_schema.')
     if kind != 'text' and (body.get('ignore_eos') or body.get('min_new_tokens')):
-        raise BadRequest('ignore_eos and min_new_tokens contradict a response_format: the answer ends where the format does.')
+        raise BadRequest('ignore_eos and min_new_tokens contradict a response_format: the answer ends where the format '
+                         'does.')
     if kind == 'regex_schema':
         regex = wanted.get('regex_schema')
         if not isinstance(regex, str):
@@ -261,7 +279,8 @@ def _check_patterns(schema) -> None:
 def check_grammar(wanted: tuple[str, Any], limits: Limits) -> None:
     """
     Raises:
-        BadRequest: xgrammar, with which LMDeploy guides an answer, can make nothing of the schema or the regular expression.
+        BadRequest: xgrammar, with which LMDeploy guides an answer, can make nothing of the schema or the regular
+            expression.
     """
     kind, source = wanted
     try:

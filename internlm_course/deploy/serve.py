@@ -1,4 +1,5 @@
-"""Serving a checkpoint: LMDeploy's OpenAI-compatible api_server in its own process, TurboMind on a GPU, our CPU device elsewhere."""
+"""Serving a checkpoint: LMDeploy's OpenAI-compatible api_server in its own process, TurboMind on a GPU, our CPU device
+elsewhere."""
 import json
 import socket
 import subprocess
@@ -23,7 +24,8 @@ KV_BYTES = 4 << 30  # the KV cache of a CPU server is cut to this
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: `url` ends in /v1, as the OpenAI client's base_url wants it; `model` is the name it answers to."""
+    """A running server: `url` ends in /v1, as the OpenAI client's base_url wants it; `model` is the name it answers
+    to."""
     url: str
     port: int
     model: str
@@ -60,28 +62,34 @@ def read_config(checkpoint: Path) -> dict:
 
 
 def session_length(config: dict) -> int:
-    """Tokens of one conversation: the context that the model was trained at, and room for the chat template and an answer to a prompt that fills it."""
+    """Tokens of one conversation: the context that the model was trained at, and room for the chat template and an
+    answer to a prompt that fills it."""
     return config['max_position_embeddings'] + CHAT_ROOM
 
 
 def kv_blocks(config: dict) -> int:
-    """Blocks for BATCH sequences of full length, within KV_BYTES but for one sequence at least, and one that the engine keeps."""
+    """Blocks for BATCH sequences of full length, within KV_BYTES but for one sequence at least, and one that the engine
+    keeps."""
     head = config['hidden_size'] // config['num_attention_heads']
-    block_bytes = 2 * 2 * config['num_hidden_layers'] * config['num_key_value_heads'] * head * BLOCK_SIZE  # K and V, 2 bytes each
+    # K and V, 2 bytes each
+    block_bytes = 2 * 2 * config['num_hidden_layers'] * config['num_key_value_heads'] * head * BLOCK_SIZE
     sequence = -(-session_length(config) // BLOCK_SIZE) + 1
     return max(sequence, min(BATCH * sequence, KV_BYTES // block_bytes)) + 1
 
 
 def threads(config: dict) -> dict[str, str]:
-    """One thread for a small model: its products end before a second thread wakes, and on a busy computer the two wait for each other."""
+    """One thread for a small model: its products end before a second thread wakes, and on a busy computer the two wait
+    for each other."""
     return {'OMP_NUM_THREADS': '1'} if config['hidden_size'] < 1024 else {}
 
 
 def arguments(checkpoint: Path, config: dict, model_name: str, port: int) -> list[str]:
-    """The command line of LMDeploy's api_server for this checkpoint; the launcher adds the backend, which only it can see."""
+    """The command line of LMDeploy's api_server for this checkpoint; the launcher adds the backend, which only it can
+    see."""
     return ['--kv-blocks', str(kv_blocks(config)), 'serve', 'api_server', str(checkpoint), '--model-name', model_name,
             '--server-name', HOST, '--server-port', str(port),
-            '--chat-template', 'internlm2', '--tool-call-parser', 'internlm', '--trust-remote-code', '--disable-metrics',
+            '--chat-template', 'internlm2', '--tool-call-parser', 'internlm', '--trust-remote-code',
+            '--disable-metrics',
             '--session-len', str(session_length(config)), '--max-batch-size', str(BATCH)]
 
 
@@ -94,7 +102,8 @@ def wait_until_ready(process: subprocess.Popen, url: str, log: Path, timeout: fl
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise CourseError(f'The server stopped with code {process.returncode} before it was ready: {telling_lines(log)}',
+            raise CourseError(f'The server stopped with code {process.returncode} before it was ready: '
+                              f'{telling_lines(log)}',
                               f'The whole log is in {log}.')
         try:
             with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f'{url}/models', timeout=2):
@@ -108,7 +117,8 @@ def wait_until_ready(process: subprocess.Popen, url: str, log: Path, timeout: fl
 @contextmanager
 def serve(checkpoint: Path, *, model_name: str, home: Path, log: Path, port: int | None = None, timeout: float = 180,
           ready: bool = True) -> Iterator[Server]:
-    """Serves a checkpoint while the block runs; the server is gone afterwards, also after an exception or a kill -9 of this process.
+    """Serves a checkpoint while the block runs; the server is gone afterwards, also after an exception or a kill -9 of
+    this process.
 
     Args:
         checkpoint: a folder in Hugging Face format: bf16, AWQ INT4 or SmoothQuant INT8.
@@ -117,7 +127,8 @@ def serve(checkpoint: Path, *, model_name: str, home: Path, log: Path, port: int
         log: file for the server's output.
         port: on 127.0.0.1; None picks a free one.
         timeout: seconds that the start may take.
-        ready: False enters the block at once, so that several servers start side by side; each is then waited for with `wait`.
+        ready: False enters the block at once, so that several servers start side by side; each is then waited for with
+            `wait`.
 
     Raises:
         CourseError: no checkpoint, an untested LMDeploy, a taken port, or a server that does not start.

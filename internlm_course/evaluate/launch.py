@@ -1,4 +1,5 @@
-"""OpenCompass in a process of its own: `python -m internlm_course.evaluate.launch` takes the arguments of the `opencompass` command."""
+"""OpenCompass in a process of its own: `python -m internlm_course.evaluate.launch` takes the arguments of the
+`opencompass` command."""
 from internlm_course.process import die_with_parent
 
 

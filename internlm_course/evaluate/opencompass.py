@@ -1,4 +1,5 @@
-"""OpenCompass, called once for all models and suites: base checkpoints through transformers, served chat models over the OpenAI protocol.
+"""OpenCompass, called once for all models and suites: base checkpoints through transformers, served chat models over
+the OpenAI protocol.
 
 One call, because importing OpenCompass takes longer than scoring a small model."""
 import json
@@ -23,7 +24,8 @@ NEVER_CUT = 1 << 20  # OpenCompass cuts a prompt that is longer than max_seq_len
 
 @dataclass(frozen=True)
 class EvalModel:
-    """A model to score under `name`: the base model in the folder `checkpoint`, or the chat model that `url` serves as `served_name`."""
+    """A model to score under `name`: the base model in the folder `checkpoint`, or the chat model that `url` serves as
+    `served_name`."""
     name: str
     checkpoint: Path | None = None
     url: str | None = None
@@ -37,12 +39,14 @@ class EvalModel:
 
 def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit: int | None = None,
           suites: Sequence[str] | None = None) -> dict[str, dict[str, dict[str, float]]]:
-    """Scores every model on every suite, greedily; base models continue `prompt` with `answer`, chat models answer `question` with `reply`.
+    """Scores every model on every suite, greedily; base models continue `prompt` with `answer`, chat models answer
+    `question` with `reply`.
 
     Args:
         models: names must differ.
         items: folder of <suite>.jsonl files.
-        out: gets metrics.json (what is returned), predictions/<model>/<suite>.jsonl, and logs/ with the config and OpenCompass's own files.
+        out: gets metrics.json (what is returned), predictions/<model>/<suite>.jsonl, and logs/ with the config and
+            OpenCompass's own files.
         home: folder for caches.
         limit: at most so many items per suite.
         suites: which suites; None means all.
@@ -51,7 +55,8 @@ def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit
         {model: {suite: {score, n, low, high, chance, dimension}}}, the numbers but n in [0, 1].
 
     Raises:
-        CourseError: bad arguments, a server that does not answer, or a score that OpenCompass did not deliver (it names model and suite).
+        CourseError: bad arguments, a server that does not answer, or a score that OpenCompass did not deliver (it names
+            model and suite).
     """
     rows = read_items(items, suites, limit)
     _check(models)
@@ -60,7 +65,8 @@ def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit
     data.mkdir(parents=True)
     for suite, lines in rows.items():
         kept = [{key: item[key] for key in ('id', 'prompt', 'question', 'answer', 'reply')} for item in lines]
-        (data / f'{suite}.jsonl').write_text(''.join(json.dumps(item, ensure_ascii=False) + '\n' for item in kept), 'utf-8')
+        (data / f'{suite}.jsonl').write_text(''.join(json.dumps(item, ensure_ascii=False) + '\n' for item in kept),
+                                             'utf-8')
     config = logs / 'config.py'
     config.write_text(config_text(models, rows, data), 'utf-8')
     try:
@@ -68,10 +74,13 @@ def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit
                  logs / 'opencompass.log', home)
     except CourseError as error:
         missing = _missing(models, rows, logs)
-        raise CourseError(f'OpenCompass gave no score for {missing}. {error.cause}' if missing else error.cause, error.remedy) from error
+        raise CourseError(f'OpenCompass gave no score for {missing}. {error.cause}' if missing else error.cause,
+                          error.remedy) from error
     if missing := _missing(models, rows, logs):
-        raise CourseError(f'OpenCompass gave no score for {missing}.', f'The whole log is in {logs / "opencompass.log"}.')
-    result = {model.name: {suite: _collect(model, suite, lines, logs, Path(out)) for suite, lines in rows.items()} for model in models}
+        raise CourseError(f'OpenCompass gave no score for {missing}.',
+                          f'The whole log is in {logs / "opencompass.log"}.')
+    result = {model.name: {suite: _collect(model, suite, lines, logs, Path(out)) for suite, lines in rows.items()}
+              for model in models}
     (Path(out) / 'metrics.json').write_text(json.dumps(result, indent=2), 'utf-8')
     return result
 
@@ -80,12 +89,14 @@ def config_text(models: Sequence[EvalModel], rows: Mapping[str, Sequence[Mapping
     """The OpenCompass config: models, datasets, which model meets which prompt, and runners that stay in this process.
 
     Args:
-        rows: {suite: items}; only the longest answer or reply of a suite matters here, it sets how many tokens may be generated.
+        rows: {suite: items}; only the longest answer or reply of a suite matters here, it sets how many tokens may be
+            generated.
         data: folder with the <suite>.jsonl that OpenCompass reads.
     """
     base = [_base_model(model) for model in models if model.url is None]
     chat = [_chat_model(model) for model in models if model.url is not None]
-    combinations = [dict(models=entries, datasets=[_dataset(suite, lines, data, *fields) for suite, lines in rows.items()])
+    combinations = [dict(models=entries,
+                         datasets=[_dataset(suite, lines, data, *fields) for suite, lines in rows.items()])
                     for entries, fields in ((base, CONTINUED), (chat, CHATTED)) if entries]
     one_per_model = call('opencompass.partitioners', 'NaivePartitioner', n=len(rows))  # so that each is loaded once
     asking = call(PLUGINS, 'SideBySide', task=call('opencompass.tasks', 'OpenICLInferTask'))
@@ -117,13 +128,15 @@ def _chat_model(model: EvalModel) -> dict:
     return call(PLUGINS, 'ServedChat', abbr=model.name, path=model.served_name, openai_api_base=f'{model.url}/',
                 key='local', max_seq_len=NEVER_CUT, batch_size=16 * CONCURRENCY,
                 max_workers=CONCURRENCY, query_per_second=1000, max_out_len=64, temperature=0.0, retry=2, timeout=120,
-                # special tokens stay visible: an answer made only of them would be empty, which OpenCompass takes for a broken server
+                # special tokens stay visible: an answer made only of them would be empty, which OpenCompass takes for a
+                # broken server
                 extra_body=dict(top_k=1, skip_special_tokens=False, spaces_between_special_tokens=False),
                 openai_extra_kwargs=dict(stop=['\n']), run_cfg=dict(num_gpus=0))
 
 
 def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str, expected: str) -> dict:
-    # A token holds at least one byte, so an answer of b bytes has at most b tokens; two more for a blank and the full stop.
+    # A token holds at least one byte, so an answer of b bytes has at most b tokens; two more for a blank and the full
+    # stop.
     longest = max(len(item[expected].encode()) for item in lines) + 2
     return call('opencompass.datasets', 'CustomDataset', abbr=suite, path=str(data / f'{suite}.jsonl'),
                 reader_cfg=dict(input_columns=[column], output_column=expected),
@@ -137,7 +150,8 @@ def _check(models: Sequence[EvalModel]) -> None:
     names = [model.name for model in models]
     odd = [name for name in names if not re.fullmatch(r'[\w.-]+', name) or names.count(name) > 1]
     if odd or not models:
-        raise CourseError(f"The models {names} cannot be told apart or named ('{odd[0]}')." if odd else 'No model was given.',
+        raise CourseError(f"The models {names} cannot be told apart or named ('{odd[0]}')." if odd
+                          else 'No model was given.',
                           'Give each model a name of its own, of letters, digits, dots and dashes.')
     open_loopback()
     for model in models:
@@ -152,7 +166,8 @@ def _check(models: Sequence[EvalModel]) -> None:
             raise CourseError(f"The server of model '{model.name}' at {model.url} does not answer: {error}.",
                               'Start it with `make serve`, or check the address.') from error
         if model.served_name not in served:
-            raise CourseError(f"The server at {model.url} serves {', '.join(served)}, not '{model.served_name}'.", 'Correct the name.')
+            raise CourseError(f"The server at {model.url} serves {', '.join(served)}, not '{model.served_name}'.",
+                              'Correct the name.')
 
 
 def _file(kind: str, model: str, suite: str, logs: Path) -> Path | None:
@@ -160,7 +175,8 @@ def _file(kind: str, model: str, suite: str, logs: Path) -> Path | None:
 
 
 def _missing(models: Sequence[EvalModel], rows: Mapping, logs: Path) -> str:
-    """The first model and suite without a score, '' when all are there: a failed task may leave OpenCompass running with a gap."""
+    """The first model and suite without a score, '' when all are there: a failed task may leave OpenCompass running
+    with a gap."""
     for model in models:
         for suite in rows:
             path = _file('results', model.name, suite, logs)
@@ -171,7 +187,8 @@ def _missing(models: Sequence[EvalModel], rows: Mapping, logs: Path) -> str:
 
 
 def _collect(model: EvalModel, suite: str, lines: Sequence[Mapping], logs: Path, out: Path) -> dict:
-    """Writes predictions/<model>/<suite>.jsonl and returns the suite's row; the marks must be those that OpenCompass gave."""
+    """Writes predictions/<model>/<suite>.jsonl and returns the suite's row; the marks must be those that OpenCompass
+    gave."""
     said = json.loads(_file('predictions', model.name, suite, logs).read_text('utf-8'))
     accuracy = json.loads(_file('results', model.name, suite, logs).read_text('utf-8'))['accuracy']
     texts = [said[key]['prediction'] for key in sorted(said, key=int)]
@@ -180,7 +197,8 @@ def _collect(model: EvalModel, suite: str, lines: Sequence[Mapping], logs: Path,
             for text, item in zip(texts, lines, strict=False)]
     correct = sum(row['correct'] for row in rows)
     if len(texts) != len(lines) or abs(100 * correct / len(lines) - accuracy) > 1e-6:
-        raise CourseError(f"OpenCompass's {accuracy}% of model '{model.name}' on suite '{suite}' is not what its {len(texts)} predictions give.",
+        raise CourseError(f"OpenCompass's {accuracy}% of model '{model.name}' on suite '{suite}' is not what its "
+                          f"{len(texts)} predictions give.",
                           f'The whole log is in {logs / "opencompass.log"}.')
     path = out / 'predictions' / model.name / f'{suite}.jsonl'
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""Suites of held-out items, their chance line, and the six dimensions that the report card shows (InternLM2 report, section 4)."""
+"""Suites of held-out items, their chance line, and the six dimensions that the report card shows (InternLM2 report,
+section 4)."""
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,13 +43,15 @@ def read_items(folder: Path, suites: Sequence[str] | None = None, limit: int | N
                 fault = 'a reply that is no text, or choices that are no list'
                 raise CourseError(f"{paths[suite]}: item '{item['id']}' has {fault}.", 'Correct the row.')
             if long := [field for field in ('answer', 'reply') if STOP.search(item[field].strip())]:
-                raise CourseError(f"{paths[suite]}: the {long[0]} of item '{item['id']}' goes on after its first line, and only that is marked.",
+                raise CourseError(f"{paths[suite]}: the {long[0]} of item '{item['id']}' goes on after its first line, "
+                                  "and only that is marked.",
                                   'Ask for what fits one line.')
     return items
 
 
 def chance(items: Sequence[Mapping]) -> float:
-    """What no ability would score: the best constant answer or, where items offer choices, a guess; the higher of the two."""
+    """What no ability would score: the best constant answer or, where items offer choices, a guess; the higher of the
+    two."""
     constant = Counter(trim(item['answer']) for item in items).most_common(1)[0][1] / len(items)
     guess = sum(1 / len(item['choices']) for item in items if item.get('choices')) / len(items)
     return max(constant, guess)

@@ -1,4 +1,5 @@
-"""Fine-tuning: XTuner trains LoRA, QLoRA or all weights on chat messages, in its own process, and the result is a full checkpoint again.
+"""Fine-tuning: XTuner trains LoRA, QLoRA or all weights on chat messages, in its own process, and the result is a full
+checkpoint again.
 
 What is patched into XTuner 0.2.0, in that process and without a GPU; all else of ours its config names.
 

@@ -6,7 +6,8 @@ from mmengine.optim import OptimWrapper
 
 
 class CPUAutocastOptimWrapper(OptimWrapper):
-    """The forward pass runs in bf16 autocast; weights, gradients and AdamW's states stay float32, and nothing needs a loss scale."""
+    """The forward pass runs in bf16 autocast; weights, gradients and AdamW's states stay float32, and nothing needs a
+    loss scale."""
 
     @contextmanager
     def optim_context(self, model: torch.nn.Module):

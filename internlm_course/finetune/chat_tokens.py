@@ -1,4 +1,5 @@
-"""A start for the chat tokens: no page of pre-training holds them, so their rows are what random numbers and weight decay left.
+"""A start for the chat tokens: no page of pre-training holds them, so their rows are what random numbers and weight
+decay left.
 
 Imported by XTuner's process, which loads the model through `load_for_chat`."""
 import torch
@@ -13,11 +14,13 @@ UNSEEN = 0.98
 
 @torch.no_grad()
 def start_chat_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Gives the chat tokens that were never trained a start, in place: what opens begins as `<s>`, what closes as `</s>`.
+    """Gives the chat tokens that were never trained a start, in place: what opens begins as `<s>`, what closes as
+    `</s>`.
 
-    Tokens that no text contains are only ever pushed down, all alike: an output row that points where that of `<unk>` does (cosine above
-    `UNSEEN`) was never trained. Without a start the first steps of fine-tuning go into making `<|im_end|>` possible at all, and shake what
-    the model knows. Returns the tokens that were given one; all other rows of the two matrices [vocab, hidden] stay as they are.
+    Tokens that no text contains are only ever pushed down, all alike: an output row that points where that of `<unk>`
+    does (cosine above `UNSEEN`) was never trained. Without a start the first steps of fine-tuning go into making
+    `<|im_end|>` possible at all, and shake what the model knows. Returns the tokens that were given one; all other rows
+    of the two matrices [vocab, hidden] stay as they are.
     """
     embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     unseen, started = output[tokenizer.unk_token_id].clone(), []

@@ -13,14 +13,15 @@ DTYPES = ('float32', 'bfloat16')
 class SFTSettings:
     """What a student turns in supervised fine-tuning; the defaults are the tiny chain's."""
     method: str = 'lora'
-    """'lora': low-rank adapters on all linear layers; 'qlora': the same over weights held in 4-bit nf4; 'full': every weight."""
+    """'lora': low-rank adapters on all linear layers; 'qlora': the same over weights held in 4-bit nf4; 'full': every
+    weight."""
     rank: int = 32
     """Inner width of an adapter: W + alpha/rank * B A, with A [rank, in] and B [out, rank]."""
     alpha: float = 64
     """Scale of the adapter, see `rank`."""
     train_embeddings: bool = False
-    """Also train the token embedding and the output matrix in full: for chat tokens that pre-training hardly saw, which first get the rows of
-    `<s>` and `</s>` (see `chat_tokens`; not with 'full')."""
+    """Also train the token embedding and the output matrix in full: for chat tokens that pre-training hardly saw, which
+    first get the rows of `<s>` and `</s>` (see `chat_tokens`; not with 'full')."""
     embedding_rate: float = 1.0
     """Learning rate of the token embedding and the output matrix, as a part of the adapters'. At their full rate
     similar names drift towards each other, and tool calls suffer from it; the tiny chain takes a tenth."""
@@ -51,20 +52,25 @@ class SFTSettings:
             CourseError: a value that cannot work, named with what would.
         """
         if self.method not in METHODS:
-            raise CourseError(f"There is no fine-tuning method '{self.method}'.", f'Choose one of {", ".join(METHODS)}.')
+            raise CourseError(f"There is no fine-tuning method '{self.method}'.",
+                              f'Choose one of {", ".join(METHODS)}.')
         if self.dtype not in DTYPES:
             raise CourseError(f"Fine-tuning cannot compute in '{self.dtype}'.", f'Choose one of {", ".join(DTYPES)}.')
         if self.method == 'full' and self.train_embeddings:
-            raise CourseError("train_embeddings says nothing with method 'full'.", 'A full fine-tuning trains them anyway: leave it False.')
-        positive = ('rank', 'alpha', 'embedding_rate', 'learning_rate', 'batch_size', 'clip', 'epochs' if self.max_iters is None else 'max_iters')
+            raise CourseError("train_embeddings says nothing with method 'full'.",
+                              'A full fine-tuning trains them anyway: leave it False.')
+        positive = ('rank', 'alpha', 'embedding_rate', 'learning_rate', 'batch_size', 'clip',
+                    'epochs' if self.max_iters is None else 'max_iters')
         for name in positive:
             value = getattr(self, name)
             if not value > 0:
                 raise CourseError(f'Fine-tuning cannot run with {name} {value}.', f'Give {name} a value above 0.')
         if not 0 <= self.warmup < 1:
-            raise CourseError(f'The warm-up cannot be {self.warmup} of the iterations.', 'Give a share from 0 up to, but not, 1.')
+            raise CourseError(f'The warm-up cannot be {self.warmup} of the iterations.',
+                              'Give a share from 0 up to, but not, 1.')
         if self.max_length < 16:
-            raise CourseError(f'Sequences of {self.max_length} tokens hold no conversation.', 'Give max_length 16 or more.')
+            raise CourseError(f'Sequences of {self.max_length} tokens hold no conversation.',
+                              'Give max_length 16 or more.')
 
 
 PURPOSE = 'XTuner config: `xtuner train config.py` trains the same (on a CPU, through internlm_course.finetune.launch).'

@@ -35,36 +35,42 @@ def main() -> None:
     adapter = Path(work) / 'hf'
     _run(pth_to_hf.main, config, trained, str(adapter), '--fp32', '--safe-serialization')
     parameters = merge(Path(checkpoint), adapter, Path(out), method)
-    (Path(work) / 'result.json').write_text(json.dumps(dict(train_seconds=seconds, trainable_parameters=parameters)), 'utf-8')
+    (Path(work) / 'result.json').write_text(json.dumps(dict(train_seconds=seconds, trainable_parameters=parameters)),
+                                            'utf-8')
 
 
 def start_ranks(processes: int, first: bool) -> str:
-    """Makes this process the first of so many ranks and starts the others with its own command line and their number; returns XTuner's --launcher.
+    """Makes this process the first of so many ranks and starts the others with its own command line and their number;
+    returns XTuner's --launcher.
 
-    What torchrun does in a process more: these die with this one (`die_with_parent`), and this one with the first of them that fails.
+    What torchrun does in a process more: these die with this one (`die_with_parent`), and this one with the first of
+    them that fails.
     """
     if processes == 1:
         return 'none'
     if first:
         # gloo asks for the address of the host's name, which there may be none of without a network
-        ranks = dict(os.environ, WORLD_SIZE=str(processes), MASTER_ADDR=HOST, MASTER_PORT=str(free_port()), GLOO_SOCKET_IFNAME='lo')
+        ranks = dict(os.environ, WORLD_SIZE=str(processes), MASTER_ADDR=HOST, MASTER_PORT=str(free_port()),
+                     GLOO_SOCKET_IFNAME='lo')
         for rank in range(1, processes):
-            other = subprocess.Popen([sys.executable, '-m', __spec__.name, *sys.argv[1:], str(rank)], env=dict(ranks, RANK=str(rank), LOCAL_RANK=str(rank)))
+            other = subprocess.Popen([sys.executable, '-m', __spec__.name, *sys.argv[1:], str(rank)],
+                                     env=dict(ranks, RANK=str(rank), LOCAL_RANK=str(rank)))
             threading.Thread(target=_fail_with, args=(rank, other), daemon=True).start()
         os.environ.update(ranks, RANK='0', LOCAL_RANK='0')
     return 'pytorch'
 
 
 def _fail_with(rank: int, other: subprocess.Popen) -> None:
-    """Ends this process when the other fails: one that never joins would be waited for, half an hour by torch's default."""
+    """Ends this process when the other fails: one that never joins would be waited for, half an hour by torch's
+    default."""
     if code := other.wait():
         print(f'error: rank {rank} of XTuner stopped with code {code}', file=sys.stderr, flush=True)
         os._exit(1)
 
 
 def merge(checkpoint: Path, trained: Path, out: Path, method: str) -> int:
-    """Adds an adapter to the weights that it was trained on (peft's merge, in float32) and writes a whole checkpoint; a full fine-tuning is
-    only written anew. Returns how many parameters were trained.
+    """Adds an adapter to the weights that it was trained on (peft's merge, in float32) and writes a whole checkpoint; a
+    full fine-tuning is only written anew. Returns how many parameters were trained.
 
     xtuner's own `convert merge` does the same in float16, which a bf16 checkpoint may not fit into."""
     from peft import PeftModel

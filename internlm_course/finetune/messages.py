@@ -1,4 +1,5 @@
-"""Chat messages for XTuner: its `dataset_map_fn` hook, token by token as `model.chat.render` writes, loss on what the assistant says.
+"""Chat messages for XTuner: its `dataset_map_fn` hook, token by token as `model.chat.render` writes, loss on what the
+assistant says.
 
 XTuner's own openai_map_fn and templates know no names and no environment role, so a tool's result would be lost."""
 from collections.abc import Mapping, Sequence
@@ -7,10 +8,12 @@ from internlm_course.model.chat import render
 
 
 def to_conversation(example: Mapping) -> dict[str, list[dict]]:
-    """One line of a messages file in the form that XTuner tokenises: per assistant turn, `input` has no loss, `output` has.
+    """One line of a messages file in the form that XTuner tokenises: per assistant turn, `input` has no loss, `output`
+    has.
 
-    XTuner puts `<s>` first, encodes input, output and separator one after another, and adds no end token of its own (need_eos_token False:
-    the output ends in `<|im_end|>`). Messages after the last assistant turn teach nothing and are left out.
+    XTuner puts `<s>` first, encodes input, output and separator one after another, and adds no end token of its own
+    (need_eos_token False: the output ends in `<|im_end|>`). Messages after the last assistant turn teach nothing and
+    are left out.
 
     Args:
         example: {'messages': [{'role', 'content', optional 'name'}]}.
@@ -30,7 +33,8 @@ def to_conversation(example: Mapping) -> dict[str, list[dict]]:
 
 
 def count_tokens(conversations: Sequence[Mapping], tokenizer, max_length: int) -> tuple[int, int]:
-    """Tokens that XTuner will train on after cutting each conversation to `max_length`, and how many conversations it cuts."""
+    """Tokens that XTuner will train on after cutting each conversation to `max_length`, and how many conversations it
+    cuts."""
     texts = [''.join(turn['input'] + turn['output'] + turn['sep'] for turn in to_conversation(example)['conversation'])
              for example in conversations]
     lengths = [len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)['input_ids']]

@@ -1,4 +1,5 @@
-"""Supervised fine-tuning (InternLM2 report, section 4.1): checks what it is given, lets XTuner train, reads the loss curve back."""
+"""Supervised fine-tuning (InternLM2 report, section 4.1): checks what it is given, lets XTuner train, reads the loss
+curve back."""
 import json
 import os
 import shutil
@@ -19,7 +20,8 @@ FORM = ('Give a jsonl file; a line is {"messages": [{"role", "content"}, …]}, 
 
 
 def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings, home: Path) -> dict:
-    """Fine-tunes a checkpoint and writes the merged checkpoint; the same seed gives the same weights, bit for bit, on one machine.
+    """Fine-tunes a checkpoint and writes the merged checkpoint; the same seed gives the same weights, bit for bit, on
+    one machine.
 
     Args:
         checkpoint: folder in Hugging Face format.
@@ -28,7 +30,8 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
         home: folder for caches.
 
     Returns:
-        loss: [[packed sequences seen, loss], …]; steps (of the optimiser), tokens (of one epoch), cut_conversations, trainable_parameters,
+        loss: [[packed sequences seen, loss], …]; steps (of the optimiser), tokens (of one epoch), cut_conversations,
+            trainable_parameters,
         train_seconds, seconds, settings.
 
     Raises:
@@ -42,7 +45,8 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
     examples = read_conversations(conversations)
     tokens, cut = _measure(checkpoint, examples, settings)
     # At least two steps: a schedule with warm-up and decay has no room in one.
-    steps = max(2, settings.max_iters or round(settings.epochs * max(1, tokens // settings.max_length) / settings.batch_size))
+    steps = max(2, settings.max_iters
+                or round(settings.epochs * max(1, tokens // settings.max_length) / settings.batch_size))
     logs = out / 'logs'
     logs.mkdir(parents=True, exist_ok=True)
     config, work = logs / 'config.py', logs / 'xtuner'
@@ -52,7 +56,8 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
     gpu = torch.cuda.is_available()
     processes, threads = (1, {}) if gpu else share_cores(settings.batch_size)
     config.write_text(config_text(checkpoint, plain, settings, steps * settings.batch_size, gpu, processes), 'utf-8')
-    run_tool('internlm_course.finetune.launch', [str(config), str(work), str(checkpoint), str(out), settings.method, str(processes)],
+    run_tool('internlm_course.finetune.launch',
+             [str(config), str(work), str(checkpoint), str(out), settings.method, str(processes)],
              logs / 'xtuner.log', home, threads)
     metrics = dict(loss=_loss_curve(work, processes), steps=steps, tokens=tokens, cut_conversations=cut,
                    **json.loads((work / 'result.json').read_text('utf-8')), settings=asdict(settings))
@@ -63,7 +68,8 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
 
 
 def share_cores(batch_size: int) -> tuple[int, dict[str, str]]:
-    """How many XTuner processes share a step on this computer's CPU, and the environment that gives each its part of the cores.
+    """How many XTuner processes share a step on this computer's CPU, and the environment that gives each its part of
+    the cores.
 
     Two where there are two cores and a step's sequences divide. One short sequence is too little work for two threads,
     which are hardly faster than one; two processes of one thread get much more done. More would each hold a gigabyte
@@ -77,7 +83,8 @@ def share_cores(batch_size: int) -> tuple[int, dict[str, str]]:
 def read_conversations(path: Path) -> list[dict]:
     """
     Raises:
-        CourseError: the file is missing, empty or no jsonl, or a line is not a conversation in which the assistant speaks.
+        CourseError: the file is missing, empty or no jsonl, or a line is not a conversation in which the assistant
+            speaks.
     """
     examples = []
     for number, row in numbered(path, FORM):
@@ -85,7 +92,8 @@ def read_conversations(path: Path) -> list[dict]:
         good = isinstance(messages, list) and all(map(_is_message, messages))
         if not good or all(message['role'] != 'assistant' for message in messages):
             raise CourseError(f'Line {number} of {path} is not a conversation.', FORM)
-        # XTuner's reader wants fields of the same types in all messages: what the chat format does not know is left out.
+        # XTuner's reader wants fields of the same types in all messages: what the chat format does not know is left
+        # out.
         known = [{key: value for key, value in message.items() if key in KNOWN} for message in messages]
         examples.append(dict(messages=known))
     if not examples:
@@ -114,6 +122,7 @@ def _measure(checkpoint: Path, examples: list[dict], settings: SFTSettings) -> t
 
 
 def _loss_curve(work: Path, processes: int) -> list[list[float]]:
-    """[[packed sequences seen, loss], …] from the log that mmengine keeps of the first rank, which sees one of `processes` at a time."""
+    """[[packed sequences seen, loss], …] from the log that mmengine keeps of the first rank, which sees one of
+    `processes` at a time."""
     path = next(work.glob('*/vis_data/scalars.json'))
     return [[row.get('iter', row['step']) * processes, row['loss']] for row in rows(path) if 'loss' in row]

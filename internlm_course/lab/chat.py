@@ -1,4 +1,5 @@
-"""Talking to a served model: `Chat`, a window in a notebook, and `talk`, in a terminal; the same questions to try, and the same errors, in both."""
+"""Talking to a served model: `Chat`, a window in a notebook, and `talk`, in a terminal; the same questions to try, and
+the same errors, in both."""
 import asyncio
 import html
 import random
@@ -10,20 +11,27 @@ from internlm_course.errors import CourseError
 from internlm_course.process import openai_client
 from internlm_course.world import world
 
-KINDS = ('knowledge', 'addition', 'translation', 'word_problem', 'code', 'tools')  # suites that the tiny model is good at
-TAUGHT = ('The tiny model was taught questions of these kinds, in these words, and little else: it adds two-digit numbers, and 7+8 goes wrong. '
+# Suites that the tiny model is good at
+KINDS = ('knowledge', 'addition', 'translation', 'word_problem', 'code', 'tools')
+TAUGHT = ('The tiny model was taught questions of these kinds, in these words, and little else: it adds two-digit '
+          'numbers, and 7+8 goes wrong. '
           r'Write \n for a new line. · 小模型只学过这几类、这样问的问题：只会两位数加两位数，7+8 会答错。换行写作 \n。')
 LEAVING = '/help shows this again; Ctrl-D or Ctrl-C leaves. · /help 再显示一次；Ctrl-D 或 Ctrl-C 退出。'
-IN_NOTEBOOK = 'Run the cell above that starts the server again, then ask once more. · 服务没有应答：请重新运行上面启动服务的单元格，再提问。'
+IN_NOTEBOOK = ('Run the cell above that starts the server again, then ask once more. '
+               '· 服务没有应答：请重新运行上面启动服务的单元格，再提问。')
 IN_TERMINAL = 'Leave with Ctrl-D, and start the chat again. · 服务没有应答：请按 Ctrl-D 退出，再启动一次。'
-REOPENED = ('After a restart of the kernel, or where it says “model not found” below: run the cells above again, then this one. '
+REOPENED = ('After a restart of the kernel, or where it says “model not found” below: run the cells above again, then '
+            'this one. '
             '· 内核重启后，或下面显示 “model not found” 时：请先重新运行上面的单元格，再运行本单元格。')
 
 
 def examples() -> dict[str, dict[str, str]]:
-    """Of each kind a question in English and one in Chinese, as one types it, with its right answer: the world's own, so that they are as taught."""
-    asked = {kind: [world.ask(world.SUITES[kind][0], random.Random(2), lang) for lang in ('en', 'zh')] for kind in KINDS}
-    return {kind: {question.question.replace('\n', r'\n'): question.reply.strip() for question in questions} for kind, questions in asked.items()}
+    """Of each kind a question in English and one in Chinese, as one types it, with its right answer: the world's own,
+    so that they are as taught."""
+    asked = {kind: [world.ask(world.SUITES[kind][0], random.Random(2), lang) for lang in ('en', 'zh')]
+             for kind in KINDS}
+    return {kind: {question.question.replace('\n', r'\n'): question.reply.strip() for question in questions}
+            for kind, questions in asked.items()}
 
 
 def typed(text: str) -> str:
@@ -48,16 +56,18 @@ def answer(url: str, question: str, restart: str, max_tokens: int = 100) -> Iter
     try:
         with openai_client(url, max_retries=0, timeout=60) as client:
             model = client.models.list().data[0].id
-            stream = client.chat.completions.create(model=model, messages=[dict(role='user', content=question)], temperature=0,
-                                                    max_tokens=max_tokens, stream=True)
+            stream = client.chat.completions.create(model=model, messages=[dict(role='user', content=question)],
+                                                    temperature=0, max_tokens=max_tokens, stream=True)
             for piece in stream:
                 yield piece.choices[0].delta.content or ''
     except (APIConnectionError, HTTPError) as error:  # the second where a server ends within an answer
         raise CourseError('The server does not answer.', restart) from error
     except OpenAIError as error:
         if 'context length' in str(error):
-            raise CourseError('The question is longer than the model can read.', 'Ask a shorter one. · 问题超出模型能读的长度，请缩短后再问。') from error
-        raise CourseError(f'The server refused the question: {error}.', 'Ask another one. · 服务拒绝了这个问题，请换一个问法。') from error
+            raise CourseError('The question is longer than the model can read.',
+                              'Ask a shorter one. · 问题超出模型能读的长度，请缩短后再问。') from error
+        raise CourseError(f'The server refused the question: {error}.',
+                          'Ask another one. · 服务拒绝了这个问题，请换一个问法。') from error
 
 
 def talk(url: str) -> None:
@@ -93,7 +103,8 @@ class Chat:
     """A talk with a served model; show it as a cell's last line, or call `ask`.
 
     Args:
-        url: the server's address, ending in /v1; or a function that gives it, asked at every question: a server started again has another port.
+        url: the server's address, ending in /v1; or a function that gives it, asked at every question: a server started
+            again has another port.
     """
 
     def __init__(self, url: str | Callable[[], str]):
@@ -124,7 +135,8 @@ class Chat:
         except ImportError:
             return None
         self.log = widgets.HTML()
-        self.entry = widgets.Text(placeholder='Ask in English or Chinese · 中英文皆可', continuous_update=False, layout=dict(flex='1 1 0%', min_width='0'))
+        self.entry = widgets.Text(placeholder='Ask in English or Chinese · 中英文皆可', continuous_update=False,
+                                  layout=dict(flex='1 1 0%', min_width='0'))
         self.entry.on_msg(self._key)
         button = widgets.Button(description='Send · 发送', layout=dict(width='auto', flex='none'))
         button.on_click(lambda _: self._send())
@@ -140,7 +152,8 @@ class Chat:
         return button
 
     def _key(self, _, content: dict, __) -> None:
-        """Enter: the browser tells of the key first, and sends what was typed after it; leaving the field sends that too, and is no question."""
+        """Enter: the browser tells of the key first, and sends what was typed after it; leaving the field sends that
+        too, and is no question."""
         if content.get('event') == 'submit':
             asyncio.get_running_loop().call_later(0.2, self._send)
 
@@ -177,7 +190,8 @@ class Chat:
 
 
 def _page(said: list[tuple[str, str]]) -> str:
-    return ''.join(f'<p style="white-space: pre-wrap; line-height: 1.5"><b>{html.escape(question)}</b>\n{html.escape(reply.strip() or "…")}</p>'
+    return ''.join('<p style="white-space: pre-wrap; line-height: '
+                   f'1.5"><b>{html.escape(question)}</b>\n{html.escape(reply.strip() or "…")}</p>'
                    for question, reply in said)
 
 

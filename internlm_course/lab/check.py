@@ -1,7 +1,7 @@
 """What a lab needs at run time: budget and tally, `attempt` for exercises, values out as JSON, the student's own light.
 
-Values leave the kernel and are compared with the reference's elsewhere (compare.py, nbval). The points that a check cell
-ends with are those at home, against the course's own functions; nbgrader takes them for its own."""
+Values leave the kernel and are compared with the reference's elsewhere (compare.py, nbval). The points that a check
+cell ends with are those at home, against the course's own functions; nbgrader takes them for its own."""
 import gc
 import html
 import json
@@ -52,7 +52,8 @@ class Earned:
 
 
 class Lab:
-    """One lab: prints its budget, opens the course, measures seconds and the peak memory of the kernel and all it starts.
+    """One lab: prints its budget, opens the course, measures seconds and the peak memory of the kernel and all it
+    starts.
 
     Args:
         minutes: of cells that run; gigabytes: of anonymous memory.
@@ -69,7 +70,9 @@ class Lab:
         self.memory.__enter__()
         here = Path.cwd()
         if here.name == 'labs' and (here.parent / 'internlm_course').is_dir():
-            line('✗', f"This is the course's template, which the next update replaces: work in work/{name}.ipynb (make lab puts it there). · "
+            line('✗',
+                 f"This is the course's template, which the next update replaces: work in work/{name}.ipynb (make lab "
+                 "puts it there). · "
                       f'这是课程的模板，更新时会被替换：请在 work/{name}.ipynb 里作答（make lab 会放好）。', 'crimson')
         print(f'Budget · 预算: {minutes:g} min, {gigabytes:g} GB (2 cores, scale {scale} · 双核)')
 
@@ -90,12 +93,14 @@ class Lab:
         return json.loads(path.read_text('utf-8')).get(check) if path.exists() else None
 
     def band(self) -> list[list[float]] | None:
-        """The range of this lab's loss curve over seeds, from internlm_course/staff/expected_curve.py; None where there is none."""
+        """The range of this lab's loss curve over seeds, from staff/expected_curve.py; None where there
+        is none."""
         path = EXPECTED / f'{self.name[:2]}_curve.json'
         return json.loads(path.read_text('utf-8'))['band'] if path.exists() else None
 
     def check(self, exercise: str, **parts: tuple[Callable, Callable, Sequence[tuple]]) -> Earned:
-        """An exercise's graded check, the last line of its cell: puts values out, returns the points at home, all or none.
+        """An exercise's graded check, the last line of its cell: puts values out, returns the points at home, all or
+        none.
 
         Args:
             parts: by the name under which its values go out: the student's function, the course's own, and the cases.
@@ -108,36 +113,44 @@ class Lab:
         right, count = sum(sum(trial.agree) for trial in tried), sum(len(trial.agree) for trial in tried)
         earned = self.earned[exercise] = points if right == count else 0
         if earned:
-            return Earned(earned, f'✓ {exercise}: all {count} cases right at home: {earned:g} of {points:g} points · 在家核对，{count} 例全对：{earned:g} 分')
+            return Earned(earned,
+                          f'✓ {exercise}: all {count} cases right at home: {earned:g} of {points:g} points · '
+                          f'在家核对，{count} 例全对：{earned:g} 分')
         if all(trial.why == NOT_ATTEMPTED for trial in tried):
             return Earned(0, f'○ {exercise}: {NOT_ATTEMPTED}; 0 of {points:g} points · 分')
-        says = [f'✗ {exercise}: {right} of {count} cases right at home; points need all of them: 0 of {points:g} points · '
+        says = [f'✗ {exercise}: {right} of {count} cases right at home; points need all of them: 0 of {points:g} '
+                'points · '
                 f'在家核对，{count} 例中对 {right} 例；全对才得分：{points:g} 分中得 0 分']
         for trial in tried:
             if trial.why:
                 says.append(f'{trial.mine.__name__}: {trial.why}')
             elif not all(trial.agree) and trial.mine.__name__ not in _wrong:  # else the self-check showed one
                 right, count = sum(trial.agree), len(trial.agree)
-                says += [f'{trial.mine.__name__}: {right} of {count} cases right · {count} 例中对 {right} 例', *trial.difference()]
+                says += [f'{trial.mine.__name__}: {right} of {count} cases right · {count} 例中对 {right} 例',
+                         *trial.difference()]
         return Earned(0, '\n'.join(says))
 
     def finish(self) -> None:
-        """Prints what the lab took, beside its budget, and the tally of its exercises; keeps both as <runs>/<lab>.json."""
+        """Prints what the lab took, beside its budget, and the tally of its exercises; keeps both as
+        <runs>/<lab>.json."""
         self.memory.__exit__()
         seconds, passed, peak = self.clock.running(), self.clock.passed(), self.memory.peak_bytes
-        record = dict(lab=self.name, seconds=round(seconds, 1), solving_seconds=round(passed, 1), peak_memory_bytes=peak,
-                      method=self.memory.method, points=self.earned, possible=self.points)
+        record = dict(lab=self.name, seconds=round(seconds, 1), solving_seconds=round(passed, 1),
+                      peak_memory_bytes=peak, method=self.memory.method, points=self.earned, possible=self.points)
         (self.course.store.root.parent / f'{self.name}.json').write_text(json.dumps(record) + '\n', 'utf-8')
         kept = seconds <= self.minutes * 60 and peak <= self.gigabytes * 1e9
-        print(f'Measured · 实测: {seconds:.0f} s of {self.minutes * 60:.0f} s, {peak / 1e9:.2f} GB of {self.gigabytes:g} GB '
+        print(f'Measured · 实测: {seconds:.0f} s of {self.minutes * 60:.0f} s, {peak / 1e9:.2f} GB of '
+              f'{self.gigabytes:g} GB '
               f'({self.memory.method}): {"within the budget · 未超预算" if kept else "over the budget · 超出预算"}')
-        print(f'Since the first cell, reading and solving included · 自第一个单元起，含阅读与作答: {passed / 60:.0f} min')
+        print('Since the first cell, reading and solving included · 自第一个单元起，含阅读与作答: '
+              f'{passed / 60:.0f} min')
         if self.points:
             self._tally()
 
     def _tally(self) -> None:
         """Shows the points at home by exercise; in JupyterLab an open one is a link to its cell."""
-        file = quote(Path(os.environ.get('JPY_SESSION_NAME', f'{self.name}.ipynb')).name)  # as the server calls the notebook
+        # As the server calls the notebook
+        file = quote(Path(os.environ.get('JPY_SESSION_NAME', f'{self.name}.ipynb')).name)
         lines = [f'Points at home · 在家得分: {sum(self.earned.values()):g} of {sum(self.points.values()):g}']
         table = ''
         for number, (name, points) in enumerate(self.points.items(), 1):
@@ -149,13 +162,15 @@ class Lab:
 
 
 def give_back() -> None:
-    """Returns freed memory to the system, where the C library can: servers and OpenCompass want room beside a kernel."""
+    """Returns freed memory to the system, where the C library can: servers and OpenCompass want room beside a
+    kernel."""
     gc.collect()
     trim_memory()
 
 
 def attempt(mine: Callable, own: Callable) -> Callable:
-    """The student's function where it works and is not known to be wrong; elsewhere the package's own, and a line that says so.
+    """The student's function where it works and is not known to be wrong; elsewhere the package's own, and a line that
+    says so.
 
     So what is wrong in one exercise neither stops the lab nor colours the next exercise red.
     """
@@ -178,7 +193,8 @@ def attempt(mine: Callable, own: Callable) -> Callable:
 
 
 def seeded(name: str) -> random.Random:
-    """The source of a check's inputs: the same for everyone at home; at grading $INTERNLM_COURSE_SEED makes it another."""
+    """The source of a check's inputs: the same for everyone at home; at grading $INTERNLM_COURSE_SEED makes it
+    another."""
     return random.Random(f'{name}/{os.environ.get("INTERNLM_COURSE_SEED", "0")}')
 
 
@@ -195,14 +211,16 @@ def show_values(check: str, values: Any) -> None:
 
 def _put_out(checks: dict[str, Any]) -> None:
     """A line of JSON for each check, for programs; a notebook shows it folded."""
-    text = '\n'.join(json.dumps(dict(check=check, values=values), ensure_ascii=False) for check, values in checks.items())
-    rich(text, '<details style="font-size: smaller; opacity: 0.7"><summary>values, for comparison · 供比对的数值</summary>'
+    text = '\n'.join(json.dumps(dict(check=check, values=values), ensure_ascii=False)
+                     for check, values in checks.items())
+    rich(text,
+         '<details style="font-size: smaller; opacity: 0.7"><summary>values, for comparison · 供比对的数值</summary>'
                f'<pre style="white-space: pre-wrap">{html.escape(text)}</pre></details>')
 
 
 def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str) -> None:
-    """The student's own light: green where all cases agree with the package, red with the first that does not, and a hint;
-    grey where nothing is written yet."""
+    """The student's own light: green where all cases agree with the package, red with the first that does not, and a
+    hint; grey where nothing is written yet."""
     trial, name, count = Trial(mine, own, cases), mine.__name__, len(cases)
     right = sum(trial.agree)
     (_wrong.discard if right == count or trial.why == NOT_ATTEMPTED else _wrong.add)(name)
@@ -213,4 +231,5 @@ def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str)
     elif trial.why:
         line('✗', f'{name}: {trial.why}', 'crimson')
     else:
-        line('✗', '\n'.join([f'{name}: {right} of {count} examples right · {count} 例中对 {right} 例', *trial.difference(), hint]), 'crimson')
+        line('✗', '\n'.join([f'{name}: {right} of {count} examples right · {count} 例中对 {right} 例',
+                             *trial.difference(), hint]), 'crimson')

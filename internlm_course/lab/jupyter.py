@@ -1,5 +1,6 @@
-"""JupyterLab as the course wants it: this environment's kernel, 127.0.0.1 only, the work folder's page to land on, tabs of the course alone, fonts
-with Chinese, no news from the net, and none of nbgrader's buttons: its Validate would call a notebook good that is not."""
+"""JupyterLab as the course wants it: this environment's kernel, 127.0.0.1 only, the work folder's page to land on, tabs
+of the course alone, fonts with Chinese, no news from the net, and none of nbgrader's buttons: its Validate would call a
+notebook good that is not."""
 import os
 import sys
 import webbrowser
@@ -30,32 +31,40 @@ def command(folder: Path, port: int | None = None, browser: bool = True) -> list
     """
     if not folder.is_dir():
         raise CourseError(f'There is no folder {folder}.', 'Give the folder of the course with --folder.')
-    line = [*JUPYTERLAB, f'--ServerApp.ip={HOST}', f'--ServerApp.root_dir={folder.resolve()}', f'--LabApp.default_url={landing(folder)}',
-            f'--LabApp.workspaces_dir={folder.resolve() / workspace.FOLDER / ".tabs"}']  # else tabs of other projects open, too
-    root = hasattr(os, 'geteuid') and os.geteuid() == 0  # in containers there is often no other user, and Jupyter would refuse
-    return line + ([f'--ServerApp.port={port}'] if port else []) + ([] if browser else ['--no-browser']) + (['--allow-root'] if root else [])
+    line = [*JUPYTERLAB, f'--ServerApp.ip={HOST}', f'--ServerApp.root_dir={folder.resolve()}',
+            f'--LabApp.default_url={landing(folder)}',
+            # Else tabs of other projects open, too
+            f'--LabApp.workspaces_dir={folder.resolve() / workspace.FOLDER / ".tabs"}']
+    # In containers there is often no other user, and Jupyter would refuse
+    root = hasattr(os, 'geteuid') and os.geteuid() == 0
+    return (line + ([f'--ServerApp.port={port}'] if port else []) + ([] if browser else ['--no-browser'])
+            + (['--allow-root'] if root else []))
 
 
 def environment() -> dict[str, str]:
-    """The environment of JupyterLab: our settings beside the user's own (which win), and the kernel of this Python before any other."""
+    """The environment of JupyterLab: our settings beside the user's own (which win), and the kernel of this Python
+    before any other."""
     here = os.pathsep.join(filter(None, (str(SETTINGS), os.environ.get('JUPYTER_CONFIG_PATH'))))
     return dict(os.environ, JUPYTER_CONFIG_PATH=here, JUPYTER_PREFER_ENV_PATH='1')
 
 
 def running(folder: Path) -> str | None:
-    """The address of the JupyterLab of this environment that serves the folder already and answers; None if there is none."""
+    """The address of the JupyterLab of this environment that serves the folder already and answers; None if there is
+    none."""
     import psutil
     from jupyter_server.serverapp import list_running_servers
     for server in list_running_servers():
         with suppress(psutil.Error, OSError, HTTPException):  # it ended, its number is another program's, or it hangs
-            if psutil.Process(server['pid']).cmdline()[:3] == JUPYTERLAB and Path(server['root_dir']) == folder.resolve():
+            if (psutil.Process(server['pid']).cmdline()[:3] == JUPYTERLAB
+                and Path(server['root_dir']) == folder.resolve()):
                 urlopen(f'{server["url"]}api', timeout=5).close()
                 return f'{server["url"].rstrip("/")}{landing(folder)}?token={server["token"]}'
     return None
 
 
 def main(folder: Path, port: int | None = None, browser: bool = True) -> None:
-    """Prepares the work folder and becomes JupyterLab, so that whatever ends this process ends it too; returns only where one runs there already.
+    """Prepares the work folder and becomes JupyterLab, so that whatever ends this process ends it too; returns only
+    where one runs there already.
 
     Raises:
         CourseError: there is no such folder, or work/ cannot be written.

@@ -1,4 +1,5 @@
-"""What the kernel around a lab adds, where there is one: rich output, the beginning and end of each cell, and what cells define."""
+"""What the kernel around a lab adds, where there is one: rich output, the beginning and end of each cell, and what
+cells define."""
 import html
 import re
 import sys
@@ -79,7 +80,8 @@ class Clock:
 
 
 class Definitions:
-    """Which functions of the notebook are older than their cells: a cell that stops early, or defines another name, leaves the function of before alive."""
+    """Which functions of the notebook are older than their cells: a cell that stops early, or defines another name,
+    leaves the function of before alive."""
 
     def __init__(self):
         self.before: dict[str, Callable] | None = None  # the notebook's functions when the running cell began
@@ -106,12 +108,14 @@ class Definitions:
         now, cell = self._functions(), getattr(result.info, 'cell_id', None)
         bound = {name for names in BOUND.findall(result.info.raw_cell) for name in names}
         made = {name for name in now if now[name] is not before.get(name) or result.success and name in bound}
-        self.old = self.old - made | {name for name in before.keys() - made if name in bound or cell and self.home.get(name) == cell}
+        self.old = self.old - made | {name for name in before.keys() - made
+                                      if name in bound or cell and self.home.get(name) == cell}
         self.home |= dict.fromkeys(made, cell)
 
     @staticmethod
     def _functions() -> dict[str, Callable]:
-        return {name: value for name, value in shell().user_ns.items() if callable(value) and getattr(value, '__module__', None) == '__main__'}
+        return {name: value for name, value in shell().user_ns.items()
+                if callable(value) and getattr(value, '__module__', None) == '__main__'}
 
 
 definitions = Definitions()

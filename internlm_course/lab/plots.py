@@ -1,10 +1,12 @@
-"""Plots of the labs: fonts that have Chinese, labels that fall back to English where there are none, and a loss curve that grows while a model trains."""
+"""Plots of the labs: fonts that have Chinese, labels that fall back to English where there are none, and a loss curve
+that grows while a model trains."""
 import base64
 import io
 from collections.abc import Sequence
 from functools import cache
 
-CHINESE = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Source Han Sans SC', 'WenQuanYi Micro Hei', 'WenQuanYi Zen Hei', 'PingFang SC', 'Microsoft YaHei',
+CHINESE = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Source Han Sans SC', 'WenQuanYi Micro Hei', 'WenQuanYi Zen Hei',
+           'PingFang SC', 'Microsoft YaHei',
            'SimHei', 'Droid Sans Fallback', 'Noto Serif CJK SC', 'Arial Unicode MS')
 
 
@@ -16,7 +18,8 @@ def chinese_font() -> str | None:
     there = {font.name for font in font_manager.fontManager.ttflist}
     found = next((name for name in CHINESE if name in there), None)
     if found:
-        matplotlib.rcParams['font.family'] = ['DejaVu Sans', found]  # glyph by glyph: what the first lacks comes from the second
+        # Glyph by glyph: what the first lacks comes from the second
+        matplotlib.rcParams['font.family'] = ['DejaVu Sans', found]
     return found
 
 
@@ -37,11 +40,13 @@ def figure(width: float = 7, height: float = 3):
 
 
 def heat_map(axes, shares: Sequence[Sequence[float]]) -> None:
-    """Draws a table of shares in [0, 1]: dark blue to yellow, an order that every eye sees (cividis), and each share in its cell, in ink that stands out."""
+    """Draws a table of shares in [0, 1]: dark blue to yellow, an order that every eye sees (cividis), and each share in
+    its cell, in ink that stands out."""
     axes.imshow(shares, vmin=0, vmax=1, cmap='cividis', aspect='auto')
     for i, row in enumerate(shares):
         for j, share in enumerate(row):
-            axes.text(j, i, f'{share:.0%}', ha='center', va='center', fontsize=8, color='white' if share < 0.47 else 'black')
+            axes.text(j, i, f'{share:.0%}', ha='center', va='center', fontsize=8,
+                      color='white' if share < 0.47 else 'black')
 
 
 def bundle(made, text: str) -> dict[str, str]:
@@ -62,10 +67,12 @@ class LossCurve:
 
     Args:
         expected: [[tokens, loss], …] of the reference, drawn behind; None or empty draws nothing.
-        band: [[tokens, lowest, mean, highest], …] over several seeds (internlm_course/staff/expected_curve.py), drawn behind as an area and its middle.
+        band: [[tokens, lowest, mean, highest], …] over several seeds (staff/expected_curve.py), drawn
+            behind as an area and its middle.
     """
 
-    def __init__(self, expected: Sequence[Sequence[float]] | None = None, band: Sequence[Sequence[float]] | None = None):
+    def __init__(self, expected: Sequence[Sequence[float]] | None = None,
+                 band: Sequence[Sequence[float]] | None = None):
         self.expected, self.band, self.points, self.handle = expected or [], band or [], [], None
 
     def __call__(self, record: dict) -> None:
@@ -79,14 +86,16 @@ class LossCurve:
         made, axes = figure()
         if self.band:
             tokens, lowest, mean, highest = zip(*self.band)
-            axes.fill_between(tokens, lowest, highest, color='0.6', alpha=0.4, linewidth=0, label=label('各随机种子', 'range over seeds'))
+            axes.fill_between(tokens, lowest, highest, color='0.6', alpha=0.4, linewidth=0,
+                              label=label('各随机种子', 'range over seeds'))
             axes.plot(tokens, mean, color='0.5', linewidth=1)
         if self.expected:
             axes.plot(*zip(*self.expected), color='0.6', linewidth=4, alpha=0.6, label=label('预期', 'expected'))
         if self.points:
             axes.plot(*zip(*self.points), color='C0', marker='.', label=label('这次', 'this run'))
             axes.legend(frameon=False)
-        axes.set(xlabel=label('词元', 'tokens'), ylabel=label('损失（奈特）', 'loss (nats)'), title=title, yscale='log')  # or the first fall hides the band
+        # Or the first fall hides the band
+        axes.set(xlabel=label('词元', 'tokens'), ylabel=label('损失（奈特）', 'loss (nats)'), title=title, yscale='log')
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter('{x:g}')
         axes.yaxis.set_minor_locator(NullLocator())

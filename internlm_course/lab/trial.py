@@ -1,4 +1,5 @@
-"""A student's function at the cases of a check, beside the course's own: values as JSON has them, and what to say of the first that differs."""
+"""A student's function at the cases of a check, beside the course's own: values as JSON has them, and what to say of
+the first that differs."""
 import copy
 import inspect
 import math
@@ -13,8 +14,10 @@ from internlm_course.lab.kernel import definitions
 NOT_ATTEMPTED = 'not attempted · 未作答'
 UNSOLVED = dict(error='not attempted')  # the value of a stub
 NOTHING = 'your function returned nothing: is a `return` missing? · 函数没有返回值：是不是漏了 return？'
-STALE = ('the last run of its cell stopped with an error, or gave it another name, so an older version is still in memory: '
-         'mend the cell, run it, then run this one · 上次运行它的单元时出了错，或改了函数名，内存里还是旧的：请改好并运行那个单元，再运行本单元')
+STALE = ('the last run of its cell stopped with an error, or gave it another name, so an older version is still in '
+         'memory: '
+         'mend the cell, run it, then run this one · '
+         '上次运行它的单元时出了错，或改了函数名，内存里还是旧的：请改好并运行那个单元，再运行本单元')
 LEFT = ('your answer is there, but the line `raise NotImplementedError` is still below it: delete it · '
         '你已作答，但下面还留着 `raise NotImplementedError` 那一行：请删去它')
 
@@ -30,7 +33,8 @@ class Trial:
     def __init__(self, mine: Callable, own: Callable, cases: Sequence[tuple]):
         self.mine, self.cases, self.wanted = mine, cases, values_of(own, cases)
         old = definitions.stale(mine)
-        self.outcomes = [(dict(error='older version'), None)] * len(cases) if old else [_outcome(mine, case) for case in cases]
+        self.outcomes = ([(dict(error='older version'), None)] * len(cases) if old
+                         else [_outcome(mine, case) for case in cases])
         self.values = [value for value, _ in self.outcomes]
         self.agree = [same(*pair) for pair in zip(self.values, self.wanted, strict=True)]
         first = next((error for (_, error), agree in zip(self.outcomes, self.agree) if not agree), None)
@@ -42,7 +46,8 @@ class Trial:
         value, error = self.outcomes[wrong]
         call = f'{self.mine.__name__}({", ".join(map(SHORT.repr, self.cases[wrong]))})'
         yours = NOTHING if value is None and None not in self.wanted else f'yours · 你的 {_shown(value)}'
-        return [f'case {wrong + 1} · 第 {wrong + 1} 例: {call}', *([yours] if error is None else _raised(self.mine, error)),
+        return [f'case {wrong + 1} · 第 {wrong + 1} 例: {call}',
+                *([yours] if error is None else _raised(self.mine, error)),
                 f'expected · 应为 {_shown(self.wanted[wrong])}']
 
 
@@ -101,12 +106,14 @@ def _raised(mine: Callable, error: Exception) -> list[str]:
     """The error, and the innermost line of the cell of `mine` that led to it."""
     file = getattr(getattr(inspect.unwrap(mine), '__code__', None), 'co_filename', None)
     inside = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    where = [f'line {frame.lineno} of your cell · 你的单元第 {frame.lineno} 行: {frame.line}'.rstrip(': ') for frame in inside]
+    where = [f'line {frame.lineno} of your cell · 你的单元第 {frame.lineno} 行: {frame.line}'.rstrip(': ')
+             for frame in inside]
     return [_short(f'{type(error).__name__}: {error}'), *where[-1:]]
 
 
 class _Arguments(reprlib.Repr):
-    """Arguments on one line: long ones cut between their items, arrays as their shape, a model's config as its numbers."""
+    """Arguments on one line: long ones cut between their items, arrays as their shape, a model's config as its
+    numbers."""
 
     def __init__(self):
         super().__init__()

@@ -1,6 +1,7 @@
 """The student's copies of the labs in work/, which git ignores, and the page there on which JupyterLab opens.
 
-A copy is made once and never written over. A newer release of a lab is laid beside it, with the student's answers carried over by the names of their cells.
+A copy is made once and never written over. A newer release of a lab is laid beside it, with the student's answers
+carried over by the names of their cells.
 """
 import hashlib
 import json
@@ -23,8 +24,10 @@ TEXT = dict(zh="""\
 ## 先做什么
 
 1. 在下表中**打开一个实验**。最好先读旁边的讲义。
-2. 用 Shift+Enter **逐个运行单元**，看看得到了什么；见到“先预测”，先写下你的答案。不做练习也能运行到底：还没作答的，由课程自己的代码代劳。
-3. **做一个练习**：把 `raise NotImplementedError` 那一行换成你的解答，运行它和它下面的单元。绿色是对了，红色给出第一处不同和提示，灰色是还没作答。
+2. 用 Shift+Enter **逐个运行单元**，看看得到了什么；见到“先预测”，先写下你的答案。\
+不做练习也能运行到底：还没作答的，由课程自己的代码代劳。
+3. **做一个练习**：把 `raise NotImplementedError` 那一行换成你的解答，运行它和它下面的单元。\
+绿色是对了，红色给出第一处不同和提示，灰色是还没作答。
 4. 用 Ctrl+S **保存**。你的文件都在这个文件夹 `work/` 里；更新课程、再次执行 `make lab` 都不会覆盖它们。
 
 ## 实验
@@ -33,7 +36,9 @@ TEXT = dict(zh="""\
 |---|---|---|---|---|
 {rows}
 
-用时：做完练习的时间，加上机器运行的时间。进度取自你保存的笔记本；每次执行 `make lab`，这一页都会重新生成，请不要在这里记笔记。参考解答留到自己试过之后再看。
+用时：做完练习的时间，加上机器运行的时间。进度取自你保存的笔记本；\
+每次执行 `make lab`，这一页都会重新生成，请不要在这里记笔记。\
+参考解答留到自己试过之后再看。
 
 - **出了怪事**：菜单 Kernel → Restart Kernel…，再从头运行。
 - **想重做一遍**：给你的笔记本改个名字，再执行 `make lab`，就有一份新的。
@@ -47,11 +52,12 @@ TEXT = dict(zh="""\
 ## What to do first
 
 1. **Open a lab** from the table below. The lecture beside it is best read first.
-2. **Run it cell by cell** with Shift+Enter, and look at what comes; where it says “Predict”, write your answer down first. A lab runs to its end
-   unsolved, too: where you have not answered yet, the course's own code goes on.
-3. **Solve an exercise**: write your answer in place of the line `raise NotImplementedError`, then run the cell and the one beneath it. Green is right, red
-   shows the first difference and a hint, grey is not attempted.
-4. **Save** with Ctrl+S. Your work lies in this folder, `work/`; neither an update of the course nor another `make lab` writes over it.
+2. **Run it cell by cell** with Shift+Enter, and look at what comes; where it says “Predict”, write your answer down
+   first. A lab runs to its end unsolved, too: where you have not answered yet, the course's own code goes on.
+3. **Solve an exercise**: write your answer in place of the line `raise NotImplementedError`, then run the cell and
+   the one beneath it. Green is right, red shows the first difference and a hint, grey is not attempted.
+4. **Save** with Ctrl+S. Your work lies in this folder, `work/`; neither an update of the course nor another `make lab`
+   writes over it.
 
 ## Labs
 
@@ -59,8 +65,8 @@ TEXT = dict(zh="""\
 |---|---|---|---|---|
 {rows}
 
-Time: to solve it, and for the computer to run it. Your progress is that of the notebooks you saved; every `make lab` writes this page anew, so keep no notes
-here. The reference is for after you have tried.
+Time: to solve it, and for the computer to run it. Your progress is that of the notebooks you saved; every
+`make lab` writes this page anew, so keep no notes here. The reference is for after you have tried.
 
 - **Something is odd**: Kernel → Restart Kernel…, then run from the top.
 - **Once more from the beginning**: rename your notebook and call `make lab`; there will be a fresh one.
@@ -81,7 +87,8 @@ def language() -> str:
 
 
 def prepare(course: Path) -> list[dict[str, str]]:
-    """Fills <course>/work with copies of the labs and their references, as far as they are missing, and writes its page; returns news, in both languages.
+    """Fills <course>/work with copies of the labs and their references, as far as they are missing, and writes its
+    page; returns news, in both languages.
 
     Raises:
         CourseError: the folder cannot be written.
@@ -92,12 +99,14 @@ def prepare(course: Path) -> list[dict[str, str]]:
         return []
     try:
         for shipped in labs:
-            for notebook, folder in ((shipped, work), (shipped.parent / 'solutions' / shipped.name, work / 'solutions')):
+            for notebook, folder in ((shipped, work),
+                                     (shipped.parent / 'solutions' / shipped.name, work / 'solutions')):
                 if notebook.exists():
                     news += _keep(notebook, folder)
         for tongue, page in PAGES.items():
             rows = '\n'.join(row for shipped in labs for row in _rows(shipped, work, tongue))
-            (work / page).write_text(TEXT[tongue].format(news=''.join(f'\n> {line[tongue]}\n' for line in news), rows=rows), 'utf-8')
+            (work / page).write_text(TEXT[tongue].format(news=''.join(f'\n> {line[tongue]}\n' for line in news),
+                                                         rows=rows), 'utf-8')
     except OSError as error:
         raise CourseError(f'The folder {work} cannot be written ({error}). · 无法写入。',
                           'Make room, or mend its rights. · 请腾出空间，或修正权限。') from error
@@ -120,7 +129,8 @@ def _keep(shipped: Path, folder: Path) -> list[dict[str, str]]:
             write_copy(new, part)
             part.replace(copy)  # whole or not at all
             return _misplaced(new, shipped, 'is in its copy', '已在副本里')
-        if misplaced := _misplaced(new, shipped, 'is not in your copy: move it there under another name', '不在你的副本里：请改名移过去'):
+        if misplaced := _misplaced(new, shipped, 'is not in your copy: move it there under another name',
+                                   '不在你的副本里：请改名移过去'):
             return misplaced
         mine = {path: load(path) for path in versions(copy)}
     except CourseError as error:
@@ -134,9 +144,11 @@ def _keep(shipped: Path, folder: Path) -> list[dict[str, str]]:
     if path.exists():
         return []
     names = ', '.join(_offer(new, mine[latest], path))
-    return [dict(en=f'{latest.name} has a newer release beside it: {path.name}, {f"with your answers to {names}" if names else "with no answers yet"}. '
+    return [dict(en=f'{latest.name} has a newer release beside it: {path.name}, '
+                    f'{f"with your answers to {names}" if names else "with no answers yet"}. '
                     'Yours stays as it is; go on in either.',
-                 zh=f'{latest.name} 有了新版本：{path.name}，{f"已带上你的解答（{names}）" if names else "其中还没有解答"}。'
+                 zh=f'{latest.name} '
+                    f'有了新版本：{path.name}，{f"已带上你的解答（{names}）" if names else "其中还没有解答"}。'
                     '你的文件没有动；接着做哪一份都可以。')]
 
 
@@ -144,12 +156,14 @@ def _misplaced(notebook, path: Path, where: str, wo: str) -> list[dict[str, str]
     """The news that somebody worked in a notebook of the course itself, over which the next update would stumble."""
     if not edited(notebook):
         return []
-    return [dict(en=f'{path} was changed by hand, and an update would stumble over it. What you wrote {where}. Then put it back: git checkout {path}',
+    return [dict(en=f'{path} was changed by hand, and an update would stumble over it. What you wrote {where}. Then '
+                    f'put it back: git checkout {path}',
                  zh=f'{path} 被改动过，更新课程时会冲突。你写的内容{wo}。然后恢复它：git checkout {path}')]
 
 
 def _offer(new, mine, path: Path) -> list[str]:
-    """Writes a newer release with the student's answers, and what she wrote into cells of text that are still the same; the names of those cells."""
+    """Writes a newer release with the student's answers, and what she wrote into cells of text that are still the same;
+    the names of those cells."""
     answers, before, now, carried = edited(mine), recorded(mine), recorded(new), []
     for cell in new.cells:
         name = cell_name(cell)
@@ -162,7 +176,8 @@ def _offer(new, mine, path: Path) -> list[str]:
 
 
 def progress(notebook, reference) -> tuple[int, int, float, float]:
-    """Exercises solved and all there are, points earned and all there are, by the values that the checks had printed when the notebook was saved."""
+    """Exercises solved and all there are, points earned and all there are, by the values that the checks had printed
+    when the notebook was saved."""
     said = {cell_name(cell): output_text(cell) for cell in notebook.cells}
     graded = [cell for cell in reference.cells if cell.metadata.get('nbgrader', {}).get('grade')]
     earned = [points(cell, said.get(cell_name(cell), '')) for cell in graded]
@@ -174,7 +189,8 @@ def _rows(shipped: Path, work: Path, tongue: str) -> list[str]:
     words, title, time = WORDS[tongue], shipped.stem, ''
     try:
         reference = load(shipped.parent / 'solutions' / shipped.name)
-        prose, code = ('\n'.join(cell.source for cell in reference.cells if cell.cell_type == kind) for kind in ('markdown', 'code'))
+        prose, code = ('\n'.join(cell.source for cell in reference.cells if cell.cell_type == kind)
+                       for kind in ('markdown', 'code'))
         title = (re.search(r'(?m)^# (.+)|\Z', prose)[1] or title).split(' · ')[0 if tongue == 'zh' else -1]
         hours = max(1, round(progress(reference, reference)[3] * MINUTES_A_POINT / 30)) / 2
         time = words['time'].format(hours=hours, minutes=re.search(r'\bminutes=(\d+)|\Z', code)[1] or 5)

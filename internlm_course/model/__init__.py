@@ -5,7 +5,8 @@ from importlib import import_module
 
 _HOME = {
     'InternLM2Config': 'configuration_internlm2',
-    'InternLM2Model': 'modeling_internlm2', 'InternLM2ForCausalLM': 'modeling_internlm2', 'InternLM2ForRewardModel': 'modeling_internlm2',
+    'InternLM2Model': 'modeling_internlm2', 'InternLM2ForCausalLM': 'modeling_internlm2',
+    'InternLM2ForRewardModel': 'modeling_internlm2',
     'CONFIGS': 'checkpoint', 'add_code': 'checkpoint', 'load_model': 'checkpoint', 'parameter_count': 'checkpoint',
     'save_checkpoint': 'checkpoint',
     'characters_per_token': 'tokenizer', 'load_tokenizer': 'tokenizer', 'train_tokenizer': 'tokenizer',

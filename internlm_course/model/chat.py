@@ -1,6 +1,8 @@
-"""InternLM2's chat format: roles, names, the plugin and interpreter forms. Source: InternLM/InternLM chat/chat_format.md.
+"""InternLM2's chat format: roles, names, the plugin and interpreter forms. Source: InternLM/InternLM
+chat/chat_format.md.
 
-`render` is the Python twin of TEMPLATE, the jinja text that travels with every tokenizer and that LMDeploy and transformers apply."""
+`render` is the Python twin of TEMPLATE, the jinja text that travels with every tokenizer and that LMDeploy and
+transformers apply."""
 from __future__ import annotations
 
 import json
@@ -16,7 +18,8 @@ CALL = re.compile(r'<\|action_start\|>\s*<\|plugin\|>(.*?)(?:<\|action_end\|>|<\
 TEMPLATE = """\
 {%- macro tools_message() -%}
 {{- '<|im_start|>system name=<|plugin|>\\n[' }}
-{%- for tool in tools %}{{ (tool.function if tool.function is defined else tool) | tojson }}{{ ', ' if not loop.last }}{% endfor -%}
+{%- for tool in tools %}{{ (tool.function if tool.function is defined else tool) | tojson }}\
+{{ ', ' if not loop.last }}{% endfor -%}
 {{- ']\\n<|im_end|>\\n' }}
 {%- endmacro -%}
 {{- bos_token -}}
@@ -59,10 +62,10 @@ def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, A
     """The text of a conversation, without the first `<s>`, which the tokenizer puts before any text.
 
     Args:
-        messages: {'role', 'content', optional 'name'} each; role is system, user, assistant or environment. The OpenAI forms, role
-            'tool' and 'tool_calls' in an assistant's message, become the environment and call forms.
-        tools: {'name', 'description', 'parameters'} each, or the same in OpenAI's {'type': 'function', 'function': …}; they stand after
-            a first system message.
+        messages: {'role', 'content', optional 'name'} each; role is system, user, assistant or environment. The OpenAI
+            forms, role 'tool' and 'tool_calls' in an assistant's message, become the environment and call forms.
+        tools: {'name', 'description', 'parameters'} each, or the same in OpenAI's {'type': 'function', 'function': …};
+            they stand after a first system message.
         add_generation_prompt: open the assistant's turn at the end.
     """
     texts = [_render_message(item) for item in messages]
@@ -74,7 +77,8 @@ def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, A
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Any]] | None:
-    """The first plugin call in an assistant's text as (name, parameters); None when there is none or it is not well-formed JSON."""
+    """The first plugin call in an assistant's text as (name, parameters); None when there is none or it is not
+    well-formed JSON."""
     found = CALL.search(text)
     try:
         record = json.loads(found[1]) if found else None
@@ -86,12 +90,14 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]] | None:
     return (record['name'], parameters) if isinstance(parameters, dict) else None
 
 
-TOOL_PROMPT = '[{"name": "calculator", "description": "Computes + - * / ( ).", "parameters": [{"name": "expression", "type": "STRING"}]}]'
+TOOL_PROMPT = ('[{"name": "calculator", "description": "Computes + - * / ( ).", '
+               '"parameters": [{"name": "expression", "type": "STRING"}]}]')
 """What an agent with the calculator is told: one line, because a small model reads some two characters a token."""
 
 
 def agent_messages(question: str, expression: str, result: str, answer: str) -> list[dict[str, str]]:
-    """One whole use of the calculator as messages: what fine-tuning teaches, and, letter by letter, what Lagent's served agent sees and says."""
+    """One whole use of the calculator as messages: what fine-tuning teaches, and, letter by letter, what Lagent's
+    served agent sees and says."""
     return [dict(role='system', name=PLUGIN, content=TOOL_PROMPT), dict(role='user', content=question),
             dict(role='assistant', content=call('calculator', dict(expression=expression))),
             dict(role='environment', name=PLUGIN, content=result), dict(role='assistant', content=answer)]
@@ -107,7 +113,8 @@ def _render_message(item: Mapping[str, Any]) -> str:
         function = wanted['function']
         arguments = function['arguments']
         parameters = arguments if isinstance(arguments, str) else _json(arguments)
-        content += f'<|action_start|>{PLUGIN}\n{{"name": {_json(function["name"])}, "parameters": {parameters}}}<|action_end|>'
+        content += (f'<|action_start|>{PLUGIN}\n{{"name": {_json(function["name"])}, "parameters": {parameters}}}'
+                    '<|action_end|>')
     return message(role, content, name)
 
 

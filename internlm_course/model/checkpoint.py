@@ -1,6 +1,7 @@
 """Checkpoints in Hugging Face format that carry their own modelling code, and the shapes of the released models.
 
-transformers writes and reads; this module adds the code files, so that XTuner, LMDeploy and OpenCompass load a folder by themselves."""
+transformers writes and reads; this module adds the code files, so that XTuner, LMDeploy and OpenCompass load a folder
+by themselves."""
 from __future__ import annotations
 
 import json
@@ -17,27 +18,34 @@ if TYPE_CHECKING:
     from internlm_course.model.configuration_internlm2 import InternLM2Config
 
 CODE = ('configuration_internlm2.py', 'modeling_internlm2.py')
-MODELS = {'InternLM2ForCausalLM': 'AutoModelForCausalLM', 'InternLM2ForRewardModel': 'AutoModel', 'InternLM2Model': 'AutoModel'}
+MODELS = {'InternLM2ForCausalLM': 'AutoModelForCausalLM', 'InternLM2ForRewardModel': 'AutoModel',
+          'InternLM2Model': 'AutoModel'}
 
 # Report table 3 and the released config.json files; what all share are InternLM2Config's defaults.
 CONFIGS = {
-    '1_8b': {'num_hidden_layers': 24, 'hidden_size': 2048, 'num_attention_heads': 16, 'num_key_value_heads': 8, 'intermediate_size': 8192},
-    '7b': {'num_hidden_layers': 32, 'hidden_size': 4096, 'num_attention_heads': 32, 'num_key_value_heads': 8, 'intermediate_size': 14336},
-    '20b': {'num_hidden_layers': 48, 'hidden_size': 6144, 'num_attention_heads': 48, 'num_key_value_heads': 8, 'intermediate_size': 16384},
+    '1_8b': {'num_hidden_layers': 24, 'hidden_size': 2048, 'num_attention_heads': 16, 'num_key_value_heads': 8,
+             'intermediate_size': 8192},
+    '7b': {'num_hidden_layers': 32, 'hidden_size': 4096, 'num_attention_heads': 32, 'num_key_value_heads': 8,
+           'intermediate_size': 14336},
+    '20b': {'num_hidden_layers': 48, 'hidden_size': 6144, 'num_attention_heads': 48, 'num_key_value_heads': 8,
+            'intermediate_size': 16384},
 }
 
 
 def parameter_count(config: InternLM2Config) -> int:
-    """Parameters of InternLM2ForCausalLM in closed form: embedding, output, final norm; per layer wqkv, wo, SwiGLU, two norms."""
+    """Parameters of InternLM2ForCausalLM in closed form: embedding, output, final norm; per layer wqkv, wo, SwiGLU, two
+    norms."""
     width, kv_width = config.hidden_size, config.hidden_size // config.num_attention_heads * config.num_key_value_heads
     qkv = width + 2 * kv_width
     biases = qkv + width if config.bias else 0
     layer = width * qkv + width * width + 3 * width * config.intermediate_size + 2 * width + biases
-    return (1 if config.tie_word_embeddings else 2) * config.vocab_size * width + config.num_hidden_layers * layer + width
+    return ((1 if config.tie_word_embeddings else 2) * config.vocab_size * width + config.num_hidden_layers * layer
+            + width)
 
 
 def add_code(folder: Path) -> None:
-    """Copies the modelling code beside a checkpoint and names it in config.json's auto_map, as tools with trust_remote_code need.
+    """Copies the modelling code beside a checkpoint and names it in config.json's auto_map, as tools with
+    trust_remote_code need.
 
     Raises:
         CourseError: the folder has no readable InternLM2 config.json.
@@ -47,7 +55,8 @@ def add_code(folder: Path) -> None:
     for name in CODE:
         shutil.copyfile(Path(__file__).parent / name, path.parent / name)
     architecture = config.setdefault('architectures', ['InternLM2ForCausalLM'])[0]
-    config['auto_map'] = {'AutoConfig': 'configuration_internlm2.InternLM2Config', 'AutoModel': 'modeling_internlm2.InternLM2Model'}
+    config['auto_map'] = {'AutoConfig': 'configuration_internlm2.InternLM2Config',
+                          'AutoModel': 'modeling_internlm2.InternLM2Model'}
     config['auto_map'][MODELS.get(architecture, 'AutoModelForCausalLM')] = f'modeling_internlm2.{architecture}'
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + '\n', 'utf-8')
 
@@ -109,7 +118,8 @@ def load_model(checkpoint: Path | str, dtype: str | torch.dtype | None = None, a
     if folder.is_dir():
         _read_config(folder / 'config.json')
     elif isinstance(checkpoint, Path) or str(checkpoint).count('/') != 1 or str(checkpoint).startswith(('.', '~', '/')):
-        raise CourseError(f'There is no checkpoint folder {checkpoint}.', 'Check the path, or build the model with `make run`.')
+        raise CourseError(f'There is no checkpoint folder {checkpoint}.',
+                          'Check the path, or build the model with `make run`.')
     options = {} if attn is None else {'attn_implementation': attn}
     try:
         config = InternLM2Config.from_pretrained(checkpoint, **changes)
@@ -129,7 +139,8 @@ def _read_config(path: Path) -> dict:
     try:
         config = json.loads(path.read_text('utf-8'))
     except (OSError, ValueError) as error:
-        raise CourseError(f'{path} is missing or cannot be read.', 'Point to a folder in Hugging Face format.') from error
+        raise CourseError(f'{path} is missing or cannot be read.',
+                          'Point to a folder in Hugging Face format.') from error
     if not isinstance(config, dict) or config.get('model_type') != 'internlm2':
         raise CourseError(f'{path} is not an InternLM2 configuration.', "Its 'model_type' must be 'internlm2'.")
     return config

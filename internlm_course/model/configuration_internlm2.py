@@ -1,6 +1,8 @@
-"""InternLM2's configuration, with the official field names; copied beside every checkpoint, so it imports transformers alone.
+"""InternLM2's configuration, with the official field names; copied beside every checkpoint, so it imports transformers
+alone.
 
-The defaults are the released 7B's values, not those of upstream's code (vocabulary 103168, biases, eps 1e-6), which no release has."""
+The defaults are the released 7B's values, not those of upstream's code (vocabulary 103168, biases, eps 1e-6), which no
+release has."""
 from __future__ import annotations
 
 from transformers import PretrainedConfig
@@ -13,7 +15,8 @@ class InternLM2Config(PretrainedConfig):
         vocab_size: entries of the embedding and of the output layer.
         hidden_size: width of the residual stream; `hidden_size // num_attention_heads` is the head's width.
         intermediate_size: width between the SwiGLU projections.
-        num_key_value_heads: heads that the cache holds; `num_attention_heads` is a multiple of it (grouped-query attention).
+        num_key_value_heads: heads that the cache holds; `num_attention_heads` is a multiple of it (grouped-query
+            attention).
         max_position_embeddings: the longest trained sequence, in tokens; dynamic RoPE scaling begins beyond it.
         rope_theta: base of the rotary angles.
         rope_scaling: None, or {'type': 'linear' | 'dynamic', 'factor': number >= 1}; 'rope_type' is read as 'type'.
@@ -26,8 +29,10 @@ class InternLM2Config(PretrainedConfig):
     model_type = 'internlm2'
     keys_to_ignore_at_inference = ['past_key_values']
 
-    def __init__(self, vocab_size=92544, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
-                 num_key_value_heads=None, hidden_act='silu', max_position_embeddings=32768, initializer_range=0.02, rms_norm_eps=1e-5,
+    def __init__(self, vocab_size=92544, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
+                 num_attention_heads=32,
+                 num_key_value_heads=None, hidden_act='silu', max_position_embeddings=32768, initializer_range=0.02,
+                 rms_norm_eps=1e-5,
                  use_cache=True, pad_token_id=2, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False, bias=False,
                  rope_theta=1_000_000, rope_scaling=None, attn_implementation=None, **kwargs):
         self.vocab_size = vocab_size
@@ -58,7 +63,8 @@ class InternLM2Config(PretrainedConfig):
         scaling = dict(self.rope_scaling) if isinstance(self.rope_scaling, dict) else {}
         kinds = {scaling.pop(key) for key in ('type', 'rope_type') if key in scaling}
         factor = scaling.pop('factor', None)
-        if len(kinds) != 1 or not kinds <= {'linear', 'dynamic'} or scaling or not isinstance(factor, (int, float)) or factor < 1:
+        if (len(kinds) != 1 or not kinds <= {'linear', 'dynamic'} or scaling or not isinstance(factor, (int, float))
+            or factor < 1):
             raise ValueError("rope_scaling must be {'type': 'linear' or 'dynamic', 'factor': a number >= 1}, "
                              f'got {self.rope_scaling}')
         # One spelling on disk: LMDeploy and upstream's own code read 'type'.

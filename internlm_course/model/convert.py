@@ -1,7 +1,7 @@
 """InternLM2 to LLaMA and back, by copying weights; transformers' LlamaForCausalLM then computes the same logits.
 
-Source: InternLM/InternLM tools/convert2llama.py. The one step that is not a rename is wqkv: its rows are grouped by KV head, each group
-holding g query heads, one key head, one value head."""
+Source: InternLM/InternLM tools/convert2llama.py. The one step that is not a rename is wqkv: its rows are grouped by KV
+head, each group holding g query heads, one key head, one value head."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,14 @@ from internlm_course.errors import CourseError
 from internlm_course.model.configuration_internlm2 import InternLM2Config
 from internlm_course.model.modeling_internlm2 import InternLM2ForCausalLM
 
-NAMES = (('tok_embeddings', 'embed_tokens'), ('attention_norm', 'input_layernorm'), ('ffn_norm', 'post_attention_layernorm'),
+NAMES = (('tok_embeddings', 'embed_tokens'), ('attention_norm', 'input_layernorm'),
+         ('ffn_norm', 'post_attention_layernorm'),
          ('feed_forward.w1', 'mlp.gate_proj'), ('feed_forward.w3', 'mlp.up_proj'), ('feed_forward.w2', 'mlp.down_proj'),
          ('attention.wo', 'self_attn.o_proj'))
-SHARED = ('vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads', 'num_key_value_heads',
-          'hidden_act', 'max_position_embeddings', 'initializer_range', 'rms_norm_eps', 'use_cache', 'pad_token_id', 'bos_token_id',
+SHARED = ('vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads',
+          'num_key_value_heads',
+          'hidden_act', 'max_position_embeddings', 'initializer_range', 'rms_norm_eps', 'use_cache', 'pad_token_id',
+          'bos_token_id',
           'eos_token_id', 'tie_word_embeddings', 'rope_theta')
 
 
@@ -29,11 +32,13 @@ ENDS = {LlamaForCausalLM: ('model.embed_tokens.weight', 'lm_head.weight'),
 
 
 def split_wqkv(packed: torch.Tensor, config: InternLM2Config) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Takes wqkv's weight [(heads + 2 kv_heads) d, hidden] (or bias, without hidden) apart into q [heads d, …], k and v [kv_heads d, …]."""
+    """Takes wqkv's weight [(heads + 2 kv_heads) d, hidden] (or bias, without hidden) apart into q [heads d, …], k and v
+    [kv_heads d, …]."""
     groups = config.num_attention_heads // config.num_key_value_heads
     dim = config.hidden_size // config.num_attention_heads
     grouped = packed.reshape(config.num_key_value_heads, groups + 2, dim, *packed.shape[1:])
-    return tuple(part.reshape(-1, *packed.shape[1:]).contiguous() for part in (grouped[:, :groups], grouped[:, -2], grouped[:, -1]))
+    return tuple(part.reshape(-1, *packed.shape[1:]).contiguous()
+                 for part in (grouped[:, :groups], grouped[:, -2], grouped[:, -1]))
 
 
 def join_wqkv(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, config: InternLM2Config) -> torch.Tensor:
@@ -43,7 +48,8 @@ def join_wqkv(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, confi
     return torch.cat(parts, dim=1).reshape(-1, *query.shape[1:])
 
 
-def to_llama(model_or_state: PreTrainedModel | Mapping[str, torch.Tensor], config: InternLM2Config | None = None) -> LlamaForCausalLM:
+def to_llama(model_or_state: PreTrainedModel | Mapping[str, torch.Tensor],
+             config: InternLM2Config | None = None) -> LlamaForCausalLM:
     """Returns a LLaMA model with the same weights; `config` may be left out when a model is given.
 
     Raises:
@@ -65,7 +71,8 @@ def to_llama(model_or_state: PreTrainedModel | Mapping[str, torch.Tensor], confi
         return _fill(LlamaForCausalLM, wanted, state)
 
 
-def from_llama(model_or_state: PreTrainedModel | Mapping[str, torch.Tensor], config: LlamaConfig | None = None) -> InternLM2ForCausalLM:
+def from_llama(model_or_state: PreTrainedModel | Mapping[str, torch.Tensor],
+               config: LlamaConfig | None = None) -> InternLM2ForCausalLM:
     """Returns an InternLM2 model with the weights of a LLaMA model whose head width is hidden_size / heads.
 
     Raises:
@@ -76,7 +83,8 @@ def from_llama(model_or_state: PreTrainedModel | Mapping[str, torch.Tensor], con
         config = _config(model_or_state, config)
         width = config.hidden_size // config.num_attention_heads
         if (found := getattr(config, 'head_dim', None) or width) != width:
-            raise CourseError(f'The heads have {found} numbers, not hidden_size / heads = {width} as InternLM2.', REMEDY)
+            raise CourseError(f'The heads have {found} numbers, not hidden_size / heads = {width} as InternLM2.',
+                              REMEDY)
         kind, factor = _scaling(config)
         scaling = kind and {'type': kind, 'factor': factor}
         shared = {field: getattr(config, field) for field in SHARED}
@@ -114,7 +122,8 @@ def _scaling(config) -> tuple[str | None, float]:
 
 def _rename(name: str, *pairs: tuple[str, str]) -> str:
     if name.startswith(('output.', 'lm_head.')):
-        return name.replace('output.', 'lm_head.') if name.startswith('output.') else name.replace('lm_head.', 'output.')
+        return (name.replace('output.', 'lm_head.') if name.startswith('output.')
+                else name.replace('lm_head.', 'output.'))
     for old, new in pairs:
         name = name.replace(old, new)
     return name

@@ -21,7 +21,8 @@ def released() -> dict[str, SimpleNamespace]:
 
 
 def weight_bytes(config, bits: int = 16) -> int:
-    """Weights when the decoder layers are stored in `bits` bits; embedding and output stay at 16, as LMDeploy's AWQ leaves them.
+    """Weights when the decoder layers are stored in `bits` bits; embedding and output stay at 16, as LMDeploy's AWQ
+    leaves them.
 
     The scales of the groups, some 3% at 4 bits in groups of 128, are not counted.
     """
@@ -30,11 +31,13 @@ def weight_bytes(config, bits: int = 16) -> int:
 
 
 def kv_bytes(config, tokens: int, bits: int = 16) -> int:
-    """KV cache of `tokens` tokens: a key and a value for each layer and each key head (grouped-query attention keeps these few)."""
+    """KV cache of `tokens` tokens: a key and a value for each layer and each key head (grouped-query attention keeps
+    these few)."""
     head = config.hidden_size // config.num_attention_heads
     return 2 * config.num_hidden_layers * config.num_key_value_heads * head * tokens * bits // 8
 
 
 def adamw_bytes(config) -> int:
-    """States of AdamW in mixed precision: fp32 master weights and two fp32 moments, 12 bytes a parameter (weights and gradients apart)."""
+    """States of AdamW in mixed precision: fp32 master weights and two fp32 moments, 12 bytes a parameter (weights and
+    gradients apart)."""
     return 12 * parameter_count(config)

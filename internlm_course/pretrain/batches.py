@@ -1,4 +1,5 @@
-"""From token files to the rows of a phase: documents drawn by domain and packed whole into rows, the same for a seed on every machine."""
+"""From token files to the rows of a phase: documents drawn by domain and packed whole into rows, the same for a seed on
+every machine."""
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,8 @@ EMPTY = -1  # a position of a row that holds no token
 def draw(documents: Mapping[str, list[np.ndarray]], mixture: Mapping[str, float], tokens: int, seed: int):
     """Yields documents until `tokens` are drawn; each domain is shuffled, and shuffled again when it is used up.
 
-    Of two domains with equal shares the same number of *tokens* is drawn: the next document comes from the domain furthest behind.
+    Of two domains with equal shares the same number of *tokens* is drawn: the next document comes from the domain
+    furthest behind.
     """
     rng = np.random.default_rng(seed)
     shares = {name: share for name, share in mixture.items() if share > 0 and documents.get(name)}
@@ -66,7 +68,8 @@ def pack(documents, count: int, length: int) -> np.ndarray:
 
 
 def rows_of(documents: Mapping[str, list[np.ndarray]], phase, seed: int) -> np.ndarray:
-    """All rows of a phase in training order, int32 [steps * accumulation * micro_batch, sequence_length + 1]; those of its opening come first.
+    """All rows of a phase in training order, int32 [steps * accumulation * micro_batch, sequence_length + 1]; those of
+    its opening come first.
 
     Raises:
         CourseError: there are no documents of any domain of the mixture.
@@ -78,7 +81,8 @@ def rows_of(documents: Mapping[str, list[np.ndarray]], phase, seed: int) -> np.n
             continue
         if not any(share > 0 and documents.get(name) for name, share in mixture.items()):
             raise CourseError(f'There are no documents of {", ".join(mixture)}, which phase "{phase.name}" mixes.',
-                              f'Name domains of the token files in its mixture: {", ".join(sorted(documents)) or "there are none"}.')
+                              'Name domains of the token files in its mixture: '
+                              f'{", ".join(sorted(documents)) or "there are none"}.')
         wanted = int(count * phase.sequence_length * 1.05) + OPEN_ROWS * phase.sequence_length
         packed = pack(draw(documents, mixture, wanted, seed), count, phase.sequence_length)
         rows.append(packed[np.random.default_rng(seed + 1).permutation(count)])
@@ -86,26 +90,32 @@ def rows_of(documents: Mapping[str, list[np.ndarray]], phase, seed: int) -> np.n
 
 
 def slice_of(documents: list[np.ndarray], first: float, last: float) -> list[np.ndarray]:
-    """The documents from `first` to `last`, in units of the whole list, in an order that strides through it and begins again at its end."""
+    """The documents from `first` to `last`, in units of the whole list, in an order that strides through it and begins
+    again at its end."""
     count = len(documents)
     stride = next(step for step in range(int(count * 0.618) or 1, 2 * count + 2) if math.gcd(step, count) == 1)
-    return [documents[i * stride % count] for i in range(int(first * count), max(int(last * count), int(first * count) + 1))]
+    return [documents[i * stride % count]
+            for i in range(int(first * count), max(int(last * count), int(first * count) + 1))]
 
 
 def steps_of(documents: Mapping[str, list[np.ndarray]], phase, seed: int, first: int = 0) -> Iterator[np.ndarray]:
-    """Yields the rows of each step of a phase from step `first` on, int32 [accumulation * micro_batch, sequence_length + 1].
+    """Yields the rows of each step of a phase from step `first` on, int32 [accumulation * micro_batch, sequence_length
+    + 1].
 
-    A phase longer than BLOCK tokens is made block by block, each from its own stretch of every domain, so that memory does not grow with the
-    phase, any step can be the first, and a domain larger than its share is seen without repetition but for its last few documents in a block.
+    A phase longer than BLOCK tokens is made block by block, each from its own stretch of every domain, so that memory
+    does not grow with the phase, any step can be the first, and a domain larger than its share is seen without
+    repetition but for its last few documents in a block.
     """
     per_block = max(1, BLOCK * phase.steps // max(1, phase.tokens))
     shares = {name: share for name, share in phase.mixture.items() if share > 0 and documents.get(name)}
-    epochs = {name: phase.tokens * share / sum(shares.values()) / sum(map(len, documents[name])) for name, share in shares.items()}
+    epochs = {name: phase.tokens * share / sum(shares.values()) / sum(map(len, documents[name]))
+              for name, share in shares.items()}
     for begin in range(first // per_block * per_block, phase.steps, per_block):
         end, ours = min(begin + per_block, phase.steps), documents
         if per_block < phase.steps:
-            ours = {**documents, **{name: slice_of(documents[name], *(times * step / phase.steps for step in (begin, end)))
-                                    for name, times in epochs.items()}}
+            ours = {**documents,
+                    **{name: slice_of(documents[name], *(times * step / phase.steps for step in (begin, end)))
+                       for name, times in epochs.items()}}
         block = dataclasses.replace(phase, steps=end - begin, opening=max(0, phase.opening - begin))
         rows = rows_of(ours, block, seed + 2 * (begin // per_block))
         yield from rows.reshape(end - begin, -1, phase.sequence_length + 1)[max(0, first - begin):]

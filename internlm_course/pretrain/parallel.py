@@ -1,6 +1,8 @@
-"""Many processes as one: the world that torchrun starts, FSDP2 over it, and checkpoints that a world of any other size goes on from.
+"""Many processes as one: the world that torchrun starts, FSDP2 over it, and checkpoints that a world of any other size
+goes on from.
 
-A process that torchrun did not start is a world of its own: nothing is split or sent, and the same calls do the same things.
+A process that torchrun did not start is a world of its own: nothing is split or sent, and the same calls do the same
+things.
 """
 import json
 import os
@@ -46,9 +48,11 @@ class World:
         return cls(device, dist.get_rank(), dist.get_world_size(), mesh, dist.new_group(backend='gloo'))
 
     def shard(self, model: InternLM2ForCausalLM) -> InternLM2ForCausalLM:
-        """Moves the model to the device; among many, each keeps 1/size of every matrix (FSDP2), and rank 0 gives out the values.
+        """Moves the model to the device; among many, each keeps 1/size of every matrix (FSDP2), and rank 0 gives out
+        the values.
 
-        The other ranks may bring a model on the meta device. On a GPU, weights and activations travel as bf16 and gradients as fp32.
+        The other ranks may bring a model on the meta device. On a GPU, weights and activations travel as bf16 and
+        gradients as fp32.
         """
         if self.size == 1:
             return model.to(self.device)
@@ -56,7 +60,8 @@ class World:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
         weights = model.state_dict() if self.rank == 0 else {}
         model = model.to('meta')
-        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if self.device.type == 'cuda' else MixedPrecisionPolicy()
+        policy = (MixedPrecisionPolicy(torch.bfloat16, torch.float32) if self.device.type == 'cuda'
+                  else MixedPrecisionPolicy())
         for layer in model.model.layers:
             fully_shard(layer, mesh=self.mesh, mp_policy=policy)
         fully_shard(model, mesh=self.mesh, mp_policy=policy)
@@ -94,10 +99,12 @@ class World:
         if self.size > 1:
             dist.barrier(self.group)
 
-    def save(self, folder: Path, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, record: dict) -> None:
+    def save(self, folder: Path, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
+             record: dict) -> None:
         """Copies the state aside and writes it while the training goes on; the one before must be on disk first.
 
-        It appears as `folder/state-<step>` by a rename, whole or not at all, with `record` as JSON in it; then older ones are removed.
+        It appears as `folder/state-<step>` by a rename, whole or not at all, with `record` as JSON in it; then older
+        ones are removed.
         """
         self.wait()
         import torch.distributed.checkpoint as dcp
@@ -106,7 +113,8 @@ class World:
         final = folder / f'state-{step:09d}'
         partial = final.with_suffix('.partial')
         _hush()
-        written = dcp.async_save(dict(model=weights, optimizer=moments), checkpoint_id=partial, process_group=self.group)
+        written = dcp.async_save(dict(model=weights, optimizer=moments), checkpoint_id=partial,
+                                 process_group=self.group)
 
         def publish() -> None:
             written.result()
@@ -134,7 +142,8 @@ class World:
             raise next(iter(error.failures.values()))[0] from None
 
     def load(self, folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict | None:
-        """Takes over the last whole state in `folder`, written by a world of any size; returns its record, None where there is none."""
+        """Takes over the last whole state in `folder`, written by a world of any size; returns its record, None where
+        there is none."""
         if self.rank == 0:
             for partial in folder.glob('state-*.partial'):
                 shutil.rmtree(partial)
@@ -160,6 +169,7 @@ class World:
 
 
 def _hush() -> None:
-    """Silences what torch's checkpoints say of a process alone and of themselves, from now on: they say it in threads of their own."""
+    """Silences what torch's checkpoints say of a process alone and of themselves, from now on: they say it in threads
+    of their own."""
     for message in ('torch.distributed is disabled', 'TypedStorage is deprecated'):
         warnings.filterwarnings('ignore', message)

@@ -1,7 +1,7 @@
 """What a run will cost and reach, said before it starts and compared after: time, memory, tokens, final loss.
 
-Time and the memory of a step come from a few steps of the same loop; the rest of the memory is arithmetic; the loss comes from a scaling law that
-small runs were fitted to (`scaling.json`, made by internlm_course/staff/scaling.py).
+Time and the memory of a step come from a few steps of the same loop; the rest of the memory is arithmetic; the loss
+comes from a scaling law that small runs were fitted to (`scaling.json`, made by staff/scaling.py).
 """
 import dataclasses
 import json
@@ -49,7 +49,8 @@ class Prediction:
 
 
 def fit_scaling(points: Sequence[Mapping[str, float]]) -> Law:
-    """Fits the law to runs {parameters, tokens, loss}: least squares of log loss over E, A, a, B, b >= 0, the best of several starts.
+    """Fits the law to runs {parameters, tokens, loss}: least squares of log loss over E, A, a, B, b >= 0, the best of
+    several starts.
 
     Raises:
         CourseError: fewer than three sizes.
@@ -58,7 +59,8 @@ def fit_scaling(points: Sequence[Mapping[str, float]]) -> Law:
     from scipy.optimize import least_squares
     n, d, loss = (np.array([point[key] for point in points], float) for key in ('parameters', 'tokens', 'loss'))
     if len(set(n)) < 3:
-        raise CourseError(f'A scaling law needs runs of three sizes; here are {len(set(n))}.', 'Make them with internlm_course/staff/scaling.py.')
+        raise CourseError(f'A scaling law needs runs of three sizes; here are {len(set(n))}.',
+                          'Make them with staff/scaling.py.')
     # Counted in units of the geometric mean, A and B are of the loss's own order.
     n0, d0 = np.exp(np.log(n).mean()), np.exp(np.log(d).mean())
 
@@ -66,8 +68,10 @@ def fit_scaling(points: Sequence[Mapping[str, float]]) -> Law:
         E, A, a, B, b = x
         return np.log(E + A * (n / n0)**-a + B * (d / d0)**-b) - np.log(loss)
     low = loss.min()
-    starts = [(low * e, low * (1 - e) / 2, a, low * (1 - e) / 2, b) for e in (0.1, 0.5, 0.9) for a in (0.2, 0.8) for b in (0.2, 0.8)]
-    fits = [least_squares(misfit, start, bounds=([0, 0, 0.01, 0, 0.01], [low, 10 * low, 3, 10 * low, 3])) for start in starts]
+    starts = [(low * e, low * (1 - e) / 2, a, low * (1 - e) / 2, b) for e in (0.1, 0.5, 0.9) for a in (0.2, 0.8)
+              for b in (0.2, 0.8)]
+    fits = [least_squares(misfit, start, bounds=([0, 0, 0.01, 0, 0.01], [low, 10 * low, 3, 10 * low, 3]))
+            for start in starts]
     E, A, a, B, b = map(float, min(fits, key=lambda fit: fit.cost).x)
     return Law(E, A * float(n0)**a, a, B * float(d0)**b, b)
 
@@ -86,20 +90,24 @@ def read_points(path: Path = SCALING) -> list[dict]:
 def memory_terms(parameters: int, phase: Phase) -> dict[str, int]:
     """The memory of a phase that arithmetic gives, in bytes, for one process in fp32 with AdamW.
 
-    weights 4 N; gradients 4 N; moments 2 * 4 N; checkpoint: weights and moments copied aside while they are written, 12 N; rows: a block of the
-    phase's tokens as int32. Among W processes all but the rows are divided by W. What is missing are the activations, and the code.
+    weights 4 N; gradients 4 N; moments 2 * 4 N; checkpoint: weights and moments copied aside while they are written, 12
+    N; rows: a block of the phase's tokens as int32. Among W processes all but the rows are divided by W. What is
+    missing are the activations, and the code.
     """
     rows = phase.steps * phase.micro_batch * phase.accumulation * (phase.sequence_length + 1)
-    return dict(weights=4 * parameters, gradients=4 * parameters, moments=8 * parameters, checkpoint=12 * parameters, rows=4 * min(rows, BLOCK))
+    return dict(weights=4 * parameters, gradients=4 * parameters, moments=8 * parameters, checkpoint=12 * parameters,
+                rows=4 * min(rows, BLOCK))
 
 
-def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list], tokenizer: Path, start: Path | None = None,
-            device: str | None = None, law: Law | None = None) -> Prediction:
-    """Predicts `pretrain` with the same arguments from its first 60 steps, trained in a temporary folder and thrown away.
+def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list], tokenizer: Path,
+            start: Path | None = None, device: str | None = None, law: Law | None = None) -> Prediction:
+    """Predicts `pretrain` with the same arguments from its first 60 steps, trained in a temporary folder and thrown
+    away.
 
-    The first 20 hold what happens once (compilation, first touches), the other 40 are the pace. Memory is anonymous and shared memory of the
-    process tree (`PeakMemory`): terms `process` (before), those of `memory_terms`, and `activations`, which is what the trial's peak leaves over
-    when its own terms are taken away: activations, the backward pass's temporaries and the libraries' buffers.
+    The first 20 hold what happens once (compilation, first touches), the other 40 are the pace. Memory is anonymous and
+    shared memory of the process tree (`PeakMemory`): terms `process` (before), those of `memory_terms`, and
+    `activations`, which is what the trial's peak leaves over when its own terms are taken away: activations, the
+    backward pass's temporaries and the libraries' buffers.
     """
     from internlm_course.model import load_tokenizer
     from internlm_course.pretrain.loop import LOG_EVERY, pretrain
@@ -114,19 +122,22 @@ def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list],
     own, whole = memory_terms(parameters, trial), memory_terms(parameters, phase)
     left = max(0, memory.peak_bytes - before - sum(own.values()))
     elapsed = [record['tokens'] / record['tokens_per_second'] for record in curve]
-    pace = (elapsed[-1] - elapsed[0]) / (curve[-1]['step'] - curve[0]['step']) if len(curve) > 1 else elapsed[0] / trial.steps
+    pace = ((elapsed[-1] - elapsed[0]) / (curve[-1]['step'] - curve[0]['step']) if len(curve) > 1
+            else elapsed[0] / trial.steps)
     seconds = elapsed[0] + pace * (phase.steps - curve[0]['step'])
     terms = dict(process=before, **whole, activations=left)
     return Prediction(seconds, sum(terms.values()), phase.tokens, law and law(parameters, phase.tokens), terms)
 
 
 def compare(prediction: Prediction, metrics: Mapping[str, object]) -> dict[str, dict[str, float]]:
-    """The prediction beside what happened: for each of seconds, tokens, loss, memory_bytes {predicted, measured, error}; error is relative.
+    """The prediction beside what happened: for each of seconds, tokens, loss, memory_bytes {predicted, measured,
+    error}; error is relative.
 
     Args:
         metrics: what `pretrain` returned; `peak_memory_bytes` of a `PeakMemory` around it may be added.
     """
-    measured = dict(seconds=metrics['seconds'], tokens=metrics['tokens'], loss=final_loss(metrics['curve']), memory_bytes=metrics.get('peak_memory_bytes'))
+    measured = dict(seconds=metrics['seconds'], tokens=metrics['tokens'], loss=final_loss(metrics['curve']),
+                    memory_bytes=metrics.get('peak_memory_bytes'))
     table = {}
     for name, value in measured.items():
         said = getattr(prediction, name)
@@ -135,10 +146,12 @@ def compare(prediction: Prediction, metrics: Mapping[str, object]) -> dict[str, 
     return table
 
 
-def pretrain_as_predicted(config: PretrainConfig, phase: Phase, documents: Mapping[str, list], validation: Mapping[str, tuple[list, list]],
+def pretrain_as_predicted(config: PretrainConfig, phase: Phase, documents: Mapping[str, list],
+                          validation: Mapping[str, tuple[list, list]],
                           tokenizer: Path, out: Path, on_step: Callable[[dict], None] = lambda record: None,
                           on_prediction: Callable[[Prediction], None] = lambda prediction: None) -> dict:
-    """`pretrain` from random weights with `predict` before it and `compare` after it; the prediction stands in `out` for a run that resumes.
+    """`pretrain` from random weights with `predict` before it and `compare` after it; the prediction stands in `out`
+    for a run that resumes.
 
     Returns: `pretrain`'s metrics and `prediction`, the table of `compare`.
     """

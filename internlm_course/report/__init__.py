@@ -1,4 +1,5 @@
-"""The report card: every number of a run as report.json, and as report.html, one self-contained page in Chinese and English."""
+"""The report card: every number of a run as report.json, and as report.html, one self-contained page in Chinese and
+English."""
 import json
 import math
 import os
@@ -11,7 +12,8 @@ def write(card: dict, out: Path) -> None:
     """Writes `out/report.json` and `out/report.html`; each replaces the old one at once, or not at all."""
     card = _finite(card)
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in (('report.json', json.dumps(card, ensure_ascii=False, indent=1) + '\n'), ('report.html', render(card))):
+    for name, text in (('report.json', json.dumps(card, ensure_ascii=False, indent=1) + '\n'),
+                       ('report.html', render(card))):
         fresh = out / f'.{name}.{os.getpid()}'
         fresh.write_text(text, 'utf-8')
         fresh.replace(out / name)

@@ -1,4 +1,5 @@
-"""What the report's page is drawn of: numbers in words, labels in two languages, bars, curves and intervals, as HTML and SVG."""
+"""What the report's page is drawn of: numbers in words, labels in two languages, bars, curves and intervals, as HTML
+and SVG."""
 import math
 from collections.abc import Iterable
 from html import escape
@@ -19,7 +20,8 @@ def size(count: float) -> str:
     unit = 0
     while count >= 999.5 and unit < 4:
         count, unit = count / 1000, unit + 1
-    return f'{count:.0f} B' if not unit else f'{count:.{max(0, 2 - len(str(int(count))) + 1)}f} {("B", "kB", "MB", "GB", "TB")[unit]}'
+    return (f'{count:.0f} B' if not unit
+            else f'{count:.{max(0, 2 - len(str(int(count))) + 1)}f} {("B", "kB", "MB", "GB", "TB")[unit]}')
 
 
 def percent(fraction: float) -> str:
@@ -50,7 +52,8 @@ def bars(rows: Iterable[tuple[str, float, str, str]]) -> str:
         return ''
     top = max(row[1] for row in rows) or 1
     return '<div class="rows">' + ''.join(
-        f'<div>{label}</div>{bar(length / top, colour)}<div class="value">{text}</div>' for label, length, text, colour in rows) + '</div>'
+        f'<div>{label}</div>{bar(length / top, colour)}<div class="value">{text}</div>'
+        for label, length, text, colour in rows) + '</div>'
 
 
 def dot(colour: str) -> str:
@@ -75,8 +78,9 @@ def losses(lines: list[tuple[str, list[tuple[float, float]]]]) -> str:
     """Training loss over tokens.
 
     Args:
-        lines: (label as HTML, points (tokens, loss > 0)) of each phase, all on one axis of tokens. The axis of losses is logarithmic: half of a fall comes
-            within the first steps, and all that is learned later would be one flat line.
+        lines: (label as HTML, points (tokens, loss > 0)) of each phase, all on one axis of tokens. The axis of losses
+            is logarithmic: half of a fall comes within the first steps, and all that is learned later would be one flat
+            line.
     """
     last, ys = lines[-1][1][-1][0], [y for _, points in lines for _, y in points]
     low, high = min(ys) / 1.15, max(ys) * 1.15
@@ -86,7 +90,8 @@ def losses(lines: list[tuple[str, list[tuple[float, float]]]]) -> str:
     parts, curves = '', ''
     for y in log_ticks(low, high):
         at = f'{height(y):.2f}%'
-        parts += f'<line class="grid" x1="0" x2="100%" y1="{at}" y2="{at}"/><text x="-6" y="{at}" dy="4" text-anchor="end">{y:g}</text>'
+        parts += (f'<line class="grid" x1="0" x2="100%" y1="{at}" y2="{at}"/>'
+                  f'<text x="-6" y="{at}" dy="4" text-anchor="end">{y:g}</text>')
     for x in ticks(0, last):
         label = f'{x / 1e6:g} M' if last >= 1e6 else f'{x / 1e3:g} k' if last >= 1e3 else f'{x:g}'
         parts += f'<text x="{100 * x / last:.2f}%" y="100%" dy="18" text-anchor="middle">{label if x else 0}</text>'
@@ -95,20 +100,24 @@ def losses(lines: list[tuple[str, list[tuple[float, float]]]]) -> str:
         curves += f'<polyline class="curve" stroke="var(--m{i % 7})" points="{path}"/>'
     legend = ''.join(f'<span>{dot(f"var(--m{i % 7})")}{label}</span>' for i, (label, _) in enumerate(lines))
     return (f'<div class="plot"><svg height="190" role="img" aria-label="training loss">{parts}'
-            f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%">{curves}</svg></svg></div>'
+            '<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" '
+            f'height="100%">{curves}</svg></svg></div>'
             f'<div class="legend">{legend}</div>')
 
 
 def intervals(given: list[tuple[str, dict, str]]) -> str:
-    """One dimension on an axis from 0 to 100: for each (model, score, colour) a dot on its interval, its name before it, and the line of chance."""
+    """One dimension on an axis from 0 to 100: for each (model, score, colour) a dot on its interval, its name before
+    it, and the line of chance."""
     marks, bottom, chance = '', 18 * len(given) + 6, 100 * given[0][1]['chance']
     for i, (name, each, colour) in enumerate(given):
         y, low, score, high = 12 + 18 * i, 100 * each['low'], 100 * each['score'], 100 * each['high']
-        marks += (f'<g><title>{escape(name)} {percent(each["score"])}</title><line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>'
+        marks += (f'<g><title>{escape(name)} {percent(each["score"])}</title><line class="grid" x1="0" x2="100%" '
+                  f'y1="{y}" y2="{y}"/>'
                   f'<text x="-10" y="{y}" dy="4" text-anchor="end">{escape(name)}</text>'
                   f'<line class="band" x1="{low:.1f}%" x2="{high:.1f}%" y1="{y}" y2="{y}" stroke="{colour}"/>'
                   f'<circle cx="{score:.1f}%" cy="{y}" r="5" fill="{colour}"/></g>')
     ends = ((0, 'start'), (50, 'middle'), (100, 'end'))
     axis = ''.join(f'<text x="{x}%" y="{bottom + 12}" text-anchor="{anchor}">{x}</text>' for x, anchor in ends)
     line = f'<line class="chance" x1="{chance:.1f}%" x2="{chance:.1f}%" y1="0" y2="{bottom}"/>'
-    return f'<div class="named"><svg height="{bottom + 16}" role="img" aria-label="scores with intervals">{line}{marks}{axis}</svg></div>'
+    return (f'<div class="named"><svg height="{bottom + 16}" role="img" aria-label="scores with intervals">'
+            f'{line}{marks}{axis}</svg></div>')

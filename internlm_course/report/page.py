@@ -23,7 +23,8 @@ def _note(text: str) -> str:
 
 
 def _models(card: dict) -> list[tuple[str, dict, str]]:
-    """(name, numbers, colour) of each model, in the order in which it grows up; a model's colour is the same on the whole page."""
+    """(name, numbers, colour) of each model, in the order in which it grows up; a model's colour is the same on the
+    whole page."""
     models = card.get('models') or {}
     places = in_order([*MODELS, *models], MODELS)
     return [(name, models[name], f'var(--m{places.index(name) % 7})') for name in in_order(models, MODELS)]
@@ -54,7 +55,8 @@ def _tiles(card: dict) -> str:
     if knowledge := (base.get('scores') or {}).get('knowledge'):
         tiles.append((percent(knowledge['score']), f'预训练后的知识（随机 {percent(knowledge["chance"])}）',
                       f'knowledge after pre-training (chance {percent(knowledge["chance"])})'))
-    for dimension, phase, zh, en in (('long', ('base', 'long'), '长文本，长文本阶段前后', 'long context, before and after its phase'),
+    for dimension, phase, zh, en in (('long', ('base', 'long'), '长文本，长文本阶段前后',
+                                      'long context, before and after its phase'),
                                      ('reasoning', ('long', 'enhanced'), '推理与数学，能力增强阶段前后',
                                       'reasoning and mathematics, before and after the enhancement phase')):
         before, after = ((models.get(name, {}).get('scores') or {}).get(dimension) for name in phase)
@@ -66,7 +68,8 @@ def _tiles(card: dict) -> str:
         tiles.append((percent(int4['bytes'] / sft['bytes']), 'INT4 的字节数' + (f'，均分 {change}' if change else ''),
                       'of the bytes in INT4' + (f', mean score {change} points' if change else '')))
     for numbers in list((card.get('agent') or {}).values())[:1]:
-        tiles.append((f'{percent(_score(numbers["without_tools"]))} → {percent(_score(numbers["with_tools"]))}', '智能体，用工具前后',
+        tiles.append((f'{percent(_score(numbers["without_tools"]))} → {percent(_score(numbers["with_tools"]))}',
+                      '智能体，用工具前后',
                       'agent, without and with its tool'))
     body = ''.join(f'<div class="tile"><b>{escape(number)}</b>{two(zh, en)}</div>' for number, zh, en in tiles)
     return f'<div class="tiles">{body}</div>'
@@ -78,19 +81,24 @@ def _stages(card: dict) -> str:
     for stage in stages:
         memory = f' <small>{size(stage["peak_memory_bytes"])}</small>' if stage.get('peak_memory_bytes') else ''
         cached = ' <small>缓存 cached</small>' if stage.get('cached') else ''
-        rows.append((named(stage['name'], STAGES), stage['seconds'], duration(stage['seconds']) + memory + cached, 'var(--accent)'))
-    return _section('stages', '各阶段', 'Stages', bars(rows), two('时间 · 整个进程树的内存峰值。', 'Time · peak memory of the whole process tree.'))
+        rows.append((named(stage['name'], STAGES), stage['seconds'], duration(stage['seconds']) + memory + cached,
+                     'var(--accent)'))
+    return _section('stages', '各阶段', 'Stages', bars(rows),
+                    two('时间 · 整个进程树的内存峰值。', 'Time · peak memory of the whole process tree.'))
 
 
 def _funnel(card: dict) -> str:
     rows = []
     for step in (card.get('data') or {}).get('funnel') or []:
-        tell = [f'{name} {percent(step[key])}' for key, name in (('precision', 'P'), ('recall', 'R')) if step.get(key) is not None]
-        text = f'{step["documents"]:,}' + (f' <small>{size(step["bytes"])}</small>' if step.get('bytes') is not None else '')
+        tell = [f'{name} {percent(step[key])}'
+                for key, name in (('precision', 'P'), ('recall', 'R')) if step.get(key) is not None]
+        text = f'{step["documents"]:,}' + (f' <small>{size(step["bytes"])}</small>' if step.get('bytes') is not None
+                                           else '')
         label = escape(step['step']) + (f'<br><small>{" · ".join(tell)}</small>' if tell else '')
         rows.append((label, step['documents'], text, 'var(--m1)'))
     return _section('funnel', '数据漏斗', 'The data funnel', bars(rows), two(
-        '每步之后留下的文档。P、R：该步丢弃的查准率与查全率。', 'Documents left after each step. P, R: precision and recall of what the step drops.'))
+        '每步之后留下的文档。P、R：该步丢弃的查准率与查全率。',
+        'Documents left after each step. P, R: precision and recall of what the step drops.'))
 
 
 def _losses(card: dict) -> str:
@@ -99,7 +107,8 @@ def _losses(card: dict) -> str:
     for stage in card.get('stages') or []:
         points = [(x, y) for x, y in (stage.get('metrics') or {}).get('curve') or [] if x is not None and y]
         if len(points) > 1:
-            offset = done if points[0][0] < done else 0.0  # a phase that counts its own tokens goes on where the last one ended
+            # A phase that counts its own tokens goes on where the last one ended
+            offset = done if points[0][0] < done else 0.0
             lines.append((named(stage['name'], STAGES), [(x + offset, y) for x, y in points]))
             done = lines[-1][1][-1][0]
     return losses(lines) if lines else ''
@@ -107,7 +116,8 @@ def _losses(card: dict) -> str:
 
 def _training(card: dict) -> str:
     curve = _losses(card)
-    note = two('训练损失（奈特每词元，对数坐标）随词元数下降。', 'Training loss, nats per token, on a logarithmic axis over tokens.') if curve else ''
+    note = two('训练损失（奈特每词元，对数坐标）随词元数下降。',
+               'Training loss, nats per token, on a logarithmic axis over tokens.') if curve else ''
     return _section('training', '预训练', 'Pre-training', curve + _note(note) + _bits_per_byte(card))
 
 
@@ -131,7 +141,8 @@ def _range(card: dict) -> str:
     if not card.get('range'):
         return ''
     told, kept = ranges.summary(card), ranges.VERDICTS['within']
-    within = two(f'{kept.zh}：{"、".join(part.zh for part in told.within)}', f'{kept.en}: {", ".join(part.en for part in told.within)}')
+    within = two(f'{kept.zh}：{"、".join(part.zh for part in told.within)}',
+                 f'{kept.en}: {", ".join(part.en for part in told.within)}')
     if not told.fallen:
         return f'<section>{within}</section>'
     rows = ''.join(f'<dt>{two(suite.zh, suite.en)}</dt><dd>{escape(models)}<br>{two(verdict.zh, verdict.en)}</dd>'
@@ -151,21 +162,25 @@ def _scores(card: dict) -> str:
     rows, plots = '', ''
     for dimension in dimensions:
         title = named(dimension, DIMENSIONS)
-        given = [(name, model['scores'][dimension], colour) for name, model, colour in models if dimension in model['scores']]
+        given = [(name, model['scores'][dimension], colour)
+                 for name, model, colour in models if dimension in model['scores']]
         rows += _score_row(title, [model['scores'].get(dimension) for _, model, _ in models])
         plots += f'<div><h3><span>{title}</span><small>n = {given[0][1]["n"]}</small></h3>{intervals(given)}</div>'
         suites = in_order((suite for suite, its in pooled.items() if its == dimension), SUITES)
         for suite in suites if len(suites) > 1 else []:
             name = two(SUITES[suite].zh, SUITES[suite].en) if suite in SUITES else escape(suite)
             rows += _score_row(name, [(model.get('suites') or {}).get(suite) for _, model, _ in models], 'suite')
-    return _section('scores', '六个维度', 'Six dimensions', f'<table class="scores" style="--models:{len(models)}"><tr><th></th>{head}'
+    return _section('scores', '六个维度', 'Six dimensions',
+                    f'<table class="scores" style="--models:{len(models)}"><tr><th></th>{head}'
                     f'<th><small>随机<br>chance</small></th></tr>{rows}</table><div class="plots">{plots}</div>', two(
-                        '留出题得分；色带为 95% 区间，虚线为随机水平。', 'Held-out items; bands are 95% intervals, dashed lines are chance.'))
+                        '留出题得分；色带为 95% 区间，虚线为随机水平。',
+                        'Held-out items; bands are 95% intervals, dashed lines are chance.'))
 
 
 def _score_row(title: str, measured: list[dict | None], kind: str = 'dimension') -> str:
     """A table row of one dimension or suite: each model's score over its interval, and what chance would give."""
-    cells = ''.join(f'<td>{percent(each["score"])}<small>{100 * each["low"]:.0f}–{100 * each["high"]:.0f}</small></td>' if each else '<td></td>'
+    cells = ''.join(f'<td>{percent(each["score"])}<small>{100 * each["low"]:.0f}–{100 * each["high"]:.0f}</small></td>'
+                    if each else '<td></td>'
                     for each in measured)
     first = next(each for each in measured if each)
     return f'<tr class="{kind}"><th>{title}</th>{cells}<td><small>{percent(first["chance"])}</small></td></tr>'
@@ -177,8 +192,10 @@ def _weights(card: dict) -> str:
     rows = []
     for name, model, colour in models:
         speed = model.get('decode_tokens_per_second')
-        text = size(model['bytes']) + (f' <small>{percent(model["bytes"] / full)}</small>' if full and name in ('int4', 'int8') else '')
-        rows.append((named(name, MODELS), model['bytes'], text + (f' <small>{speed:.0f} tok/s</small>' if speed else ''), colour))
+        text = size(model['bytes']) + (f' <small>{percent(model["bytes"] / full)}</small>'
+                                       if full and name in ('int4', 'int8') else '')
+        rows.append((named(name, MODELS), model['bytes'],
+                     text + (f' <small>{speed:.0f} tok/s</small>' if speed else ''), colour))
     return _section('weights', '权重大小', 'Bytes of the weights', bars(rows))
 
 
@@ -186,24 +203,31 @@ def _agent(card: dict) -> str:
     body = ''
     for task, numbers in (card.get('agent') or {}).items():
         tracks = ''
-        for key, zh, en, colour in (('without_tools', '不用', 'without', 'var(--m1)'), ('with_tools', '用', 'with', 'var(--accent)')):
+        for key, zh, en, colour in (('without_tools', '不用', 'without', 'var(--m1)'),
+                                    ('with_tools', '用', 'with', 'var(--accent)')):
             score = _score(numbers[key])
             tracks += f'<div>{two(zh, en)}</div>{bar(score, colour)}<div class="value">{percent(score)}</div>'
-        body += f'<h3><span>{escape(task.replace("_", " "))}</span><small>n = {numbers["n"]}</small></h3><div class="rows">{tracks}</div>'
+        body += (f'<h3><span>{escape(task.replace("_", " "))}</span><small>n = {numbers["n"]}</small></h3>'
+                 f'<div class="rows">{tracks}</div>')
     return _section('agent', '智能体与工具', 'The agent and its tool', body)
 
 
 def _samples(card: dict) -> str:
-    """Questions, the expected answer of each, and what the models said; right and wrong as the evaluation marked them."""
+    """Questions, the expected answer of each, and what the models said; right and wrong as the evaluation marked
+    them."""
     body = ''
     for sample in card.get('samples') or []:
         marks = sample.get('correct') or {}
-        says = ''.join(f'<div class="say model"><small>{named(name, MODELS)}{SIGNS[marks.get(name)]}</small>{escape(str(sample[name]).strip())}</div>'
+        says = ''.join('<div class="say '
+                       f'model"><small>{named(name, MODELS)}{SIGNS[marks.get(name)]}</small>'
+                       f'{escape(str(sample[name]).strip())}</div>'
                        for name in (*MODELS, 'agent') if sample.get(name) is not None)
-        expected = f'<small>{two("应答", "expected")} <b>{escape(str(sample["answer"]))}</b></small>' if sample.get('answer') is not None else ''
+        expected = (f'<small>{two("应答", "expected")} <b>{escape(str(sample["answer"]))}</b></small>'
+                    if sample.get('answer') is not None else '')
         body += f'<div class="chat"><div class="say user">{escape(str(sample["question"]))}{expected}</div>{says}</div>'
     return _section('samples', '听它说', 'In its own words', body and f'<div class="chats">{body}</div>', two(
-        '基座续写网页里的原句，微调后的模型回答提问。', 'The base model goes on with a page that asks this; the fine-tuned one answers the question.'))
+        '基座续写网页里的原句，微调后的模型回答提问。',
+        'The base model goes on with a page that asks this; the fine-tuned one answers the question.'))
 
 
 def _next(card: dict) -> str:
@@ -212,24 +236,30 @@ def _next(card: dict) -> str:
         return ''
     seed, scale = card.get('seed') or 0, card.get('scale', 'tiny')
     sized, own = '' if scale == 'tiny' else f' SCALE={scale}', f'--mine --seed {seed}' if seed else '--mine'
-    again = Name('换一个种子再训练一次，看看分数里有多少是运气。', 'Train once more with another seed, and see how much of a score is luck.')
+    again = Name('换一个种子再训练一次，看看分数里有多少是运气。',
+                 'Train once more with another seed, and see how much of a score is luck.')
     if card.get('range') and ranges.summary(card).advice:
-        again = Name('有的分数低于课程的范围（见上）：换一个种子再训练。实验照常使用随课程发布的检查点。', "Some scores are below the course's range, "
+        again = Name('有的分数低于课程的范围（见上）：换一个种子再训练。实验照常使用随课程发布的检查点。',
+                     "Some scores are below the course's range, "
                      'see above: train with another seed. The labs go on with the checkpoints that ship.')
     steps = {'make lab': Name('打开实验，从实验一开始：五分钟走完这条链，边走边做练习。',
-                              'Opens the labs. Begin with lab 1: this chain in five minutes, with exercises on its links.'),
+                              'Opens the labs. Begin with lab 1: this chain in five minutes, with exercises on its '
+                              'links.'),
              f"make chat{sized} ARGS='{own}'": Name('与你刚训练出的模型对话，它会告诉你可以问什么。',
-                                                    'Talk to the model that you just trained; it says what one may ask it.'),
+                                                    'Talk to the model that you just trained; it says what one may '
+                                                    'ask it.'),
              f"make run{sized} ARGS='--seed {seed + 1}'": again,
              'lectures/zh/01-full-chain.md': Name('第一讲：每一环做什么、为什么；英文版在 lectures/en。',
-                                                  'Lecture 1: what each link does, and why; in English under lectures/en.')}
+                                                  'Lecture 1: what each link does, and why; in English under '
+                                                  'lectures/en.')}
     rows = ''.join(f'<dt><code>{escape(line)}</code></dt><dd>{two(why.zh, why.en)}</dd>' for line, why in steps.items())
     return _section('next', '接下来', 'What next', f'<dl class="steps">{rows}</dl>')
 
 
 def _machine(card: dict) -> str:
     pairs = [*(card.get('machine') or {}).items(), *(card.get('versions') or {}).items(), ('seed', card.get('seed'))]
-    rows = ''.join(f'<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>' for key, value in pairs if value not in (None, ''))
+    rows = ''.join(f'<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>'
+                   for key, value in pairs if value not in (None, ''))
     return _section('machine', '机器与版本', 'Machine and versions', f'<dl>{rows}</dl>' if rows else '')
 
 

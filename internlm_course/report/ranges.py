@@ -1,4 +1,5 @@
-"""The range of the course's own runs: what the same recipe gave with other seeds and processors, and what of a run fell out of it."""
+"""The range of the course's own runs: what the same recipe gave with other seeds and processors, and what of a run fell
+out of it."""
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,13 +10,15 @@ from internlm_course.marking import wilson
 
 RANGES = Path(__file__).parents[1] / 'staff' / 'range.json'
 AGENTS_MODEL = 'sft'  # the model that the agent asks
-VERDICTS = dict(within=Name('在课程的范围内', "within the course's range"), below=Name('低于课程的范围', "below the course's range"),
+VERDICTS = dict(within=Name('在课程的范围内', "within the course's range"),
+                below=Name('低于课程的范围', "below the course's range"),
                 above=Name('高于课程的范围', "above the course's range"))
 Ranges = dict[str, dict[str, tuple[float, float]]]
 
 
 def read_ranges(path: Path = RANGES) -> Ranges:
-    """{model: {suite: (lowest, highest)}} over the runs of the file, and the agent's as 'agent': {'with_tools', 'without_tools'}; empty without runs.
+    """{model: {suite: (lowest, highest)}} over the runs of the file, and the agent's as 'agent': {'with_tools',
+    'without_tools'}; empty without runs.
 
     Args:
         path: {"runs": [{"models": {model: {suite: score}}, "agent": {…}, and where, when and how they ran}]}.
@@ -27,21 +30,25 @@ def read_ranges(path: Path = RANGES) -> Ranges:
         for model, suites in (run['models'] | dict(agent=run['agent'])).items():
             for suite, value in suites.items():
                 values.setdefault(model, {}).setdefault(suite, []).append(value)
-    return {model: {suite: (min(found), max(found)) for suite, found in suites.items()} for model, suites in values.items()}
+    return {model: {suite: (min(found), max(found)) for suite, found in suites.items()}
+            for model, suites in values.items()}
 
 
 def compare_with_ranges(card: Mapping, ranges: Ranges) -> dict:
-    """What a report card's `range` holds: {'models': {model: {dimension: {verdict, out}}}, 'agent': {verdict, out}}, of what has a range.
+    """What a report card's `range` holds: {'models': {model: {dimension: {verdict, out}}}, 'agent': {verdict, out}}, of
+    what has a range.
 
-    `verdict` is 'within', 'above' or 'below', `out` the suites that fell out, {suite, verdict, score, low, high} each, with the range's ends. A dimension
-    with suites on both sides is below.
+    `verdict` is 'within', 'above' or 'below', `out` the suites that fell out, {suite, verdict, score, low, high} each,
+    with the range's ends. A dimension with suites on both sides is below.
     """
     models = {}
     for name, model in card['models'].items():
         known = ranges.get(name, {})
-        placed = [dict(_placed(suite, row, known[suite]), dimension=row['dimension']) for suite, row in model['suites'].items() if suite in known]
+        placed = [dict(_placed(suite, row, known[suite]), dimension=row['dimension'])
+                  for suite, row in model['suites'].items() if suite in known]
         dimensions = in_order((each['dimension'] for each in placed), DIMENSIONS)
-        models[name] = {dimension: _together(each for each in placed if each['dimension'] == dimension) for dimension in dimensions}
+        models[name] = {dimension: _together(each for each in placed if each['dimension'] == dimension)
+                        for dimension in dimensions}
     found = dict(models=models)
     if 'agent' in ranges:
         [measured] = card['agent'].values()
@@ -52,7 +59,8 @@ def compare_with_ranges(card: Mapping, ranges: Ranges) -> dict:
 def _placed(suite: str, measured: Mapping, bounds: tuple[float, float]) -> dict:
     """Below is a score whose whole 95 % interval lies under that of the lowest run, above likewise.
 
-    Both are measured on so few items: against the bare ends 119 right of 120 would be below where every run had all right.
+    Both are measured on so few items: against the bare ends 119 right of 120 would be below where every run had all
+    right.
     """
     (low, high), n = bounds, measured['n']
     verdict = 'within'
@@ -64,7 +72,8 @@ def _placed(suite: str, measured: Mapping, bounds: tuple[float, float]) -> dict:
 
 
 def _together(placed: Iterable[Mapping]) -> dict:
-    out = [{key: each[key] for key in ('suite', 'verdict', 'score', 'low', 'high')} for each in placed if each['verdict'] != 'within']
+    out = [{key: each[key] for key in ('suite', 'verdict', 'score', 'low', 'high')}
+           for each in placed if each['verdict'] != 'within']
     verdicts = [each['verdict'] for each in out]
     return dict(verdict='below' if 'below' in verdicts else 'above' if verdicts else 'within', out=out)
 
@@ -99,7 +108,8 @@ def summary(card: Mapping) -> Summary:
     fallen = [(VERDICTS[verdict], suite, ', '.join(models)) for (verdict, suite), models in texts.items()]
     weaker = {model for _, model, each in rows if each['verdict'] == 'below'}
     within = [part for part, verdicts in parts.items() if set(verdicts) == {'within'}]
-    return Summary(within, fallen, _advice([name for name in MODELS if name in weaker], card['seed']) if weaker else None)
+    return Summary(within, fallen, _advice([name for name in MODELS if name in weaker], card['seed']) if weaker
+                   else None)
 
 
 def _advice(weaker: list[str], seed: int) -> Name:
@@ -107,7 +117,8 @@ def _advice(weaker: list[str], seed: int) -> Name:
     en = f'Your own models ({", ".join(weaker)}) are weaker at this than the course\'s. '
     if labs := sorted({str(lab) for name in weaker for lab in MODELS[name].labs}):
         zh += f'用到它们的实验（{"、".join(labs)}）照常使用随课程发布的检查点，不受影响。'
-        en += f'The labs that open them ({", ".join(labs)}) go on with the checkpoints that ship, so nothing breaks there. '
+        en += (f'The labs that open them ({", ".join(labs)}) go on with the checkpoints that ship, '
+               'so nothing breaks there. ')
     command = f"make run ARGS='--seed {seed + 1}'"
     return Name(f'{zh}换一个种子再训练：{command}', f'{en}To train with another seed: {command}')
 
@@ -117,7 +128,8 @@ def lines(card: Mapping) -> list[str]:
     told, text = summary(card), []
     if told.within:
         kept = VERDICTS['within']
-        text += [f'{kept.en}: {", ".join(part.en for part in told.within)}', f'{kept.zh}：{"、".join(part.zh for part in told.within)}']
+        text += [f'{kept.en}: {", ".join(part.en for part in told.within)}',
+                 f'{kept.zh}：{"、".join(part.zh for part in told.within)}']
     text += [f'{verdict}: {suite}: {models}' for verdict, suite, models in told.fallen]
     if told.advice:
         text += [told.advice.en, told.advice.zh]

@@ -1,9 +1,9 @@
 """The band of the loss curve over several seeds, which lab 3 draws behind the student's own; by hand:
 
-    python internlm_course/staff/expected_curve.py --pages 20000 --tokenizer STORE/tokenizer-… --out internlm_course/lab/expected/FILE.json
+    python -m internlm_course.staff.expected_curve --pages 20000 --tokenizer STORE/tokenizer-… --out FILE.json
 
-The run reads pages straight from the world, as lab 3 does; with --tokens STORE/tokens-… instead of --pages, a corpus. Seeds that the file already holds
-for the same phase are not run again.
+The run reads pages straight from the world, as lab 3 does; with --tokens STORE/tokens-… instead of --pages, a corpus.
+Seeds that the file already holds for the same phase are not run again.
 """
 import argparse
 import dataclasses
@@ -45,14 +45,17 @@ def main() -> None:
     described = json.loads(json.dumps(dict(model=config.model, phase=dataclasses.asdict(phase), precision=cpu_dtype())))
     old = json.loads(chosen.out.read_text('utf-8')) if chosen.out.exists() else {}
     runs = old['runs'] if old.get('run_of') == described else []
-    documents, _ = read_corpus(chosen.tokens) if chosen.tokens else tokenize_pages(web.pages(chosen.pages, 0), chosen.tokenizer)
+    documents, _ = (read_corpus(chosen.tokens) if chosen.tokens
+                    else tokenize_pages(web.pages(chosen.pages, 0), chosen.tokenizer))
     for seed in range(len(runs), chosen.seeds):
         with tempfile.TemporaryDirectory() as out:
-            made = pretrain(dataclasses.replace(config, seed=seed, checkpoint_seconds=1e9), phase, documents, {}, chosen.tokenizer, Path(out), device='cpu')
+            made = pretrain(dataclasses.replace(config, seed=seed, checkpoint_seconds=1e9), phase, documents, {},
+                            chosen.tokenizer, Path(out), device='cpu')
         runs.append(dict(seed=seed, seconds=made['seconds'], curve=made['curve']))
         print(f'seed {seed}: {made["seconds"]} s, loss {made["curve"][-1][1]}', flush=True)
         read = f'--pages {chosen.pages}' if chosen.pages else '--tokens STORE/tokens-…'
-        document = dict(command=f'python internlm_course/staff/expected_curve.py --config {chosen.config} --phase {chosen.phase} --steps {phase.steps} '
+        document = dict(command=f'python -m internlm_course.staff.expected_curve --config {chosen.config} --phase '
+                                f'{chosen.phase} --steps {phase.steps} '
                                 f'--seeds {chosen.seeds} {read} --tokenizer STORE/tokenizer-… --out {chosen.out.name}',
                         run_of=described, band=band([run['curve'] for run in runs]), runs=runs)
         chosen.out.write_text(json.dumps(document, ensure_ascii=False) + '\n', 'utf-8')

@@ -1,6 +1,8 @@
-"""The sweep behind pretrain/scaling.json: three small sizes and the tiny size, each for three numbers of steps; by hand, a run at a time:
+"""The sweep behind pretrain/scaling.json: three small sizes and the tiny size, each for three numbers of steps.
 
-    python internlm_course/staff/scaling.py --pages 20000 --tokenizer STORE/tokenizer-… [--runs 2]
+By hand, a run at a time:
+
+    python -m internlm_course.staff.scaling --pages 20000 --tokenizer STORE/tokenizer-… [--runs 2]
 
 The runs are lab 3's (configs/lab.toml) and read pages straight from the world as it does, in the same order at every
 size: what the last rows of a schedule happen to hold moves the final loss, and so moves all sizes alike. Runs that the
@@ -32,14 +34,17 @@ def shape_of(size: str, tiny: dict) -> dict:
     if SIZES[size] is None:
         return dict(tiny)
     width, feed, layers = SIZES[size]
-    return dict(tiny, hidden_size=width, intermediate_size=feed, num_hidden_layers=layers, num_attention_heads=width // 32, num_key_value_heads=1)
+    return dict(tiny, hidden_size=width, intermediate_size=feed, num_hidden_layers=layers,
+                num_attention_heads=width // 32, num_key_value_heads=1)
 
 
 def report(points: list[dict]) -> dict:
     """The law of the small sizes, and how far it is off at the kept one."""
     law = fit_scaling([point for point in points if point['fitted']])
-    kept = [dict(steps=point['steps'], predicted=round(law(point['parameters'], point['tokens']), 4), measured=point['loss'],
-                 error=round(law(point['parameters'], point['tokens']) / point['loss'] - 1, 4)) for point in points if not point['fitted']]
+    kept = [dict(steps=point['steps'], predicted=round(law(point['parameters'], point['tokens']), 4),
+                 measured=point['loss'],
+                 error=round(law(point['parameters'], point['tokens']) / point['loss'] - 1, 4))
+            for point in points if not point['fitted']]
     return dict(law=dataclasses.asdict(law), kept=kept)
 
 
@@ -53,18 +58,22 @@ def main() -> None:
     config = read_config(CONFIGS / 'lab.toml')
     documents, _ = tokenize_pages(web.pages(chosen.pages, 0), chosen.tokenizer)
     found = json.loads(chosen.out.read_text('utf-8'))['points'] if chosen.out.exists() else []
-    todo = [(size, steps) for steps in STEPS for size in SIZES if not any((p['size'], p['steps']) == (size, steps) for p in found)]
+    todo = [(size, steps) for steps in STEPS
+            for size in SIZES if not any((p['size'], p['steps']) == (size, steps) for p in found)]
     for size, steps in todo[:chosen.runs]:
         model = shape_of(size, config.model)
         phase = dataclasses.replace(config.phase('short'), steps=steps)
         with tempfile.TemporaryDirectory() as out:
-            made = pretrain(dataclasses.replace(config, model=model, checkpoint_seconds=1e9), phase, documents, {}, chosen.tokenizer, Path(out), device='cpu')
-        found.append(dict(size=size, steps=steps, parameters=made['parameters'], tokens=made['tokens'], loss=round(final_loss(made['curve']), 4),
-                          seconds=made['seconds'], fitted=size != KEPT))
+            made = pretrain(dataclasses.replace(config, model=model, checkpoint_seconds=1e9), phase, documents, {},
+                            chosen.tokenizer, Path(out), device='cpu')
+        found.append(dict(size=size, steps=steps, parameters=made['parameters'], tokens=made['tokens'],
+                          loss=round(final_loss(made['curve']), 4), seconds=made['seconds'], fitted=size != KEPT))
         print(found[-1], flush=True)
         phase = dataclasses.asdict(config.phase('short'))
-        document = dict(command=f'python internlm_course/staff/scaling.py --pages {chosen.pages} --tokenizer STORE/tokenizer-…', precision=cpu_dtype(),
-                        recipe={k: phase[k] for k in ('sequence_length', 'micro_batch', 'learning_rate', 'warmup', 'floor', 'mixture')}, points=found)
+        document = dict(command=f'python -m internlm_course.staff.scaling --pages {chosen.pages} --tokenizer '
+                                'STORE/tokenizer-…', precision=cpu_dtype(),
+                        recipe={k: phase[k] for k in ('sequence_length', 'micro_batch', 'learning_rate', 'warmup',
+                                                      'floor', 'mixture')}, points=found)
         if len({p['parameters'] for p in found if p['fitted']}) == 3:
             document |= report(found)
         chosen.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + '\n', 'utf-8')

@@ -47,7 +47,8 @@ def personal(rng: random.Random, kind: str) -> str:
 
 
 def id_check(body: str) -> str:
-    """The check character behind 17 digits of a Chinese identity number (GB 11643: weights are powers of 2 modulo 11)."""
+    """The check character behind 17 digits of a Chinese identity number (GB 11643: weights are powers of 2 modulo
+    11)."""
     return '10X98765432'[sum(pow(2, 17 - place, 11) * int(digit) for place, digit in enumerate(body)) % 11]
 
 

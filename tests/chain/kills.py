@@ -1,4 +1,5 @@
-"""kill -9 a running chain at random moments, then let it finish; by hand: `python tests/chain/kills.py --scale tiny --kills 10 --root FOLDER`.
+"""kill -9 a running chain at random moments, then let it finish; by hand: `python tests/chain/kills.py --scale tiny
+--kills 10 --root FOLDER`.
 
 Prints the hash of every weight file as JSON, to be compared with an undisturbed run's (`--kills 0`).
 """
@@ -19,14 +20,17 @@ def command(scale: str, root: Path) -> list[str]:
     return [sys.executable, '-m', 'internlm_course.cli', 'run', '--scale', scale, '--root', str(root)]
 
 
-def run_killed(scale: str, root: Path, kills: int, span: float, seed: int = 0, weights_only: bool = False) -> list[float]:
-    """Starts the chain and kills it `kills` times, each after a random part of `span` seconds, then runs it to its end; `weights_only`: to its last weights.
+def run_killed(scale: str, root: Path, kills: int, span: float, seed: int = 0,
+               weights_only: bool = False) -> list[float]:
+    """Starts the chain and kills it `kills` times, each after a random part of `span` seconds, then runs it to its end;
+    `weights_only`: to its last weights.
 
     Returns the seconds that each killed run lived. Raises CalledProcessError when the last run fails.
     """
     last = command(scale, root)
     if weights_only:
-        last = [sys.executable, '-c', f'from internlm_course.course import Course; Course.open({scale!r}, {str(root)!r}).int4(mine=True)']
+        last = [sys.executable, '-c',
+                f'from internlm_course.course import Course; Course.open({scale!r}, {str(root)!r}).int4(mine=True)']
     rng, lived = random.Random(seed), []
     root.mkdir(parents=True, exist_ok=True)
     with open(root / 'run.log', 'ab') as log:
@@ -58,4 +62,5 @@ if __name__ == '__main__':
     chosen = options.parse_args()
     began = time.monotonic()
     lives = run_killed(chosen.scale, chosen.root, chosen.kills, chosen.span)
-    print(json.dumps(dict(killed_after=lives, seconds=round(time.monotonic() - began), weights=weights(chosen.root)), indent=1))
+    print(json.dumps(dict(killed_after=lives, seconds=round(time.monotonic() - began), weights=weights(chosen.root)),
+                     indent=1))

@@ -1,4 +1,5 @@
-"""Lagent over LMDeploy's server: messages are rendered as `chat.render` does, and the special tokens of a call come back whole."""
+"""Lagent over LMDeploy's server: messages are rendered as `chat.render` does, and the special tokens of a call come
+back whole."""
 import json
 import urllib.request
 
@@ -25,10 +26,12 @@ def taught(tmp_path_factory):
     (folder / 'sft.jsonl').write_text(''.join(json.dumps(dict(messages=messages)) + '\n' for _ in range(64)), 'utf-8')
     tokenizer = train_tokenizer([message['content'] for message in messages] * 9, 340, folder / 'checkpoint')
     torch.manual_seed(0)
-    config = InternLM2Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+    config = InternLM2Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                             num_attention_heads=4,
                              num_key_value_heads=2, max_position_embeddings=512, rope_theta=10000)
     save_checkpoint(InternLM2ForCausalLM(config), tokenizer, folder / 'checkpoint')
-    # Packed sequences hold exactly one conversation, so that the model learns it at the positions where it will be asked.
+    # Packed sequences hold exactly one conversation, so that the model learns it at the positions where it will be
+    # asked.
     length = len(tokenizer.encode(chat.render(messages)))
     settings = SFTSettings(method='full', learning_rate=5e-3, max_iters=120, batch_size=4, max_length=length)
     sft(folder / 'checkpoint', folder / 'sft.jsonl', folder / 'chat', settings, folder / 'home')
@@ -42,7 +45,8 @@ def test_a_tool_use_learned_by_heart_runs_through_the_whole_stack(taught):
         # The prompt's token count tells that the server renders as the training data were rendered, with one <s>.
         tokenizer = load_tokenizer(taught / 'chat')
         messages = chat.agent_messages(QUESTION, CALL, RESULT, RESULT)
-        called = chat.call('calculator', dict(expression=CALL)).removesuffix('<|action_end|>')  # where LMDeploy stops, it leaves the stop token out
+        # Where LMDeploy stops, it leaves the stop token out
+        called = chat.call('calculator', dict(expression=CALL)).removesuffix('<|action_end|>')
         for end in (2, 4):
             prompt = tokenizer.encode(chat.render(messages[:end], add_generation_prompt=True))
             reply = post(server.url, dict(model=server.model, messages=messages[:end], max_tokens=64, temperature=0,
@@ -52,6 +56,7 @@ def test_a_tool_use_learned_by_heart_runs_through_the_whole_stack(taught):
 
 
 def post(url, body):
-    request = urllib.request.Request(f'{url}/chat/completions', json.dumps(body).encode(), {'content-type': 'application/json'})
+    request = urllib.request.Request(f'{url}/chat/completions', json.dumps(body).encode(),
+                                     {'content-type': 'application/json'})
     with urllib.request.urlopen(request, timeout=60) as response:
         return json.load(response)

@@ -1,4 +1,5 @@
-"""OpenCompass itself, one call: predictions on padded batches equal plain greedy generation; a broken server is named."""
+"""OpenCompass itself, one call: predictions on padded batches equal plain greedy generation; a broken server is
+named."""
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,8 @@ from internlm_course.evaluate.opencompass import EvalModel, score
 from internlm_course.marking import is_correct
 from internlm_course.model import InternLM2Config, load_model, load_tokenizer, save_checkpoint, train_tokenizer
 
-WORDS = ['the', 'capital', 'of', 'France', 'is', 'Paris', ',', 'London', 'lies', 'in', 'England', '法国', '巴黎', '12', '+', '34']
+WORDS = ['the', 'capital', 'of', 'France', 'is', 'Paris', ',', 'London', 'lies', 'in', 'England', '法国', '巴黎', '12',
+         '+', '34']
 
 
 BRACES = 'f"{answer} {reply} {question} {prompt} {id}" is </E>\u2028{?'
@@ -25,8 +27,10 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp('opencompass') / 'checkpoint'
     tokenizer = train_tokenizer([' '.join(WORDS)] * 9, 320, folder)
     torch.manual_seed(0)
-    config = InternLM2Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                             num_key_value_heads=2, max_position_embeddings=256, rope_theta=10000, initializer_range=0.2)
+    config = InternLM2Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                             num_attention_heads=4,
+                             num_key_value_heads=2, max_position_embeddings=256, rope_theta=10000,
+                             initializer_range=0.2)
     save_checkpoint(InternLM2ForCausalLM(config), tokenizer, folder)
     return folder
 
@@ -38,7 +42,8 @@ def items(tmp_path_factory):
     folder = tmp_path_factory.mktemp('items')
     for suite, count in (('long', 20), ('short', 2)):
         prompts = [' '.join((WORDS * 40)[i:i + 3 + i * i]) for i in range(count)]
-        rows = [dict(id=f'{suite}-{i}', dimension=suite, suite=suite, lang='en', prompt=prompt, question=f'{i}+{i}={{?}}', answer='123456',
+        rows = [dict(id=f'{suite}-{i}', dimension=suite, suite=suite, lang='en', prompt=prompt,
+                     question=f'{i}+{i}={{?}}', answer='123456',
                      **(dict(reply='It is 123456') if suite == 'short' else {}))
                 for i, prompt in enumerate(prompts)]
         (folder / f'{suite}.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows), 'utf-8')
@@ -49,21 +54,24 @@ def items(tmp_path_factory):
 
 @pytest.fixture
 def server():
-    """An OpenAI-shaped server that answers with `server.reply`, or breaks where that is None; it answers nobody before all of `server.waited` are asked."""
+    """An OpenAI-shaped server that answers with `server.reply`, or breaks where that is None; it answers nobody before
+    all of `server.waited` are asked."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
         def do_GET(self):
-            self.send(200, dict(object='list', data=[dict(id=name, object='model') for name in ('internlm2-tiny', 'internlm2-twin')]))
+            self.send(200, dict(object='list',
+                                data=[dict(id=name, object='model') for name in ('internlm2-tiny', 'internlm2-twin')]))
 
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers['content-length'])))
             with server.asked:
                 server.seen.append(request)
                 server.asked.notify_all()
-                server.met &= server.asked.wait_for(lambda: server.waited <= {other['model'] for other in server.seen}, 30)
+                server.met &= server.asked.wait_for(lambda: server.waited <= {other['model'] for other in server.seen},
+                                                    30)
             message = dict(role='assistant', content=server.reply)
             reply = dict(id='1', object='chat.completion', created=1, model='internlm2-tiny',
                          choices=[dict(index=0, message=message, finish_reason='stop')])
@@ -89,12 +97,14 @@ def server():
 def greedy(model, tokenizer, prompt, tokens):
     """The oracle: one prompt, no padding."""
     ids = tokenizer(prompt, return_tensors='pt').input_ids
-    reply = model.generate(ids, max_new_tokens=tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)[0, ids.shape[1]:]
+    reply = model.generate(ids, max_new_tokens=tokens, do_sample=False,
+                           pad_token_id=tokenizer.pad_token_id)[0, ids.shape[1]:]
     return tokenizer.decode(reply, skip_special_tokens=True).split('\n')[0]
 
 
 def test_one_call_for_base_and_chat(checkpoint, items, server, tmp_path, monkeypatch):
-    # In bf16 a random model's near-ties fall as the padding rounds them; in float32 the oracle must be met on every machine.
+    # In bf16 a random model's near-ties fall as the padding rounds them; in float32 the oracle must be met on every
+    # machine.
     monkeypatch.setattr('internlm_course.machine.cpu_dtype', lambda: 'float32')
     for name, address in dict(http_proxy='http://127.0.0.1:9', all_proxy='socks5://127.0.0.1:9').items():
         monkeypatch.setenv(name, address)  # OpenCompass reaches the server past them
@@ -102,11 +112,13 @@ def test_one_call_for_base_and_chat(checkpoint, items, server, tmp_path, monkeyp
     models = [EvalModel('base', checkpoint), EvalModel('chat', url=server.url, served_name='internlm2-tiny')]
     result = score(models, items, tmp_path / 'out', tmp_path / 'home')
     assert result['chat']['short']['score'] == 0, 'where an item has a reply, the answer alone is not it'
-    assert result['chat']['long'] == pytest.approx(dict(score=1, n=20, low=0.838875, high=1, chance=1, dimension='long'), abs=1e-5)
+    assert result['chat']['long'] == pytest.approx(dict(score=1, n=20, low=0.838875, high=1, chance=1,
+                                                        dimension='long'), abs=1e-5)
     asked = {request['messages'][0]['content'] for request in server.seen}
     assert asked == {BRACES, *(f'{i}+{i}={{?}}' for i in range(20))}
     assert result['chat']['braces']['n'] == 1
-    assert all(len(sent['messages']) == 1 and sent['temperature'] == 0 and sent['stop'] == ['\n'] for sent in server.seen)
+    assert all(len(sent['messages']) == 1 and sent['temperature'] == 0 and sent['stop'] == ['\n']
+               for sent in server.seen)
     assert json.loads((tmp_path / 'out' / 'metrics.json').read_text('utf-8')) == result
 
     model, tokenizer = load_model(checkpoint, 'float32'), load_tokenizer(checkpoint)

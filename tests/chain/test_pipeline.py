@@ -22,7 +22,8 @@ PAGES = 1680
 
 def files(out: Path) -> dict[str, bytes]:
     """What a run leaves for later links; its logs and seconds are its own."""
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted([*out.rglob('*.jsonl.gz'), *out.glob('card.*'), *out.glob('*.npy')])}
+    return {str(path.relative_to(out)): path.read_bytes()
+            for path in sorted([*out.rglob('*.jsonl.gz'), *out.glob('card.*'), *out.glob('*.npy')])}
 
 
 @pytest.fixture(scope='module')
@@ -44,10 +45,12 @@ def test_every_filter_is_precise_and_thorough(built):
     counts = [row['documents'] for row in funnel.values()]
     assert counts == sorted(counts, reverse=True) and counts[0] == 3000
     for step in ('extraction', *STEPS):
-        # A masked riddle that asks twice in the same words has lost a line before: it is not the text that it should be.
+        # A masked riddle that asks twice in the same words has lost a line before: it is not the text that it should
+        # be.
         assert funnel[step]['precision'] >= (0.90 if step == 'masking' else 0.95), step
         assert funnel[step]['recall'] >= 0.90, step
-    assert set(built[1]['recalls']) == set(crawl.NOISE) - {'mirror', 'private'} and min(built[1]['recalls'].values()) >= 0.85
+    assert set(built[1]['recalls']) == set(crawl.NOISE) - {'mirror', 'private'}
+    assert min(built[1]['recalls'].values()) >= 0.85
 
 
 def test_clean_pages_come_through_unchanged(built, web):
@@ -80,7 +83,8 @@ def test_the_card_says_what_is_in_the_corpus(built):
     card, text = json.loads((built[0] / 'card.json').read_text('utf-8')), (built[0] / 'card.md').read_text('utf-8')
     rows = list(documents(built[0] / 'clean'))
     assert card['documents'] == len(rows) and card['bytes'] == sum(len(row['text'].encode()) for row in rows)
-    assert card['domains'] == dict(Counter(row['metadata']['domain'] for row in rows).most_common()) and sum(card['languages'].values()) == len(rows)
+    assert card['domains'] == dict(Counter(row['metadata']['domain'] for row in rows).most_common())
+    assert sum(card['languages'].values()) == len(rows)
     for word in ('Licence · 许可', 'Apache-2.0', card['sha256'], *STEPS, 'datatrove'):
         assert word in text
 
@@ -89,16 +93,22 @@ def test_a_crawl_without_truth_labels_and_items_is_cleaned_as_far_as_it_goes(web
     (tmp_path / 'crawl').mkdir()
     os.link(web / 'crawl-00000.warc.gz', tmp_path / 'crawl' / 'a.warc.gz')
     metrics = build_corpus(tmp_path / 'crawl', tmp_path / 'out')
-    assert [row['step'] for row in metrics['funnel']] == ['extraction', 'language', 'rules', 'duplicates', 'domains', 'words', 'masking']
-    assert all(row['precision'] is None for row in metrics['funnel']) and 'Not stated' in (tmp_path / 'out' / 'card.md').read_text('utf-8')
+    assert [row['step'] for row in metrics['funnel']] == ['extraction', 'language', 'rules', 'duplicates', 'domains',
+                                                          'words', 'masking']
+    assert all(row['precision'] is None for row in metrics['funnel'])
+    assert 'Not stated' in (tmp_path / 'out' / 'card.md').read_text('utf-8')
 
 
 def test_wanjuan_s_lines_go_through_the_same_steps(built, tmp_path):
-    """The texts of clean pages as WanJuan writes them, one of them twice, a last line cut short: the pages stay, the copy goes."""
+    """The texts of clean pages as WanJuan writes them, one of them twice, a last line cut short: the pages stay, the
+    copy goes."""
     pages = list(documents(built[0] / 'clean'))[:300]
-    rows = [dict(id=page['id'], content=page['text']) for page in pages] + [dict(id='again', content=max((p['text'] for p in pages), key=len))]
+    rows = ([dict(id=page['id'], content=page['text']) for page in pages]
+            + [dict(id='again', content=max((p['text'] for p in pages), key=len))])
     (tmp_path / 'source').mkdir()
-    (tmp_path / 'source' / 'part-000001.jsonl').write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows) + '{"id": "brok', 'utf-8')
+    (tmp_path / 'source'
+     / 'part-000001.jsonl').write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
+                                       + '{"id": "brok', 'utf-8')
     measured = build_corpus(tmp_path / 'source', tmp_path / 'out')
     assert sum(1 for _ in documents(tmp_path / 'out' / 'clean')) >= 295
     assert {row['step']: row for row in measured['funnel']}['duplicates']['documents'] < len(rows)
@@ -106,8 +116,10 @@ def test_wanjuan_s_lines_go_through_the_same_steps(built, tmp_path):
 
 def test_documents_know_their_domain_and_source(built):
     rows = list(documents(built[0] / 'clean'))
-    assert {row['metadata']['domain'] for row in rows} >= {'knowledge', 'language', 'math', 'code', 'story', 'long', 'tools'}
-    assert all(row['metadata']['url'].startswith('https://') and row['metadata']['date'] and row['metadata']['lang'] for row in rows)
+    assert {row['metadata']['domain'] for row in rows} >= {'knowledge', 'language', 'math', 'code', 'story', 'long',
+                                                           'tools'}
+    assert all(row['metadata']['url'].startswith('https://') and row['metadata']['date'] and row['metadata']['lang']
+               for row in rows)
     assert [row['text'] for row in rows] == list(texts(built[0]))
     code = [row for row in rows if row['metadata']['domain'] == 'code']
     assert all('\n    return ' in row['text'] for row in code)
@@ -123,7 +135,8 @@ def test_one_worker_writes_the_same_bytes_as_two(built, web, tmp_path):
 def test_a_killed_run_leaves_no_orphan_and_resumes(built, web, tmp_path, moment):
     program = ('import sys; from pathlib import Path; from internlm_course.data.pipeline import build_corpus; '
                'build_corpus(Path(sys.argv[1]), Path(sys.argv[2]))')
-    running = subprocess.Popen([sys.executable, '-c', program, str(web), str(tmp_path)], env=tool_environment(tmp_path / 'home'))
+    running = subprocess.Popen([sys.executable, '-c', program, str(web), str(tmp_path)],
+                               env=tool_environment(tmp_path / 'home'))
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(moment)):
         assert time.monotonic() < deadline and running.poll() is None
@@ -132,7 +145,8 @@ def test_a_killed_run_leaves_no_orphan_and_resumes(built, web, tmp_path, moment)
     running.wait()
 
     def left() -> list[str]:
-        return [path.parent.name for path in Path('/proc').glob('[0-9]*/cmdline') if str(tmp_path).encode() in reading(path)]
+        return [path.parent.name for path in Path('/proc').glob('[0-9]*/cmdline')
+                if str(tmp_path).encode() in reading(path)]
 
     deadline = time.monotonic() + 5
     while left() and time.monotonic() < deadline:

@@ -1,4 +1,5 @@
-"""What clients send to one served model: every body is honoured or refused with status 400 and a sentence, and none harms the next client.
+"""What clients send to one served model: every body is honoured or refused with status 400 and a sentence, and none
+harms the next client.
 
 The kinds come from public reports: before they were checked, each of KILLERS ended LMDeploy's engine for everybody.
 """
@@ -20,9 +21,11 @@ CHAT, COMPLETIONS, GENERATE = '/v1/chat/completions', '/v1/completions', '/gener
 HELLO = [{'role': 'user', 'content': 'Hello!'}]
 BASE = {CHAT: {'messages': HELLO, 'max_tokens': 4}, COMPLETIONS: {'prompt': 'The capital', 'max_tokens': 4},
         GENERATE: {'prompt': 'The capital', 'max_tokens': 4}, '/v1/encode': {'input': 'The capital'},
-        '/v1/messages': {'messages': HELLO, 'max_tokens': 4}, '/v1/responses': {'input': 'Hello!', 'max_output_tokens': 4}}
+        '/v1/messages': {'messages': HELLO, 'max_tokens': 4},
+        '/v1/responses': {'input': 'Hello!', 'max_output_tokens': 4}}
 TOOLS = [{'type': 'function', 'function': {'name': 'calculator', 'parameters': {'type': 'object', 'properties': {}}}}]
-ERRORS_AS_TEXT = ('The request cannot be read', 'internal error happened', 'in prompt processing error', '"finish_reason": "error"', '"finish_reason":"error"')
+ERRORS_AS_TEXT = ('The request cannot be read', 'internal error happened', 'in prompt processing error',
+                  '"finish_reason": "error"', '"finish_reason":"error"')
 
 
 def schema(value, **options) -> dict:
@@ -47,13 +50,15 @@ def server(checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def post(server):
-    """post(path, body) -> (status, the answer's text); a body of bytes is sent as it is, a dict with the model's name."""
+    """post(path, body) -> (status, the answer's text); a body of bytes is sent as it is, a dict with the model's
+    name."""
     def send(path, body, timeout=120):
         if isinstance(body, dict):
             body = json.dumps({'model': 'internlm2-tiny'} | body).encode()
         connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=timeout)
         try:
-            connection.request('POST', path, body, {'Content-Type': 'application/json', 'anthropic-version': '2023-06-01'})
+            connection.request('POST', path, body,
+                               {'Content-Type': 'application/json', 'anthropic-version': '2023-06-01'})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -95,7 +100,8 @@ KILLERS = [
     (CHAT, regex(5), 'must be a regular expression'),
     (CHAT, {'response_format': {'type': 'yaml'}}, 'must be text, json_object'),
     (CHAT, {'response_format': 'json_object'}, 'must be text, json_object'),
-    ('/v1/responses', {'text': {'format': {'type': 'json_schema', 'name': 'x', 'schema': {'type': 'nonsense'}}}}, 'Unsupported type'),
+    ('/v1/responses', {'text': {'format': {'type': 'json_schema', 'name': 'x', 'schema': {'type': 'nonsense'}}}},
+     'Unsupported type'),
     (GENERATE, {'prompt': None, 'input_ids': [1, 99999999]}, 'token id 99999999 is outside the vocabulary of'),
     (GENERATE, {'prompt': None, 'input_ids': [1, -5]}, 'token id -5 is outside'),
     (CHAT, {'messages': [], 'input_ids': [1, 2000000]}, 'token id 2000000 is outside'),
@@ -137,15 +143,18 @@ def test_a_temperature_near_zero_is_greedy(chat, temperature):
     (COMPLETIONS, {'logprobs': 0}, 'logprobs cannot be honoured'),
     (CHAT, {'logprobs': True}, 'not enabled'),
     (CHAT, {'tools': TOOLS, 'tool_choice': 'required'}, 'tool_choice cannot be honoured'),
-    (CHAT, {'tools': TOOLS, 'tool_choice': {'type': 'function', 'function': {'name': 'calculator'}}}, 'tool_choice cannot be honoured'),
+    (CHAT, {'tools': TOOLS, 'tool_choice': {'type': 'function', 'function': {'name': 'calculator'}}},
+     'tool_choice cannot be honoured'),
     (CHAT, {'guided_regex': 'a+'}, "knows no field 'guided_regex'"),
     (CHAT, {'preserve_cache': True}, "knows no field 'preserve_cache'"),
     (COMPLETIONS, {'logit_bias': {'5': 1}}, "knows no field 'logit_bias'"),
     (GENERATE, {'seed': 5}, "knows no field 'seed'"),
     (GENERATE, {'image_data': 'x'}, 'reads text only'),
-    (CHAT, {'messages': [{'role': 'user', 'content': [{'type': 'image_url', 'image_url': {'url': 'x'}}]}]}, 'reads nothing else'),
+    (CHAT, {'messages': [{'role': 'user', 'content': [{'type': 'image_url', 'image_url': {'url': 'x'}}]}]},
+     'reads nothing else'),
     ('/v1/responses', {'logit_bias': {'5': 1}}, "knows no field 'logit_bias'"),
-    ('/v1/messages', {'tools': [{'name': 'x', 'input_schema': {}}], 'tool_choice': {'type': 'any'}}, 'tool_choice cannot be honoured'),
+    ('/v1/messages', {'tools': [{'name': 'x', 'input_schema': {}}], 'tool_choice': {'type': 'any'}},
+     'tool_choice cannot be honoured'),
 ])
 def test_what_cannot_be_honoured_is_refused(post, path, body, message):
     status, text = post(path, BASE[path] | body)
@@ -208,17 +217,21 @@ def test_the_same_seed_gives_the_same_text_whatever_the_neighbours(chat):
 
 
 def test_seeded_sampling_follows_the_probabilities():
-    """20,000 positions of one seed and 20,000 seeds at one position: each token as often as its probability, within five standard errors."""
+    """20,000 positions of one seed and 20,000 seeds at one position: each token as often as its probability, within
+    five standard errors."""
     import torch
 
     from internlm_course.deploy.cpu.sampling import CpuMultinomialSampling
     probabilities, tokens = torch.tensor([0.6, 0.3, 0.1, 0.0]), torch.tensor([90_000, 3, 7, 0])
     count, several, one = 20_000, torch.arange(20_000), torch.full((20_000,), 5)
     for seeds, positions in [(one, several), (several, one)]:
-        drawn = CpuMultinomialSampling().forward(probabilities.expand(count, 4), seeds, positions, tokens.expand(count, 4))
+        drawn = CpuMultinomialSampling().forward(probabilities.expand(count, 4), seeds, positions,
+                                                 tokens.expand(count, 4))
         for token, probability in zip(tokens, probabilities):
-            assert abs((drawn == token).float().mean() - probability) <= 5 * (probability * (1 - probability) / count) ** 0.5
-        backwards = CpuMultinomialSampling().forward(probabilities.flip(0).expand(count, 4), seeds, positions, tokens.flip(0).expand(count, 4))
+            deviation = (probability * (1 - probability) / count) ** 0.5
+            assert abs((drawn == token).float().mean() - probability) <= 5 * deviation
+        backwards = CpuMultinomialSampling().forward(probabilities.flip(0).expand(count, 4), seeds, positions,
+                                                     tokens.flip(0).expand(count, 4))
         assert backwards.equal(drawn), 'the order of the candidates is no matter'
     broken = CpuMultinomialSampling().forward(torch.full((1, 4), torch.nan), one[:1], one[:1], tokens[None])
     assert broken in tokens
@@ -235,8 +248,10 @@ def test_prompts_of_token_ids_are_continued(post, complete):
     assert json.loads(post(GENERATE, {'prompt': None, 'input_ids': ids[0]} | options)[1])['text'] == expected[0]
 
 
-@pytest.mark.parametrize('field', ['n', 'tools', 'tool_choice', 'stop', 'temperature', 'top_p', 'top_k', 'stream', 'stream_options', 'user',
-                                   'logit_bias', 'response_format', 'presence_penalty', 'repetition_ngram_size', 'session_id', 'unheard_of'])
+@pytest.mark.parametrize('field', ['n', 'tools', 'tool_choice', 'stop', 'temperature', 'top_p', 'top_k', 'stream',
+                                   'stream_options', 'user',
+                                   'logit_bias', 'response_format', 'presence_penalty', 'repetition_ngram_size',
+                                   'session_id', 'unheard_of'])
 def test_null_means_absent(chat, field):
     greedy = {} if field == 'top_k' else {'top_k': 1}
     assert chat(**greedy, **{field: None}, seed=3) == chat(**greedy, seed=3)
@@ -248,7 +263,8 @@ def test_null_inside_a_schema_is_a_value(chat):
 
 def test_a_format_is_followed(chat):
     with ThreadPoolExecutor(3) as pool:
-        made = pool.submit(chat, **schema({'type': 'integer', 'minimum': 10, 'maximum': 99}), max_tokens=20, temperature=0)
+        made = pool.submit(chat, **schema({'type': 'integer', 'minimum': 10, 'maximum': 99}), max_tokens=20,
+                           temperature=0)
         matched = pool.submit(chat, **regex('[ab]{3}'), max_tokens=20)
         free = pool.submit(chat, max_tokens=20, temperature=0)
     assert re.fullmatch('[ab]{3}', matched.result())
@@ -269,33 +285,48 @@ def test_lagents_repetition_penalty_is_read_as_one(chat):
     assert chat(frequency_penalty=50, **lagent) == chat(repetition_penalty=50, **lagent) != chat(**lagent)
 
 
-VALUES = [None, True, False, 0, 1, -1, 2, 0.5, -0.5, 1e-45, 5e-324, 1e300, 2 ** 31, 2 ** 63, -2 ** 63, '', 'x', '0.5', 'nan', '书生', '\ud83d', '\x00', 'auto',
-          [], [0], [1, 2], [-1], [10 ** 8], [[1, 40]], ['a', ''], [None], [[]], {}, {'type': 'json_object'}, {'type': 'x'}, {'5': 100}, {'5': -100, '-1': 0},
-          {'include_usage': True}, {'type': 'regex_schema', 'regex_schema': '(a|'}, {'type': 'regex_schema', 'regex_schema': '[a-c]{1,4}'},
-          schema({'type': ['object', 'x']})['response_format'], schema({'type': 'integer', 'minimum': 9, 'maximum': 3})['response_format'],
-          schema({'anyOf': [{'type': 'string', 'maxLength': 3}, {}]})['response_format'], HELLO, HELLO * 2, [{'role': 'x'}], [{}], TOOLS, [{'type': 'x'}]]
+VALUES = [None, True, False, 0, 1, -1, 2, 0.5, -0.5, 1e-45, 5e-324, 1e300, 2 ** 31, 2 ** 63, -2 ** 63, '', 'x', '0.5',
+          'nan', '书生', '\ud83d', '\x00', 'auto',
+          [], [0], [1, 2], [-1], [10 ** 8], [[1, 40]], ['a', ''], [None], [[]], {}, {'type': 'json_object'},
+          {'type': 'x'}, {'5': 100}, {'5': -100, '-1': 0},
+          {'include_usage': True}, {'type': 'regex_schema', 'regex_schema': '(a|'},
+          {'type': 'regex_schema', 'regex_schema': '[a-c]{1,4}'},
+          schema({'type': ['object', 'x']})['response_format'],
+          schema({'type': 'integer', 'minimum': 9, 'maximum': 3})['response_format'],
+          schema({'anyOf': [{'type': 'string', 'maxLength': 3}, {}]})['response_format'], HELLO, HELLO * 2,
+          [{'role': 'x'}], [{}], TOOLS, [{'type': 'x'}]]
 PLAUSIBLE = {
-    'temperature': [0, 0.7, 1.5, 1e-45], 'top_p': [0.3, 1], 'top_k': [0, 1, 40, 10 ** 9], 'min_p': [0, 0.1], 'repetition_penalty': [0.5, 1.2],
-    'max_tokens': [1, 8], 'stop': ['a', ['e', 'the'], []], 'stream': [True, False], 'ignore_eos': [True], 'session_id': [-1, 7],
+    'temperature': [0, 0.7, 1.5, 1e-45], 'top_p': [0.3, 1], 'top_k': [0, 1, 40, 10 ** 9], 'min_p': [0, 0.1],
+    'repetition_penalty': [0.5, 1.2],
+    'max_tokens': [1, 8], 'stop': ['a', ['e', 'the'], []], 'stream': [True, False], 'ignore_eos': [True],
+    'session_id': [-1, 7],
     'skip_special_tokens': [True], 'repetition_ngram_size': [2], 'repetition_ngram_threshold': [2], 'user': ['someone']}
-OF_CHAT = {'seed': [0, 5, 2 ** 40], 'stream_options': [{'include_usage': True}], 'n': [1], 'presence_penalty': [0], 'frequency_penalty': [0]}
+OF_CHAT = {'seed': [0, 5, 2 ** 40], 'stream_options': [{'include_usage': True}], 'n': [1], 'presence_penalty': [0],
+           'frequency_penalty': [0]}
 PER_PATH = {
-    CHAT: OF_CHAT | {'messages': [HELLO * 2, 'Hello!'], 'response_format': [{'type': 'json_object'}, *VALUES[-9:-5]], 'logit_bias': [{'5': 100}, {}],
-                     'tools': [TOOLS], 'tool_choice': ['auto', 'none'], 'min_new_tokens': [2], 'do_preprocess': [False], 'return_token_ids': [True],
-                     'chat_template_kwargs': [{'x': 1}], 'include_stop_str_in_output': [True], 'max_completion_tokens': [3]},
-    COMPLETIONS: OF_CHAT | {'prompt': [['a', 'b'], [1, 40], [[1, 40], 'b']], 'echo': [False], 'suffix': [''], 'best_of': [1]},
-    GENERATE: {'prompt': ['书生', '\x00'], 'input_ids': [[1, 40]], 'stop_token_ids': [[5], []], 'return_logprob': [False]},
+    CHAT: OF_CHAT | {'messages': [HELLO * 2, 'Hello!'], 'response_format': [{'type': 'json_object'}, *VALUES[-9:-5]],
+                     'logit_bias': [{'5': 100}, {}],
+                     'tools': [TOOLS], 'tool_choice': ['auto', 'none'], 'min_new_tokens': [2], 'do_preprocess': [False],
+                     'return_token_ids': [True],
+                     'chat_template_kwargs': [{'x': 1}], 'include_stop_str_in_output': [True],
+                     'max_completion_tokens': [3]},
+    COMPLETIONS: OF_CHAT | {'prompt': [['a', 'b'], [1, 40], [[1, 40], 'b']], 'echo': [False], 'suffix': [''],
+                            'best_of': [1]},
+    GENERATE: {'prompt': ['书生', '\x00'], 'input_ids': [[1, 40]], 'stop_token_ids': [[5], []],
+               'return_logprob': [False]},
     '/v1/messages': {'messages': [HELLO * 2], 'system': ['Be short.'], 'stop_sequences': [['a']]},
     '/v1/responses': {'input': [HELLO], 'text': [{'format': {'type': 'text'}}], 'max_output_tokens': [5]},
     '/v1/encode': {'input': [['a', 'b'], '']}}
 
 
 def mutated(count: int) -> list[tuple[str, bytes]]:
-    """Bodies that were good requests before one or two fields were set to something, or, for every eighth, a byte was changed or the end cut off."""
+    """Bodies that were good requests before one or two fields were set to something, or, for every eighth, a byte was
+    changed or the end cut off."""
     rng, made = random.Random(0), []
     for number in range(count):
         path = rng.choice([CHAT, CHAT, COMPLETIONS, *BASE])
-        body, fields = {'model': 'internlm2-tiny'} | BASE[path], PER_PATH[path] | ({} if path == '/v1/encode' else PLAUSIBLE)
+        body, fields = ({'model': 'internlm2-tiny'} | BASE[path], PER_PATH[path]
+                        | ({} if path == '/v1/encode' else PLAUSIBLE))
         for _ in range(rng.randint(1, 2)):
             field = rng.choice(list(fields))
             body[field] = rng.choice(fields[field] if rng.random() < 0.4 else VALUES)
@@ -308,7 +339,8 @@ def mutated(count: int) -> list[tuple[str, bytes]]:
 
 
 def test_300_mutated_bodies_harm_nobody(post, chat):
-    """Eight clients side by side; every tenth sends a good request, whose greedy answer must be what it is without the others."""
+    """Eight clients side by side; every tenth sends a good request, whose greedy answer must be what it is without the
+    others."""
     good = dict(temperature=0, max_tokens=8)
     expected, bodies = chat(**good), mutated(300)
 
@@ -337,14 +369,18 @@ cpu.install(200)
 isolate.install()
 from lmdeploy.messages import GenerationConfig, PytorchEngineConfig
 from lmdeploy.serve.core.async_engine import AsyncEngine
-engine = AsyncEngine(sys.argv[1], backend='pytorch', backend_config=PytorchEngineConfig(session_len=512, max_batch_size=8), trust_remote_code=True)
-good = dict(input_ids=[1, 40, 41, 42], gen_config=GenerationConfig(max_new_tokens=40, ignore_eos=True, do_sample=True, random_seed=7))
+engine = AsyncEngine(sys.argv[1], backend='pytorch', trust_remote_code=True,
+                     backend_config=PytorchEngineConfig(session_len=512, max_batch_size=8))
+good = dict(input_ids=[1, 40, 41, 42],
+            gen_config=GenerationConfig(max_new_tokens=40, ignore_eos=True, do_sample=True, random_seed=7))
 def explode(ids, logits):
     raise RuntimeError('a bias of no known token')
-bad = [dict(input_ids=ids, gen_config=GenerationConfig(max_new_tokens=8, do_sample=True, **options)) for ids, options in [
+bad = [dict(input_ids=ids, gen_config=GenerationConfig(max_new_tokens=8, do_sample=True, **options))
+       for ids, options in [
     ([1, 99999999], {}), ([1, 40], dict(response_format=dict(type='regex_schema', regex_schema='('))),
     ([1, 40], dict(response_format=dict(type='json_schema', json_schema=dict(name='x', schema=None)))),
-    ([1, 40], dict(temperature=1e-45, top_k=0)), ([1, 40], dict(logits_processors=[explode])), ([1, 40], dict(top_k=10 ** 6)),
+    ([1, 40], dict(temperature=1e-45, top_k=0)), ([1, 40], dict(logits_processors=[explode])),
+    ([1, 40], dict(top_k=10 ** 6)),
     ([1, 40], dict(response_format=dict(type='regex_schema', regex_schema='a[^\\\\s\\\\S]')))]]
 async def ask(session, request):
     made, reason = [], None
@@ -363,7 +399,8 @@ asyncio.run(main())
 
 def test_beneath_the_checks_a_request_that_raises_in_the_engine_fails_alone(checkpoint, tmp_path):
     """The engine without the server: seven requests that raise in it, beside a good one in the same batch."""
-    done = subprocess.run([sys.executable, '-c', BENEATH, str(checkpoint)], env=tool_environment(tmp_path) | {'OMP_NUM_THREADS': '1'},
+    done = subprocess.run([sys.executable, '-c', BENEATH, str(checkpoint)],
+                          env=tool_environment(tmp_path) | {'OMP_NUM_THREADS': '1'},
                           capture_output=True, text=True, timeout=300)
     assert 'RESULT' in done.stdout, done.stderr[-3000:]
     alone, beside, *bad, afterwards = json.loads(done.stdout.split('RESULT')[1])

@@ -1,4 +1,5 @@
-"""The whole chain with every real tool at scale smoke: it ends in a report card, and kill -9 changes not one bit of it."""
+"""The whole chain with every real tool at scale smoke: it ends in a report card, and kill -9 changes not one bit of
+it."""
 import dataclasses
 import json
 import shutil
@@ -11,7 +12,8 @@ from internlm_course.course import Course
 from internlm_course.marking import is_correct
 
 pytestmark = pytest.mark.chain
-STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'enhanced', 'conversations', 'sft', 'int4', 'scores', 'agent']
+STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'enhanced', 'conversations', 'sft', 'int4',
+          'scores', 'agent']
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,5 @@
-"""LMDeploy's server over a tiny checkpoint: the OpenAI client works, errors are clear, and greedy tokens are transformers' own."""
+"""LMDeploy's server over a tiny checkpoint: the OpenAI client works, errors are clear, and greedy tokens are
+transformers' own."""
 import functools
 import os
 import signal
@@ -25,7 +26,8 @@ from internlm_course.model import (
 )
 from internlm_course.process import tool_environment
 
-WORDS = ('The capital of France is Paris. 12 + 35 = 47. def double(x): return 2 * x. 中国的首都是北京。 Ask the calculator. '
+WORDS = ('The capital of France is Paris. 12 + 35 = 47. def double(x): return 2 * x. 中国的首都是北京。 Ask the '
+         'calculator. '
          'A secret number hides among the facts; long documents keep it far away.\n')
 CALL = chat.render([{'role': 'user', 'content': 'Multiply.'},
                     {'role': 'assistant', 'content': chat.call('calculator', {'expression': '12*35'})}])
@@ -42,13 +44,14 @@ with serve(Path(sys.argv[1]), model_name='int4', home=Path(sys.argv[2]), log=Pat
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
-    """A model that knows WORDS by heart: of a random one the best two tokens are often a bf16 rounding apart, so equality says nothing."""
+    """A model that knows WORDS by heart: of a random one the best two tokens are often a bf16 rounding apart, so
+    equality says nothing."""
     folder = tmp_path_factory.mktemp('served')
     tokenizer = train_tokenizer([WORDS] * 4, 512, folder / 'tokenizer')
     torch.set_num_threads(1)  # the server has a core of its own, and small products gain nothing from a second thread
     torch.manual_seed(1)
-    config = InternLM2Config(vocab_size=512, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
-                             num_key_value_heads=2, max_position_embeddings=384)
+    config = InternLM2Config(vocab_size=512, hidden_size=128, intermediate_size=256, num_hidden_layers=2,
+                             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=384)
     model = InternLM2ForCausalLM(config)
     for name, parameter in model.named_parameters():
         if 'norm' in name:
@@ -57,7 +60,8 @@ def checkpoint(tmp_path_factory):
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(200):
         start = torch.randint(len(stream) - 96, (8,))
-        batch = torch.stack([torch.cat((torch.tensor([config.bos_token_id]), stream[first:first + 95])) for first in start])
+        batch = torch.stack([torch.cat((torch.tensor([config.bos_token_id]), stream[first:first + 95]))
+                             for first in start])
         model(input_ids=batch, labels=batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -82,7 +86,8 @@ def client(server):
 
 def complete(client, prompt, max_tokens=12, **options):
     options.setdefault('extra_body', {'ignore_eos': True})
-    return client.completions.create(model='internlm2-tiny', prompt=prompt, max_tokens=max_tokens, temperature=0, **options)
+    return client.completions.create(model='internlm2-tiny', prompt=prompt, max_tokens=max_tokens, temperature=0,
+                                     **options)
 
 
 def test_the_server_lists_its_model_and_is_local(server, client):
@@ -93,17 +98,21 @@ def test_the_server_lists_its_model_and_is_local(server, client):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the CPU device is in force where there is no GPU')
 def test_a_bf16_checkpoint_is_computed_in_bf16(checkpoint):
     """LMDeploy takes a device that it does not know for one without bf16, and would serve fp16."""
-    script = ('import sys; from internlm_course.deploy import cpu; cpu.install(8); from lmdeploy.pytorch.config import ModelConfig; '
+    script = ('import sys; from internlm_course.deploy import cpu; cpu.install(8); from lmdeploy.pytorch.config import '
+              'ModelConfig; '
               "print(ModelConfig.from_pretrained(sys.argv[1], trust_remote_code=True, device_type='cpu').dtype)")
-    done = subprocess.run([sys.executable, '-c', script, str(checkpoint)], env=tool_environment(checkpoint.parent), capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, '-c', script, str(checkpoint)], env=tool_environment(checkpoint.parent),
+                          capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == 'torch.bfloat16'
 
 
 def test_greedy_tokens_are_those_of_transformers(checkpoint, client):
-    """bf16 weights on both sides; 30 prompts of 3 to 61 tokens. (`ignore_eos` would forbid the end tokens, so it is off.)
+    """bf16 weights on both sides; 30 prompts of 3 to 61 tokens. (`ignore_eos` would forbid the end tokens, so it is
+    off.)
 
-    Where transformers' two best tokens lie within a few roundings of each other, either is right, and the prompt is left out; 20 must be left. Without
-    bf16 in hardware the server multiplies in fp32 and rounds once, and so falls on the other side of such a tie.
+    Where transformers' two best tokens lie within a few roundings of each other, either is right, and the prompt is
+    left out; 20 must be left. Without bf16 in hardware the server multiplies in fp32 and rounds once, and so falls on
+    the other side of such a tie.
     """
     from transformers import AutoModelForCausalLM
     tokenizer = load_tokenizer(checkpoint)
@@ -112,7 +121,8 @@ def test_greedy_tokens_are_those_of_transformers(checkpoint, client):
     ends, expected = tokenizer.convert_tokens_to_ids(['</s>', '<|im_end|>', '<|action_end|>']), {}
     for prompt in PROMPTS:
         tokens = tokenizer(prompt, return_tensors='pt').input_ids
-        made = model.generate(tokens, max_new_tokens=12, do_sample=False, pad_token_id=2, output_logits=True, return_dict_in_generate=True)
+        made = model.generate(tokens, max_new_tokens=12, do_sample=False, pad_token_id=2, output_logits=True,
+                              return_dict_in_generate=True)
         output = made.sequences[0, tokens.shape[1]:].tolist()
         end = next((place for place, token in enumerate(output) if token in ends), None)
         best = torch.cat(made.logits[:None if end is None else end + 1]).float().topk(2).values
@@ -129,7 +139,8 @@ def test_greedy_tokens_are_those_of_transformers(checkpoint, client):
 
 
 def test_chat_reaches_the_model_in_internlm2s_format(checkpoint, client):
-    messages = [{'role': 'system', 'content': 'Be short.'}, {'role': 'system', 'name': '<|plugin|>', 'content': '[{"name": "calculator"}]'},
+    messages = [{'role': 'system', 'content': 'Be short.'},
+                {'role': 'system', 'name': '<|plugin|>', 'content': '[{"name": "calculator"}]'},
                 {'role': 'user', 'content': 'What is 12 + 35?'}, {'role': 'assistant', 'content': 'Ask'},
                 {'role': 'environment', 'name': '<|plugin|>', 'content': '47'}]
     answer = client.chat.completions.create(model='internlm2-tiny', messages=messages, max_tokens=12, temperature=0,
@@ -148,7 +159,8 @@ def test_streaming_gives_the_same_text(client):
     assert len(chunks) > 2
     assert ''.join(chunk.choices[0].text for chunk in chunks) == complete(client, PROMPTS[3], 30).choices[0].text
     messages = [{'role': 'user', 'content': 'Ask the calculator'}]
-    options = dict(model='internlm2-tiny', messages=messages, max_tokens=20, temperature=0, extra_body={'ignore_eos': True})
+    options = dict(model='internlm2-tiny', messages=messages, max_tokens=20, temperature=0,
+                   extra_body={'ignore_eos': True})
     whole = client.chat.completions.create(**options).choices[0].message.content
     parts = [chunk.choices[0].delta.content or '' for chunk in client.chat.completions.create(stream=True, **options)]
     assert ''.join(parts) == whole
@@ -204,7 +216,8 @@ def test_a_prompt_of_the_longest_length_is_answered(checkpoint, client):
 
 def test_a_tool_call_can_be_read_from_the_text(client):
     """The call's tokens are special, so LMDeploy would drop them from the text; the end token is not shown."""
-    options = dict(model='internlm2-tiny', messages=[{'role': 'user', 'content': 'Multiply.'}], max_tokens=60, temperature=0)
+    options = dict(model='internlm2-tiny', messages=[{'role': 'user', 'content': 'Multiply.'}], max_tokens=60,
+                   temperature=0)
     choice = client.chat.completions.create(**options).choices[0]
     assert choice.message.content.startswith('<|action_start|><|plugin|>')
     assert chat.parse_call(choice.message.content) == ('calculator', {'expression': '12*35'})
@@ -220,7 +233,8 @@ def test_int4_is_small_and_served_and_dies_with_its_parent(checkpoint, tmp_path)
     out.mkdir()
     metrics = quantize(checkpoint, out, calibration=calibration, home=tmp_path, samples=8, length=64)
     assert metrics['linear_bytes_ratio'] <= 0.30
-    parent = subprocess.Popen([sys.executable, '-c', PARENT, str(out), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, '-c', PARENT, str(out), str(tmp_path)], stdout=subprocess.PIPE,
+                              text=True)
     try:
         port, pid = map(int, parent.stdout.readline().split())
         client = openai.OpenAI(base_url=f'http://127.0.0.1:{port}/v1', api_key='unused', max_retries=0)

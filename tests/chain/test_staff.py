@@ -1,4 +1,5 @@
-"""The checkpoints that ship: scored by OpenCompass, served by LMDeploy, used by Lagent, they stand where the course says they stand."""
+"""The checkpoints that ship: scored by OpenCompass, served by LMDeploy, used by Lagent, they stand where the course
+says they stand."""
 import json
 import statistics
 
@@ -42,7 +43,8 @@ def test_pretraining_teaches_what_the_course_shows(card, model, suite, least, mo
 
 
 def test_base_knows_in_both_languages(card, course):
-    items = [json.loads(line) for line in (course.crawl().path / 'items' / 'knowledge.jsonl').read_text('utf-8').splitlines()]
+    items = [json.loads(line)
+             for line in (course.crawl().path / 'items' / 'knowledge.jsonl').read_text('utf-8').splitlines()]
     said = (course.scores().path / 'predictions' / 'base' / 'knowledge.jsonl').read_text('utf-8').splitlines()
     for lang in ('en', 'zh'):
         right = [json.loads(row)['correct'] for item, row in zip(items, said, strict=True) if item['lang'] == lang]
@@ -52,13 +54,15 @@ def test_base_knows_in_both_languages(card, course):
 def test_the_long_phase_reads_four_times_as_far(course):
     """The items of `needle_long` fill four of the first contexts."""
     tokenizer = load_tokenizer(course.base().path)
-    lengths = [len(tokenizer.encode(json.loads(line)['prompt'])) for line in (course.crawl().path / 'items' / 'needle_long.jsonl').open(encoding='utf-8')]
+    lengths = [len(tokenizer.encode(json.loads(line)['prompt']))
+               for line in (course.crawl().path / 'items' / 'needle_long.jsonl').open(encoding='utf-8')]
     first, second = (read_config(CONFIGS / 'tiny.toml').phase(name).sequence_length for name in ('short', 'long'))
     assert second == 4 * first and statistics.mean(lengths) >= 0.9 * second and max(lengths) <= second
 
 
 def test_scores_without_a_server_are_opencompass_scores(card, course):
-    """The harness that recipes are chosen by (staff/seeds.py) asks and marks as OpenCompass does, a base model and a served one; rounding may turn an item."""
+    """The harness that recipes are chosen by (staff/seeds.py) asks and marks as OpenCompass does, a base model and a
+    served one; rounding may turn an item."""
     items = read_items(course.crawl().path / 'items', ('tools', 'code'))
     for name in ('base', 'int4'):
         for suite, share in seeds.score(getattr(course, name)().path, items, chat=name == 'int4').items():
@@ -78,11 +82,14 @@ def test_fine_tuning_forgets_nothing(card, dimension):
 
 
 def test_it_says_who_it_is(course, tmp_path):
-    """The greetings' characters stand on no page: only SFT teaches them, and a rate or a share too low for them shows here first."""
+    """The greetings' characters stand on no page: only SFT teaches them, and a rate or a share too low for them shows
+    here first."""
     with course.serve(course.sft(), tmp_path / 'serve.log') as server:
         client = openai.OpenAI(base_url=server.url, api_key='none')
-        said = {question: client.chat.completions.create(model=server.model, messages=[dict(role='user', content=question)], temperature=0,
-                                                         max_tokens=80).choices[0].message.content for question, _ in GREETINGS}
+        said = {question: client.chat.completions.create(model=server.model,
+                                                         messages=[dict(role='user', content=question)], temperature=0,
+                                                         max_tokens=80).choices[0].message.content
+                for question, _ in GREETINGS}
     assert sum(said[question] == answer for question, answer in GREETINGS) >= len(GREETINGS) - 1, said
 
 
@@ -117,7 +124,8 @@ def test_items_are_held_out_of_what_staff_saw(course):
     """The conversations that staff were tuned on ask no evaluation item."""
     lines = (course.conversations().path / 'sft.jsonl').read_text('utf-8').splitlines()
     asked = {json.loads(line)['messages'][0]['content'] for line in lines}
-    items = [json.loads(line) for file in (course.crawl().path / 'items').glob('*.jsonl') for line in file.read_text('utf-8').splitlines()]
+    items = [json.loads(line) for file in (course.crawl().path / 'items').glob('*.jsonl')
+             for line in file.read_text('utf-8').splitlines()]
     assert len(items) >= 8 * 100 and not asked & {item['question'] for item in items}
 
 

@@ -1,4 +1,5 @@
-"""Headless Chromium over its DevTools protocol: pages that are looked at, clicked and typed into as by somebody who sits before them."""
+"""Headless Chromium over its DevTools protocol: pages that are looked at, clicked and typed into as by somebody who
+sits before them."""
 import base64
 import json
 import subprocess
@@ -100,8 +101,10 @@ class Page:
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Callable[[str], Page]]:
-    """Starts Chromium with a profile in the folder; gives the function that opens an address in a new tab and closes the one before."""
-    line = [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
+    """Starts Chromium with a profile in the folder; gives the function that opens an address in a new tab and closes
+    the one before."""
+    line = [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
+            '--disable-background-networking',
             '--remote-debugging-port=0', '--window-size=1280,900', f'--user-data-dir={folder}']
     port, tabs = folder / 'DevToolsActivePort', []
 

@@ -1,4 +1,5 @@
-"""The cells of a lab in a plain namespace, without a kernel: an answer to an exercise is scored in milliseconds, as the grader would score it."""
+"""The cells of a lab in a plain namespace, without a kernel: an answer to an exercise is scored in milliseconds, as the
+grader would score it."""
 import ast
 import contextlib
 import copy
@@ -19,9 +20,12 @@ class Cells:
     """A lab's set-up, exercises and graded checks; the set-up runs once."""
 
     def __init__(self, source: Path):
-        self.solved, self.blank = ({cell.id: cell for cell in made(source).cells} for made in (build.reference, build.student))
-        self.checks = {cell.metadata.course.check: cell for cell in self.solved.values() if cell.metadata.get('nbgrader', {}).get('grade')}
-        self.exercises = [name for name, cell in self.solved.items() if cell.metadata.get('nbgrader', {}).get('solution')]
+        self.solved, self.blank = ({cell.id: cell for cell in made(source).cells}
+                                   for made in (build.reference, build.student))
+        self.checks = {cell.metadata.course.check: cell
+                       for cell in self.solved.values() if cell.metadata.get('nbgrader', {}).get('grade')}
+        self.exercises = [name for name, cell in self.solved.items()
+                          if cell.metadata.get('nbgrader', {}).get('solution')]
         self.namespace: dict = {}
         for cell in self.solved.values():
             if cell.metadata.get('course', {}).get('setup'):
@@ -35,7 +39,8 @@ class Cells:
         with contextlib.redirect_stdout(out):
             exec(compile(tree, 'cell', 'exec'), namespace)
             value = eval(compile(last, 'cell', 'eval'), namespace) if last else None
-        result = [] if value is None else [new_output('execute_result', {'text/plain': repr(value), 'text/html': value._repr_html_()})]
+        result = [] if value is None else [new_output('execute_result',
+                                                      {'text/plain': repr(value), 'text/html': value._repr_html_()})]
         return [new_output('stream', name='stdout', text=out.getvalue()), *result]
 
     def copy(self, answers: dict[str, str]) -> dict:
@@ -45,7 +50,8 @@ class Cells:
 
     def checked(self, exercise: str, answer: str, namespace: dict | None = None):
         """The exercise's check cell, executed after this answer, alone or in a namespace that has others."""
-        namespace, check = dict(self.namespace) if namespace is None else namespace, copy.deepcopy(self.checks[exercise])
+        namespace, check = (dict(self.namespace) if namespace is None
+                            else namespace, copy.deepcopy(self.checks[exercise]))
         self.run(answer, namespace)
         check.outputs = self.run(check.source, namespace)
         return check

@@ -8,7 +8,8 @@ from pathlib import Path
 import nbformat
 
 
-def nbval(notebook, folder: Path, *options: str, form: str = '--nbval', runs: Path | None = None, timeout: int = 60) -> tuple[int, dict, str]:
+def nbval(notebook, folder: Path, *options: str, form: str = '--nbval', runs: Path | None = None,
+          timeout: int = 60) -> tuple[int, dict, str]:
     """Runs nbval with the course's plugin.
 
     Args:
@@ -26,7 +27,10 @@ def nbval(notebook, folder: Path, *options: str, form: str = '--nbval', runs: Pa
     report = folder / 'compared.json'
     report.unlink(missing_ok=True)
     # No configuration file, no conftest: nothing that lies beside a notebook has a say.
-    line = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-p', 'internlm_course.grading.tolerant', '-c', os.devnull, '--rootdir', folder,
-            '--noconftest', form, '--nbval-current-env', '--nbval-cell-timeout', timeout, '--compared-report', report, *options, notebook]
-    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, env=dict(os.environ, INTERNLM_COURSE_RUNS=str(runs or folder / 'runs')))
+    line = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-p', 'internlm_course.grading.tolerant',
+            '-c', os.devnull, '--rootdir', folder,
+            '--noconftest', form, '--nbval-current-env', '--nbval-cell-timeout', timeout, '--compared-report', report,
+            *options, notebook]
+    done = subprocess.run(list(map(str, line)), capture_output=True, text=True,
+                          env=dict(os.environ, INTERNLM_COURSE_RUNS=str(runs or folder / 'runs')))
     return done.returncode, json.loads(report.read_text('utf-8')) if report.exists() else {}, done.stdout + done.stderr

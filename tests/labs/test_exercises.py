@@ -1,5 +1,5 @@
-"""Every exercise tells right from wrong: its stub earns nothing, its reference everything, and each known mistake loses the points, with nbgrader as with us.
-No kernel is started."""
+"""Every exercise tells right from wrong: its stub earns nothing, its reference everything, and each known mistake loses
+the points, with nbgrader as with us. No kernel is started."""
 import json
 import runpy
 from pathlib import Path
@@ -12,8 +12,10 @@ from nbgrader.utils import determine_grade
 from internlm_course.authoring import build
 from internlm_course.grading.compare import output_text, points, printed
 
-WRONG = {source.stem: runpy.run_path(str(Path(__file__).parent / 'wrong_answers' / source.name))['WRONG'] for source in SOURCES}
-MISTAKES = [(lab, exercise, mistake) for lab, found in WRONG.items() for exercise, answers in found.items() for mistake in answers]
+WRONG = {source.stem: runpy.run_path(str(Path(__file__).parent / 'wrong_answers' / source.name))['WRONG']
+         for source in SOURCES}
+MISTAKES = [(lab, exercise, mistake) for lab, found in WRONG.items() for exercise, answers in found.items()
+            for mistake in answers]
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +32,8 @@ def test_each_exercise_has_a_check_points_and_three_known_mistakes(cells, lab):
     assert sorted(lab_cells.checks) == sorted(lab_cells.exercises) == sorted(WRONG[lab])
     for exercise in lab_cells.exercises:
         assert lab_cells.checks[exercise].metadata.nbgrader.points > 0 and len(WRONG[lab][exercise]) >= 3, exercise
-    assert lab_cells.namespace['lab'].points == {name: lab_cells.checks[name].metadata.nbgrader.points for name in lab_cells.exercises}
+    assert lab_cells.namespace['lab'].points == {name: lab_cells.checks[name].metadata.nbgrader.points
+                                                 for name in lab_cells.exercises}
 
 
 @pytest.mark.parametrize('lab, exercise', [(lab, exercise) for lab, found in WRONG.items() for exercise in found])
@@ -49,7 +52,8 @@ def test_stub_earns_nothing_and_reference_everything(cells, lab, exercise):
 def test_nbgraders_marking_the_tally_and_ours_agree(cells, monkeypatch, lab, kind, seed):
     monkeypatch.setenv('INTERNLM_COURSE_SEED', seed)
     lab_cells, half = cells[lab], len(cells[lab].exercises) // 2
-    solved, blank = ({name: notebook[name].source for name in lab_cells.exercises} for notebook in (lab_cells.solved, lab_cells.blank))
+    solved, blank = ({name: notebook[name].source for name in lab_cells.exercises}
+                     for notebook in (lab_cells.solved, lab_cells.blank))
     wrong = {name: next(iter(WRONG[lab][name].values())) for name in lab_cells.exercises}
     answers = dict(empty=blank, partly={**solved, **dict(list(blank.items())[half:])}, wrong=wrong, full=solved)[kind]
     checks, full = lab_cells.copy(answers), lab_cells.namespace['lab'].points
@@ -57,13 +61,15 @@ def test_nbgraders_marking_the_tally_and_ours_agree(cells, monkeypatch, lab, kin
     theirs = {name: determine_grade(check)[0] for name, check in checks.items()}
     lab_cells.copy(answers)  # `executed` was one more run of the lab
     assert ours == theirs == lab_cells.namespace['lab'].earned
-    assert ours == {name: full[name] if kind == 'full' or kind == 'partly' and name in lab_cells.exercises[:half] else 0 for name in full}
+    assert ours == {name: full[name] if kind == 'full' or kind == 'partly' and name in lab_cells.exercises[:half] else 0
+                    for name in full}
 
 
 @pytest.mark.parametrize('seed', ['0', '1', '2', 'graded'])
 @pytest.mark.parametrize('lab, exercise, mistake', MISTAKES)
 def test_known_mistakes_lose_the_points(cells, monkeypatch, lab, exercise, mistake, seed):
-    """Also under seeds that no student has seen; and each mistake runs, so that what is caught is the mistake and not a typing error in this file."""
+    """Also under seeds that no student has seen; and each mistake runs, so that what is caught is the mistake and not a
+    typing error in this file."""
     monkeypatch.setenv('INTERNLM_COURSE_SEED', seed)
     answer = WRONG[lab][exercise][mistake]
     assert cells[lab].points(exercise, answer) == 0
@@ -104,4 +110,5 @@ def test_the_executed_reference_holds_what_the_solutions_print(cells, source):
     committed = {cell.id: cell for cell in nbformat.read(build.paths(source)[0], as_version=4).cells}
     for exercise, check in cells[source.stem].checks.items():
         said = cells[source.stem].say(exercise, cells[source.stem].solved[exercise].source)
-        assert points(committed[check.id], said) == check.metadata.nbgrader.points, (exercise, said, output_text(committed[check.id]))
+        told = exercise, said, output_text(committed[check.id])
+        assert points(committed[check.id], said) == check.metadata.nbgrader.points, told

@@ -1,4 +1,5 @@
-"""The tests of the tests, on a small lab: a changed output, a deleted check, a broken solution each make nbval fail; the plain forms pass."""
+"""The tests of the tests, on a small lab: a changed output, a deleted check, a broken solution each make nbval fail;
+the plain forms pass."""
 import csv
 import json
 import os
@@ -120,8 +121,11 @@ def test_a_broken_solution_fails(lab, tmp_path, solution):
     assert code == 1 and compared == {'check-tour': 1} and 'Cell outputs differ' in text
 
 
-ANSWERS = dict(right='def double(x):\n    return x * 2', wrong='def double(x):\n    return x ** 2', broken='def double(x):\n    return 2 * x +',
-               empty=None, noisy='import warnings\ndef double(x):\n    warnings.warn("odd")\n    print("debugging")\n    return 2 * x')
+ANSWERS = dict(right='def double(x):\n    return x * 2', wrong='def double(x):\n    return x ** 2',
+               broken='def double(x):\n    return 2 * x +',
+               empty=None,
+               noisy='import warnings\ndef double(x):\n    warnings.warn("odd")\n    print("debugging")\n    return '
+                     '2 * x')
 
 
 def commands(start: str) -> list[list[str]]:
@@ -144,22 +148,28 @@ def test_a_students_rerun_is_compared_with_the_reference_and_not_with_itself(lab
     notebook, mine = student(lab, answer), tmp_path / 'mine.ipynb'
     cell(notebook, 'check-double').source = 'raise ValueError  # who changes a check changes nothing'
     (command,) = commands('.venv/bin/python -m pytest')
-    instead = {'.venv/bin/python': sys.executable, 'labs/solutions/01_full_chain.ipynb': str(lab / 'solutions' / '99_fixture.ipynb'), '11': '2',
+    instead = {'.venv/bin/python': sys.executable,
+               'labs/solutions/01_full_chain.ipynb': str(lab / 'solutions' / '99_fixture.ipynb'), '11': '2',
                'work/01_full_chain.ipynb': str(mine)}
     command = [instead.get(word, word) for word in command] + ['--compared-report', str(tmp_path / 'compared.json')]
-    for there, compared, code in ((True, {'check-tour': 1} if ended else {'check-double': 3, 'check-tour': 1}, ended), (False, {'check-tour': 1}, 1)):
+    for there, compared, code in ((True, {'check-tour': 1} if ended else {'check-double': 3, 'check-tour': 1}, ended),
+                                  (False, {'check-tour': 1}, 1)):
         if not there:
             notebook.cells.remove(cell(notebook, 'check-double'))
         nbformat.write(notebook, mine)
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ, INTERNLM_COURSE_RUNS=str(tmp_path / 'runs')))
-        assert done.returncode == code and json.loads((tmp_path / 'compared.json').read_text('utf-8')) == compared, done.stdout + done.stderr
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True,
+                              env=dict(os.environ, INTERNLM_COURSE_RUNS=str(tmp_path / 'runs')))
+        assert done.returncode == code and json.loads((tmp_path
+                                                       / 'compared.json').read_text(
+                                                           'utf-8')) == compared, done.stdout + done.stderr
         if ended:
             break  # a check that is missing costs one more run, and is the same for all
 
 
 def test_a_reference_that_is_not_there_is_one_sentence(lab, tmp_path):
     code, _, text = nbval(lab / '99_fixture.ipynb', tmp_path, '--compared-with', tmp_path / 'none.ipynb')
-    assert code == 4 and text.strip().splitlines()[-1] == f'ERROR: --compared-with: there is no notebook {tmp_path / "none.ipynb"}.'
+    assert code == 4
+    assert text.strip().splitlines()[-1] == f'ERROR: --compared-with: there is no notebook {tmp_path / "none.ipynb"}.'
 
 
 def test_nbgraders_own_marking_is_ours(lab, tmp_path):
@@ -171,26 +181,33 @@ def test_nbgraders_own_marking_is_ours(lab, tmp_path):
     shutil.copyfile(lab / 'solutions' / '99_fixture.ipynb', folder('source'))
     for answer in ANSWERS:
         nbformat.write(student(lab, answer), folder('submitted', answer))
-    environment = dict(os.environ, INTERNLM_COURSE_RUNS=str(tmp_path / 'runs'), PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    environment = dict(os.environ, INTERNLM_COURSE_RUNS=str(tmp_path / 'runs'),
+                       PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
     for command in commands('nbgrader '):
-        done = subprocess.run([sys.executable, '-m', *command], cwd=tmp_path, capture_output=True, text=True, env=environment)
+        done = subprocess.run([sys.executable, '-m', *command], cwd=tmp_path, capture_output=True, text=True,
+                              env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
     with (tmp_path / 'grades.csv').open(newline='') as stream:
         theirs = {row['student_id']: float(row['score']) for row in csv.DictReader(stream)}
-    marked = {answer: nbformat.read(tmp_path / 'marking' / 'autograded' / answer / 'lab1' / '99_fixture.ipynb', as_version=4) for answer in ANSWERS}
+    marked = {answer: nbformat.read(tmp_path / 'marking' / 'autograded' / answer / 'lab1' / '99_fixture.ipynb',
+                                    as_version=4) for answer in ANSWERS}
     reference = cell(executed(lab), 'check-double')
-    ours = {answer: points(reference, output_text(cell(notebook, 'check-double'))) for answer, notebook in marked.items()}
+    ours = {answer: points(reference, output_text(cell(notebook, 'check-double')))
+            for answer, notebook in marked.items()}
     assert ours == theirs == dict(right=2, wrong=0, broken=0, empty=0, noisy=2)
 
 
 def test_the_two_forms_are_what_nbgrader_makes_of_one_source(lab):
     solved, blank = executed(lab), nbformat.read(lab / '99_fixture.ipynb', as_version=4)
-    assert [c.id for c in solved.cells] == [c.id for c in blank.cells] == ['title', 'setup', 'double', 'light', 'check-double', 'check-tour', 'end']
+    names = ['title', 'setup', 'double', 'light', 'check-double', 'check-tour', 'end']
+    assert [c.id for c in solved.cells] == [c.id for c in blank.cells] == names
     assert 'return 2 * x' in cell(solved, 'double').source and 'return 2 * x' not in cell(blank, 'double').source
     assert 'raise NotImplementedError' in cell(blank, 'double').source
     assert all(not c.get('outputs') and c.get('execution_count') is None for c in blank.cells)
-    assert cell(blank, 'check-double').metadata.nbgrader.points == 2 and cell(blank, 'check-double').metadata.editable is False
-    assert cell(blank, 'double').metadata.nbgrader.solution and cell(blank, 'double').metadata.nbgrader.grade_id == 'double'
+    assert cell(blank, 'check-double').metadata.nbgrader.points == 2
+    assert cell(blank, 'check-double').metadata.editable is False
+    assert cell(blank, 'double').metadata.nbgrader.solution
+    assert cell(blank, 'double').metadata.nbgrader.grade_id == 'double'
     assert '(../README.md)' in cell(blank, 'title').source and '(../../README.md)' in cell(solved, 'title').source
     assert cell(solved, 'light').outputs[-1].text == 'used 8\n'
     nbformat.validate(solved), nbformat.validate(blank)
@@ -202,7 +219,8 @@ def test_a_generated_file_that_differs_from_its_source_is_named(lab):
     text = path.read_text('utf-8')
     try:
         path.write_text(text.replace('x + x', 'x * 2'), 'utf-8')
-        assert len(build.outdated(lab)) == 1 and 'differs from' in build.outdated(lab)[0] and 'light' in build.outdated(lab)[0]
+        assert len(build.outdated(lab)) == 1 and 'differs from' in build.outdated(lab)[0]
+        assert 'light' in build.outdated(lab)[0]
         path.unlink()
         assert 'is missing' in build.outdated(lab)[0]
         path.write_text('{')
@@ -232,7 +250,8 @@ def test_what_somebody_worked_in_is_left_alone(lab, tmp_path, capsys, content):
     hers = blank.read_bytes(), solved.read_bytes()
     assert cli.main(['notebooks', '--folder', str(labs)]) == 2
     said = capsys.readouterr().err
-    assert said.count('\n') == 1 and str(blank) in said and str(solved) in said and 'work/' in said and '--force' in said
+    assert said.count('\n') == 1 and str(blank) in said and str(solved) in said and 'work/' in said
+    assert '--force' in said
     assert (blank.read_bytes(), solved.read_bytes()) == hers
 
 
@@ -252,7 +271,8 @@ def test_what_only_a_kernel_changed_is_built_again_and_force_writes_over_the_res
 
 
 @pytest.mark.parametrize('change, words', [
-    (('name="light"', ''), 'has no name'), (('name="light"', 'name="double"'), 'like one before'), ((' exercise=true', ''), 'contradicts its header'),
+    (('name="light"', ''), 'has no name'), (('name="light"', 'name="double"'), 'like one before'),
+    ((' exercise=true', ''), 'contradicts its header'),
     (('# NBVAL_CHECK_OUTPUT\nlab.check(', 'lab.check('), 'contradicts its header')])
 def test_a_source_that_contradicts_itself_is_refused(tmp_path, change, words):
     source = tmp_path / 'bad.py'
@@ -274,7 +294,8 @@ def test_points_need_a_comparison_that_took_place(lab):
     said = output_text(check)
     assert determine_grade(check)[0] == 2
     assert points(check, said) == points(check, f'noise\n{said}') == 2
-    assert points(check, '') == points(check, said.replace('6.5', '9')) == points(check, said.replace('double', 'other')) == 0
+    assert (points(check, '') == points(check, said.replace('6.5', '9'))
+            == points(check, said.replace('double', 'other')) == 0)
     silent = dict(check, outputs=[])
     assert points(silent, '') == points(silent, said) == 0
 

@@ -1,4 +1,5 @@
-"""A student's first hour in real JupyterLab, played in Chromium: she answers wrongly, then rightly, restarts, leaves, comes back, updates; nothing is lost."""
+"""A student's first hour in real JupyterLab, played in Chromium: she answers wrongly, then rightly, restarts, leaves,
+comes back, updates; nothing is lost."""
 import os
 import re
 import shutil
@@ -19,25 +20,31 @@ HOME = Path(__file__).resolve().parents[2]
 CLONED = ('internlm_course', 'labs', 'lectures', 'tests', '.gitignore', 'Makefile', 'pyproject.toml')
 LAB = '01_full_chain'
 SHOWN = 'jupyterapp.shell.currentWidget'
-TABLE = f'window.jupyterapp && {SHOWN}?.context?.path == "work/START.md" && {SHOWN}.node.querySelector("table")?.textContent'
+TABLE = (f'window.jupyterapp && {SHOWN}?.context?.path == "work/START.md" && '
+         f'{SHOWN}.node.querySelector("table")?.textContent')
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which(CHROMIUM), reason='no Chromium here: the student in JupyterLab did not run')]
+pytestmark = [pytest.mark.slow,
+              pytest.mark.skipif(not shutil.which(CHROMIUM),
+                                 reason='no Chromium here: the student in JupyterLab did not run')]
 
 
 def call(*command: str | Path, folder: Path, environment: dict[str, str]) -> str:
     """What a command in her terminal prints; it must not fail."""
-    done = subprocess.run(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Of a terminal of hers: a home of her own, in which JupyterLab lets scripts find their way, and the package of her clone."""
+    """Of a terminal of hers: a home of her own, in which JupyterLab lets scripts find their way, and the package of her
+    clone."""
     settings = tmp_path / 'home' / '.jupyter' / 'jupyter_lab_config.py'
     settings.parent.mkdir(parents=True)
     settings.write_text('c.LabApp.expose_app_in_browser = True\n')
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(('JUPYTER', 'XDG_', 'LC_', 'GIT_', 'INTERNLM_', 'PYTEST_'))}
+    kept = {name: value for name, value in os.environ.items()
+            if not name.startswith(('JUPYTER', 'XDG_', 'LC_', 'GIT_', 'INTERNLM_', 'PYTEST_'))}
     git = {f'GIT_{who}_{what}': 'author@example.org' for who in ('AUTHOR', 'COMMITTER') for what in ('NAME', 'EMAIL')}
     return dict(kept, HOME=str(tmp_path / 'home'), LANG='C.UTF-8', PYTHONPATH=str(tmp_path / 'hers'), **git)
 
@@ -57,7 +64,8 @@ def upstream(tmp_path: Path, environment) -> Path:
 @contextmanager
 def jupyterlab(hers: Path, environment: dict[str, str], log: Path) -> Iterator[tuple[str, str]]:
     """Runs `internlm-course lab`: the address that it prints, and what it says before."""
-    line, begin = ['-m', 'internlm_course.cli', 'lab', '--no-browser', '--port', str(free_port())], log.stat().st_size if log.exists() else 0
+    line, begin = (['-m', 'internlm_course.cli', 'lab', '--no-browser', '--port', str(free_port())], log.stat().st_size
+                   if log.exists() else 0)
     with log.open('a') as out, running([sys.executable, *line], cwd=hers, env=environment, stdout=out, stderr=out):
         address = wait(lambda: re.search(r'http://127\S+token=\S+(?=\n)', log.read_text('utf-8')[begin:]))
         yield address[0], address.string[:address.start()]
@@ -107,7 +115,8 @@ class Student:
 
     def choose(self, menu: str, item: str) -> None:
         for part, text in (('MenuBar', menu), ('Menu', item)):
-            self.page.click(f'[...document.querySelectorAll(".lm-{part}-item")].find(item => item.textContent.startsWith({text!r}))')
+            self.page.click(f'[...document.querySelectorAll(".lm-{part}-item")].find(item => '
+                            f'item.textContent.startsWith({text!r}))')
 
     def save(self) -> None:
         self.page.press('s', CONTROL)
@@ -116,12 +125,15 @@ class Student:
 
 def solve(she: Student, right: dict[str, str]) -> None:
     """Two exercises, the first wrongly and under another name before rightly; the light and the check say so."""
-    wrong, misspelt = right['template'].replace(r"assistant\n'", "assistant'"), right['template'].replace('chat_text', 'chat_txt')
+    wrong, misspelt = right['template'].replace(r"assistant\n'",
+                                                "assistant'"), right['template'].replace('chat_text', 'chat_txt')
     she.run('setup')
     she.sees('setup', 'Budget')
     for exercise, answer, said, points in (('template', wrong, ('✗ chat_text', 'expected', 'mind each newline'), 0),
-                                           ('template', misspelt, ('✗ chat_text', 'an older version is still in memory'), 0),
-                                           ('template', right['template'], ('✓ chat_text',), 2), ('parameters', right['parameters'], ('✓ parameters',), 2)):
+                                           ('template', misspelt,
+                                            ('✗ chat_text', 'an older version is still in memory'), 0),
+                                           ('template', right['template'], ('✓ chat_text',), 2),
+                                           ('parameters', right['parameters'], ('✓ parameters',), 2)):
         she.run(exercise, answer)
         she.run(f'{exercise}-light')
         she.sees(f'{exercise}-light', *said)
@@ -144,7 +156,8 @@ def update(upstream: Path, hers: Path, environment: dict[str, str]) -> None:
     """The slip of one letter, a pull of a lab that was revised, and the tests that look at notebooks."""
     assert 'make lab' in call('make', 'labs', folder=hers, environment=environment)
     source = upstream / 'labs' / 'src' / f'{LAB}.py'
-    source.write_text(source.read_text('utf-8').replace('the whole chain in five minutes', 'the whole chain, revised'), 'utf-8')
+    source.write_text(source.read_text('utf-8').replace('the whole chain in five minutes', 'the whole chain, revised'),
+                      'utf-8')
     nbformat.write(build.student(source), upstream / 'labs' / f'{LAB}.ipynb')
     call('git', 'commit', '-q', '-a', '-m', 'revised', folder=upstream, environment=environment)
     call('git', 'pull', '-q', folder=hers, environment=environment)
@@ -161,7 +174,8 @@ def test_nothing_of_hers_is_lost_and_nothing_fails(tmp_path, upstream, environme
             assert 'not started yet' in page.wait(TABLE)
             page.picture(tmp_path / 'landing.png')
             she = Student(page, 'Lab 1')
-            page.value(f'{SHOWN}.sessionContext.session.kernel.info.then(info => info.status)')  # it goes into the notebook's metadata
+            # It goes into the notebook's metadata
+            page.value(f'{SHOWN}.sessionContext.session.kernel.info.then(info => info.status)')
             assert not page.value(f'{SHOWN}.context.model.dirty'), 'unsaved as soon as it is open'
             solve(she, right)
             page.picture(tmp_path / 'solved.png')
@@ -175,7 +189,8 @@ def test_nothing_of_hers_is_lost_and_nothing_fails(tmp_path, upstream, environme
             assert all(she.source(name) == right[name] for name in ('template', 'parameters'))
             she.sees('check-parameters', '2 of 2 points')
             she.goes_to('check-parameters')
-            page.wait(f'{she.cell("check-parameters")}.node.querySelector(".jp-InputPlaceholder")?.textContent.includes("# Check: run it")')
+            page.wait(f'{she.cell("check-parameters")}.node.querySelector(".jp-InputPlaceholder")?.textContent'
+                      '.includes("# Check: run it")')
             before = {path: path.read_bytes() for path in hers.glob('work/**/*.ipynb')}
             update(upstream, hers, environment)
         with jupyterlab(hers, environment, log) as (address, said):
@@ -184,6 +199,7 @@ def test_nothing_of_hers_is_lost_and_nothing_fails(tmp_path, upstream, environme
             assert '2 of 6 exercises, 4 of 14 points' in page.wait(TABLE)
             page.picture(tmp_path / 'update.png')
             she = Student(page, 'newer release')
-            assert all(she.source(name) == right[name] for name in ('template', 'parameters')) and 'revised' in she.source('title')
+            assert all(she.source(name) == right[name] for name in ('template', 'parameters'))
+            assert 'revised' in she.source('title')
     assert len(before) >= 6 and {path: path.read_bytes() for path in before} == before
     assert 'Traceback' not in log.read_text('utf-8')

@@ -1,4 +1,5 @@
-"""The commands that the README shows work as written, from a fresh clone in a plain shell; bare `make` is harmless and says what there is."""
+"""The commands that the README shows work as written, from a fresh clone in a plain shell; bare `make` is harmless and
+says what there is."""
 import re
 import shlex
 import shutil
@@ -16,12 +17,14 @@ SYSTEM = {'git', 'cd', 'conda', 'sudo', 'python3'}  # what the README tells one 
 
 
 def commands(text: str) -> list[str]:
-    """The lines of shell blocks, and what stands in backticks and begins with a path of ours, `make`, or the name of an installed program."""
+    """The lines of shell blocks, and what stands in backticks and begins with a path of ours, `make`, or the name of an
+    installed program."""
     blocks = re.findall(r'```(?:bash|sh|shell|console)\n(.*?)```', text, re.S)
     found = [line.split('#')[0].strip().removeprefix('$ ') for block in blocks for line in block.splitlines()]
     spans = [' '.join(span.split()) for span in re.findall(r'`([^`]+)`', re.sub(r'```.*?```', '', text, flags=re.S))]
     installed = {path.name for path in Path(sys.executable).parent.iterdir()}
-    return [line for line in found if line] + [span for span in spans if span.startswith(('./', '.venv/')) or span in ('make', 'internlm-course')
+    return [line for line in found if line] + [span for span in spans if span.startswith(('./', '.venv/'))
+                                               or span in ('make', 'internlm-course')
                                                or ' ' in span and span.split()[0] in installed | SYSTEM | {'make'}]
 
 
@@ -33,12 +36,14 @@ def fault(command: str) -> str | None:
     if program.startswith('.venv/bin/'):
         return None if (Path(sys.executable).parent / Path(program).name).exists() else f'{program} is not installed'
     if '/' in program:
-        return None if (HOME / program).is_file() and (HOME / program).stat().st_mode & 0o111 else f'{program} is no program'
+        return (None if (HOME / program).is_file() and (HOME / program).stat().st_mode & 0o111
+                else f'{program} is no program')
     return None if program in SYSTEM else f'{program} is not found without .venv/bin/'
 
 
 def make_fault(words: list[str]) -> str | None:
-    """The same for the words behind `make`: targets and variables exist, and the command line tool takes what ARGS hands it."""
+    """The same for the words behind `make`: targets and variables exist, and the command line tool takes what ARGS
+    hands it."""
     settings = dict(word.split('=', 1) for word in words if '=' in word)
     targets = [word for word in words if '=' not in word]
     for target in targets:
@@ -64,17 +69,23 @@ def test_the_readmes_commands_work_as_written(name):
 
 
 @pytest.mark.parametrize('text, why', [
-    ('```bash\nmake nothing  # a comment\n```', 'no target nothing'), ('`make labs`', 'no target labs'), ('`internlm-course serve`', 'not found without'),
-    ('`internlm-course`', 'not found without'), ("`make serve ARGS='--prot 1'`", 'does not take'), ('`make run SCALES=7b`', 'knows no SCALES'),
-    ('`./nothing`', 'no program'), ('`.venv/bin/nothing x`', 'not installed'), ('`torchrun -m\nx`', 'not found without')])
+    ('```bash\nmake nothing  # a comment\n```', 'no target nothing'), ('`make labs`', 'no target labs'),
+    ('`internlm-course serve`', 'not found without'),
+    ('`internlm-course`', 'not found without'), ("`make serve ARGS='--prot 1'`", 'does not take'),
+    ('`make run SCALES=7b`', 'knows no SCALES'),
+    ('`./nothing`', 'no program'), ('`.venv/bin/nothing x`', 'not installed'),
+    ('`torchrun -m\nx`', 'not found without')])
 def test_a_command_that_does_not_work_is_caught(text, why):
     command, = commands(text)
     assert why in fault(command)
 
 
 def test_what_is_no_command_is_left_alone():
-    assert commands('`base`, `awq.py`, `7b`, `ray`, `What is 7+8?`, `TORCH=cpu`, `[tool.uv]`, `runs/tiny/report.html`') == []
-    assert [fault(command) for command in commands("`make run ARGS='--seed 1'` `./postBuild` `.venv/bin/torchrun -m x` ")] == [None] * 3
+    assert (commands('`base`, `awq.py`, `7b`, `ray`, `What is 7+8?`, `TORCH=cpu`, `[tool.uv]`, `runs/tiny/report.html`')
+            == [])
+    assert [fault(command)
+            for command in commands("`make run ARGS='--seed 1'` `./postBuild` `.venv/bin/torchrun -m x` ")] == [
+                None] * 3
 
 
 @pytest.mark.parametrize('words', [[], ['help']])
@@ -84,7 +95,8 @@ def test_bare_make_only_says_what_there_is(tmp_path, words):
     done = subprocess.run(['make', *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ''
     told = dict(re.findall(r'(?m)^  make ([a-z]+) +(.+)$', done.stdout))
-    assert set(told) == set(re.findall(r'(?m)^([a-z]+):.* ## ', MAKEFILE)) >= {'help', 'lab', 'run', 'test', 'notebooks'}
+    targets = set(re.findall(r'(?m)^([a-z]+):.* ## ', MAKEFILE))
+    assert set(told) == targets >= {'help', 'lab', 'run', 'test', 'notebooks'}
     assert all(' · ' in line for line in told.values()) and [path.name for path in tmp_path.iterdir()] == ['Makefile']
 
 

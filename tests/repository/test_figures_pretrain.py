@@ -16,7 +16,8 @@ def test_cache():
     for shown, shape in zip(FACTS['kv']['sizes'], sizes.released().values()):
         every = sizes.shape(**{**vars(shape), 'num_key_value_heads': shape.num_attention_heads})
         assert (shown['all'], shown['grouped']) == (sizes.kv_bytes(every, 1), sizes.kv_bytes(shape, 1))
-        assert [round(sizes.kv_bytes(s, 32_768) / 1e9, 1) for s in (every, shape)] == [shown['all_gb'], shown['grouped_gb']]
+        assert ([round(sizes.kv_bytes(s, 32_768) / 1e9, 1) for s in (every, shape)]
+                == [shown['all_gb'], shown['grouped_gb']])
 
 
 def test_packing():
@@ -27,13 +28,15 @@ def test_packing():
     assert shown['shape'] == f'{(shown["queries"] + 2 * shown["keys"]) * d:,} × {shape.hidden_size:,}'
     stacked = ['q'] * shown['queries'] + ['k'] * shown['keys'] + ['v'] * shown['keys']
     half = len(stacked) // 2
-    assert stacked[:half].count('q') == half == shown['stacked']['first'] and stacked[half:].count('q') == shown['stacked']['second']
+    assert stacked[:half].count('q') == half == shown['stacked']['first']
+    assert stacked[half:].count('q') == shown['stacked']['second']
 
 
 def test_wavelengths():
     shown = FACTS['rope']
     for row in shown['beyond']:
-        assert own.slow_pairs(shown['head'], shown['bases'][row['base']]['theta'], shown['contexts'][row['context']]['tokens']) == row['pairs']
+        assert own.slow_pairs(shown['head'], shown['bases'][row['base']]['theta'],
+                              shown['contexts'][row['context']]['tokens']) == row['pairs']
 
 
 def test_phases():
@@ -48,5 +51,7 @@ def test_phases():
 @pytest.mark.parametrize('way', FACTS['sharding']['ways'], ids=lambda way: way['en'])
 def test_sharding(way):
     shown = FACTS['sharding']
-    assert shown['bytes'] == own.STATES and shown['parameters'] == round(parameter_count(sizes.released()['7b']) / 1e9, 3)
-    assert round(sum(own.card_bytes(parameter_count(sizes.released()['7b']), shown['cards'], way['cut']).values()) / 1e9, 1) == way['total']
+    assert shown['bytes'] == own.STATES
+    assert shown['parameters'] == round(parameter_count(sizes.released()['7b']) / 1e9, 3)
+    assert round(sum(own.card_bytes(parameter_count(sizes.released()['7b']), shown['cards'], way['cut']).values())
+                 / 1e9, 1) == way['total']

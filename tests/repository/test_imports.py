@@ -35,7 +35,8 @@ NEVER = dict(grading=('torch',))  # tools of others, not even within a function:
 
 
 def imported(file: Path, package: Path) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of all that a module imports: each name of a `from` by itself, relative ones made absolute."""
+    """(line, dotted name) of all that a module imports: each name of a `from` by itself, relative ones made
+    absolute."""
     home = ('internlm_course', *file.relative_to(package).parts[:-1])
     for node in ast.walk(ast.parse(file.read_text('utf-8'))):
         if isinstance(node, ast.Import):

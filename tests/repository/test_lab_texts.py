@@ -1,4 +1,5 @@
-"""What a student reads in the labs: complete in each language, linked with its lecture and back, a place for each prediction, answers true to the run."""
+"""What a student reads in the labs: complete in each language, linked with its lecture and back, a place for each
+prediction, answers true to the run."""
 import re
 from pathlib import Path
 from unicodedata import east_asian_width
@@ -23,12 +24,14 @@ def prose(cells) -> list:
 
 
 def languages(text: str) -> tuple[str, str]:
-    """A cell's Chinese and its English, by paragraph; headings, links to the lecture, tables and tags belong to both, a formula to what leads up to it."""
+    """A cell's Chinese and its English, by paragraph; headings, links to the lecture, tables and tags belong to both, a
+    formula to what leads up to it."""
     blocks: dict[bool, list[str]] = {True: [], False: []}
     chinese = True
     for paragraph in re.split(r'\n\s*\n', text):
         if not re.match(r'[#|<]|讲义', paragraph):
-            chinese = chinese if paragraph.startswith('$$') else bool(HANZI.search(twins.INLINE_CODE.sub('', paragraph)))
+            chinese = (chinese if paragraph.startswith('$$')
+                       else bool(HANZI.search(twins.INLINE_CODE.sub('', paragraph))))
             blocks[chinese].append(paragraph)
     return '\n\n'.join(blocks[True]), '\n\n'.join(blocks[False])
 
@@ -44,9 +47,11 @@ def test_each_text_is_complete_in_both_languages(source):
         assert cell.id.endswith('-guess') or incomplete(cell.source) == [], cell.id
 
 
-@pytest.mark.parametrize('old, new', [('of $n$ items, `a` and `b`', 'of $n$ items, by the names above'), ('$n$ items', 'items'), ('2 points', '3 points')])
+@pytest.mark.parametrize('old, new', [('of $n$ items, `a` and `b`', 'of $n$ items, by the names above'),
+                                      ('$n$ items', 'items'), ('2 points', '3 points')])
 def test_what_one_language_leaves_out_is_seen(old, new):
-    text = '## 1 题 · An exercise\n\n**练习 1（2 分）** $n$ 道题的 `a`、`b`。\n\n$$x = 1$$\n\n**Exercise 1 (2 points)** of $n$ items, `a` and `b`.\n\n$$x = 1$$'
+    text = ('## 1 题 · An exercise\n\n**练习 1（2 分）** $n$ 道题的 `a`、`b`。\n\n$$x = 1$$\n\n'
+            '**Exercise 1 (2 points)** of $n$ items, `a` and `b`.\n\n$$x = 1$$')
     assert incomplete(text) == [] and incomplete(text.replace(old, new)) != []
 
 
@@ -54,7 +59,8 @@ def test_what_one_language_leaves_out_is_seen(old, new):
 def test_exercises_state_the_points_of_their_checks(source):
     cells = build.read(source).cells
     points = [cell.metadata.nbgrader.points for cell in cells if cell.metadata.get('nbgrader', {}).get('grade')]
-    said = [(int(n), int(p)) for cell in prose(cells) for n, p in re.findall(r'\*\*Exercise (\d+) \((\d+) points\)\*\*', cell.source)]
+    said = [(int(n), int(p)) for cell in prose(cells)
+            for n, p in re.findall(r'\*\*Exercise (\d+) \((\d+) points\)\*\*', cell.source)]
     assert said == list(enumerate(points, 1))
     listed = re.findall(r'^\| (\d+) .*\| (\d+) \|$', cells[0].source, re.M)
     assert [(int(n), int(p)) for n, p in listed] == said
@@ -66,12 +72,15 @@ def test_each_prediction_has_a_place_and_an_answer_after_the_run(source):
     asked = [i for i, cell in enumerate(cells) if '**Predict**' in cell.source]
     assert len(asked) >= 7
     for i, end in zip(asked, [*asked[1:], len(cells)]):
-        assert '**先预测**' in cells[i].source and cells[i + 1].id.endswith('-guess') and cells[i + 1].cell_type == 'markdown'
-        assert cells[i + 1].source.startswith('**我的预测 · My prediction**') and not cells[i + 1].metadata  # nobody's to grade or to lock
+        assert '**先预测**' in cells[i].source and cells[i + 1].id.endswith('-guess')
+        assert cells[i + 1].cell_type == 'markdown'
+        # Nobody's to grade or to lock
+        assert cells[i + 1].source.startswith('**我的预测 · My prediction**') and not cells[i + 1].metadata
         kinds = [cell.cell_type if '<details>' not in cell.source else 'answer' for cell in cells[i + 2:end]]
         assert 'code' in kinds[:kinds.index('answer')], cells[i].id
     for cell in cells:
-        assert cell.source.count('<details>') == cell.source.count('</details>') == cell.source.count('<summary>答案 · Answer</summary>')
+        parts = ('<details>', '</details>', '<summary>答案 · Answer</summary>')
+        assert len({cell.source.count(part) for part in parts}) == 1
 
 
 @each_lab
@@ -82,7 +91,8 @@ def test_no_word_of_a_lab_needs_a_font_with_emoji(source):
 @each_lab
 def test_no_line_of_code_wraps_in_jupyterlab(source):
     """A Chinese character is as wide as two letters."""
-    lines = [line for notebook in (build.reference(source), build.student(source)) for cell in notebook.cells if cell.cell_type == 'code'
+    lines = [line for notebook in (build.reference(source), build.student(source))
+             for cell in notebook.cells if cell.cell_type == 'code'
              for line in cell.source.split('\n')]
     assert [line for line in lines if sum(1 + (east_asian_width(letter) in 'WF') for letter in line) > 88] == []
 
@@ -95,24 +105,29 @@ def test_checks_are_folded_to_one_line_that_says_what_they_are(source):
             assert folded == marked == cell.source.startswith(build.FOLDED), cell.id
 
 
-# --- links -----------------------------------------------------------------------------------------------------------------------------------------
+# --- links ------------------------------------------------------------------------------------------------------------
 @each_lab
 def test_links_lead_somewhere_from_each_place_of_a_lab(source):
     reference, blank = build.paths(source)
-    for path, notebook in ((reference, build.reference(source)), (blank, build.student(source)), (ROOT / 'work' / blank.name, build.student(source))):
+    for path, notebook in ((reference, build.reference(source)), (blank, build.student(source)),
+                           (ROOT / 'work' / blank.name, build.student(source))):
         text = '\n\n'.join(cell.source for cell in prose(notebook.cells))
         assert '../lectures/' in text and twins.broken(ROOT, path, text) == []
-        assert twins.broken(ROOT, path, text.replace('/zh/', '/zz/')) and twins.broken(ROOT, path, text.replace('.md#', '.md#no-'))
+        assert twins.broken(ROOT, path, text.replace('/zh/', '/zz/'))
+        assert twins.broken(ROOT, path, text.replace('.md#', '.md#no-'))
 
 
 def treated(source: Path) -> dict[tuple[str, int], set[str]]:
-    """The lecture's sections, as (file, place among the headings), that the lab's parts link, with the numbers of these parts."""
+    """The lecture's sections, as (file, place among the headings), that the lab's parts link, with the numbers of these
+    parts."""
     found: dict[tuple[str, int], set[str]] = {}
     for cell in prose(build.read(source).cells):
         for part in re.findall(r'^## (\d+) ', cell.source, re.M):
             places: dict[str, list] = dict(zh=[], en=[])
             for language, name, anchor in LECTURE.findall(cell.source):
-                places[language].append((name, twins.anchors((ROOT / 'lectures' / language / name).read_text('utf-8')).index(anchor)))
+                places[language].append((name,
+                                         twins.anchors((ROOT / 'lectures' / language
+                                                        / name).read_text('utf-8')).index(anchor)))
             assert places['zh'] == places['en'] and places['zh'], f'{source.stem}, part {part}'
             for place in places['zh']:
                 found.setdefault(place, set()).add(part)
@@ -128,13 +143,16 @@ def test_each_part_links_its_sections_and_each_section_its_parts(source, languag
         text = (ROOT / 'lectures' / language / name).read_text('utf-8')
         bodies = re.split(r'(?m)^#{1,6} .*$', twins.FENCE.sub('', text))[1:]
         for place, body in enumerate(bodies):
-            numbers = {number for said in link.findall(body) for number in re.findall(r'\d+', said)[1:] if said.startswith(('Lab', '实验'))}
+            numbers = {number for said in link.findall(body)
+                       for number in re.findall(r'\d+', said)[1:] if said.startswith(('Lab', '实验'))}
             assert numbers == wanted.get((name, place), set()), twins.anchors(text)[place]
 
 
-# --- answers, against what the references printed --------------------------------------------------------------------------------------------------
+# --- answers, against what the references printed ---------------------------------------------------------------------
 def outputs(lab: str) -> dict[str, str]:
-    return {cell.id: output_text(cell) for cell in nbformat.read(ROOT / 'labs/solutions' / f'{lab}.ipynb', as_version=4).cells if cell.cell_type == 'code'}
+    return {cell.id: output_text(cell)
+            for cell in nbformat.read(ROOT / 'labs/solutions' / f'{lab}.ipynb', as_version=4).cells
+            if cell.cell_type == 'code'}
 
 
 def funnel(text: str) -> dict[str, list[float | None]]:
@@ -161,7 +179,8 @@ def test_answers_on_the_funnel(lab, cell):
 
 def test_answers_of_lab_1():
     said = outputs('01_full_chain')
-    assert re.search(r'20b +4 bits +\S.*?RTX 4090', said['gpu-light']) and said['interval-light'].count('undecided') == 4
+    assert re.search(r'20b +4 bits +\S.*?RTX 4090', said['gpu-light'])
+    assert said['interval-light'].count('undecided') == 4
     without = said['agent'].split('with the calculator')[0]
     assert without.count('wrong · 错') == 4 and without.count('no answer') == without.count('it wrote')
 
@@ -184,10 +203,14 @@ def test_answers_of_lab_3():
     said = outputs('03_pretraining')
     products = re.findall(r'product (\S+)', said['rope-light'])
     assert products[0] == products[1] == products[2] != products[3]
-    (english, bits_english), (chinese, bits_chinese) = (map(float, re.search(rf'{lang} mine +(\S+) nats a token, (\S+) bits', said['bits-light']).groups())
-                                                       for lang in ('en', 'zh'))
+    (english, bits_english), (chinese,
+                              bits_chinese) = (map(float,
+                                                   re.search(rf'{lang} mine +(\S+) nats a token, (\S+) bits',
+                                                             said['bits-light']).groups())
+                                              for lang in ('en', 'zh'))
     assert (english > chinese) != (bits_english > bits_chinese)
     assert '20b: at least 4 card' in said['memory-light']
     base = [float(share) for share in re.findall(r'\d\.\d+', said['needle'].split(';')[0].split(': [[')[1])]
     rows = [base[i:i + 5] for i in range(0, 25, 5)]
-    assert sum(sum(row[:3]) for row in rows) / 15 > 0.9 > sum(row[3] for row in rows) / 5 > sum(row[4] for row in rows) / 5
+    assert sum(sum(row[:3]) for row in rows) / 15 > 0.9 > sum(row[3]
+                                                              for row in rows) / 5 > sum(row[4] for row in rows) / 5

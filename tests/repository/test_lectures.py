@@ -1,4 +1,5 @@
-"""Lectures are twins, their links lead somewhere, their figures are those that the script draws; and each of these checks can fail."""
+"""Lectures are twins, their links lead somewhere, their figures are those that the script draws; and each of these
+checks can fail."""
 import importlib.util
 import json
 import random
@@ -44,7 +45,7 @@ def facts(figures) -> dict:
     return figures.facts()
 
 
-# --- twins -----------------------------------------------------------------------------------------------------------------------------
+# --- twins ------------------------------------------------------------------------------------------------------------
 def test_every_lecture_has_its_twin():
     assert LECTURES and sorted(path.name for path in (ROOT / 'lectures/en').glob('*.md')) == LECTURES
 
@@ -61,7 +62,8 @@ def test_length(name: str):
     assert WORDS[0] <= chinese / HANZI_A_WORD <= WORDS[1]
 
 
-@pytest.mark.parametrize('path', [path for path in documents() if path.is_file()], ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize('path', [path for path in documents() if path.is_file()],
+                         ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_anchors_and_images_lead_somewhere(path: Path):
     assert twins.broken(ROOT, path) == []
 
@@ -75,10 +77,11 @@ def test_formulas_are_set_by_github(name: str, language: str):
 def test_readme_lists_every_lecture():
     for readme in ('README.md', 'README.zh.md'):
         text = (ROOT / readme).read_text('utf-8')
-        assert [name for name in LECTURES if f'lectures/zh/{name}' not in text or f'lectures/en/{name}' not in text] == []
+        assert ([name for name in LECTURES if f'lectures/zh/{name}' not in text or f'lectures/en/{name}' not in text]
+                == [])
 
 
-# --- figures ---------------------------------------------------------------------------------------------------------------------------
+# --- figures ----------------------------------------------------------------------------------------------------------
 def test_figures_are_up_to_date(tmp_path: Path):
     subprocess.run([sys.executable, IMAGES / 'src' / 'figures.py', tmp_path], check=True)
     drawn = {path.name: path.read_bytes() for path in tmp_path.glob('*.svg')}
@@ -87,7 +90,8 @@ def test_figures_are_up_to_date(tmp_path: Path):
 
 @pytest.mark.parametrize('path', sorted(IMAGES.glob('*.svg')), ids=lambda path: path.stem)
 def test_a_figure_can_be_read(path: Path, figures):
-    """By a screen reader, in the dark and on a phone: texts that stay texts, none too small and none beyond the edge."""
+    """By a screen reader, in the dark and on a phone: texts that stay texts, none too small and none beyond the
+    edge."""
     root = ElementTree.parse(path).getroot()
     assert root.find(f'{SVG}title').text and len(root.find(f'{SVG}desc').text) > 40
     assert 'prefers-color-scheme: dark' in root.find(f'{SVG}style').text
@@ -108,13 +112,15 @@ def test_a_figure_can_be_read(path: Path, figures):
 def test_every_figure_and_every_fact_has_its_source(figures, facts: dict):
     assert set(facts) == set(figures.drawings())
     assert all(part['source']['zh'] and part['source']['en'] for part in facts.values())
-    entries = [*facts['history']['releases'], *(stage['how'] for stage in facts['family']['stages']), *facts['comparison']['dimensions']]
+    entries = [*facts['history']['releases'], *(stage['how'] for stage in facts['family']['stages']),
+               *facts['comparison']['dimensions']]
     assert all(entry['source'] for entry in entries)
 
 
 def test_figures_print_no_number_of_their_own(facts: dict):
     """But for ticks, counters and the span in a heading, a numeral in a figure stands in facts.json."""
-    own = dict(comparison={'0', '50', '100'}, chain=set('123456'), history={facts['history']['releases'][i]['date'][:7] for i in (0, -1)})
+    own = dict(comparison={'0', '50', '100'}, chain=set('123456'),
+               history={facts['history']['releases'][i]['date'][:7] for i in (0, -1)})
     for name, part in facts.items():
         texts = [text.text for text in ElementTree.parse(IMAGES / f'{name}.svg').getroot().iter(f'{SVG}text')]
         known = set(twins.numerals(json.dumps(part, ensure_ascii=False))) | own.get(name, set())
@@ -129,7 +135,8 @@ def test_the_comparison_shows_what_the_lecture_says(facts: dict):
 
 
 def test_figures_of_the_data_lecture_compute_what_they_say(facts: dict):
-    """The S-curve's turning points, slopes and chances follow from its bands and rows; sums and shares of Table 1 from its rows."""
+    """The S-curve's turning points, slopes and chances follow from its bands and rows; sums and shares of Table 1 from
+    its rows."""
     def chance(similarity: float) -> float:
         return 1 - (1 - similarity**ours['rows']) ** ours['bands']
 
@@ -146,10 +153,13 @@ def test_figures_of_the_data_lecture_compute_what_they_say(facts: dict):
     total = sum(row['gb'] for row in rows)
     documents = [float(row['documents'].split()[0].replace(',', '')) for row in rows]
     shares = [(row['percent'], round(100 * row['gb'] / total, 2)) for row in rows]
-    assert [pair for pair in shares if pair[0] != pair[1]] == [(4.27, 4.26)]  # the report's own slip, told in the lecture
-    assert [float(row['each'].split()[0]) for row in rows] == [round(row['gb'] / n, 1 if row['gb'] / n < 100 else None) for row, n in zip(rows, documents)]
+    # The report's own slip, told in the lecture
+    assert [pair for pair in shares if pair[0] != pair[1]] == [(4.27, 4.26)]
+    assert [float(row['each'].split()[0]) for row in rows] == [round(row['gb'] / n, 1 if row['gb'] / n < 100 else None)
+                                                               for row, n in zip(rows, documents)]
     known = set(twins.numerals(' '.join(map(' '.join, (facts['composition']['total'], facts['composition']['web'])))))
-    assert known == set(twins.numerals(f'{total:.2f} {sum(documents):.2f} M {100 * sum(row["gb"] for row in rows if "web" in row["en"]) / total:.2f} '
+    assert known == set(twins.numerals(f'{total:.2f} {sum(documents):.2f} M '
+                                       f'{100 * sum(row["gb"] for row in rows if "web" in row["en"]) / total:.2f} '
                                        f'{100 * sum(row["gb"] for row in rows if "Chinese" in row["en"]) / total:.1f}'))
 
 
@@ -169,18 +179,21 @@ def test_differences_of_the_contamination_tables_follow_from_their_losses(langua
 
 
 def test_the_data_lecture_quotes_the_executed_lab():
-    """Pages and bytes at the crawl, after extraction and at the end, as the committed reference of lab 2 printed them."""
+    """Pages and bytes at the crawl, after extraction and at the end, as the committed reference of lab 2 printed
+    them."""
     cells = json.loads((ROOT / 'labs/solutions/02_data.ipynb').read_text('utf-8'))['cells']
     printed = ''.join(''.join(output['text']) for cell in cells if cell['id'] == 'funnel' for output in cell['outputs'])
     rows = [line.split()[1:3] for line in printed.splitlines() if line and not line.startswith('step')]
     pages, size = ([int(row[column].replace(',', '')) for row in rows] for column in (0, 1))
-    told = f'{pages[0]} {size[0]} {size[1]} {pages[-1]} {size[-1]} {100 * pages[-1] / pages[0]:.0f} {100 * size[-1] / size[0]:.0f}'
+    told = (f'{pages[0]} {size[0]} {size[1]} {pages[-1]} {size[-1]} {100 * pages[-1] / pages[0]:.0f} '
+            f'{100 * size[-1] / size[0]:.0f}')
     for language in ('zh', 'en'):
-        section = next(section for section in twins.sections(lecture(language, '02-data.md')) if section.title.startswith('3. '))
+        section = next(section for section in twins.sections(lecture(language, '02-data.md'))
+                       if section.title.startswith('3. '))
         assert set(twins.numerals(told)) <= set(section.numbers)
 
 
-# --- tests of the tests ----------------------------------------------------------------------------------------------------------------
+# --- tests of the tests -----------------------------------------------------------------------------------------------
 ZH = """# 第 1 讲
 
 [English](../en/01.md) · [见第 2 节](#2-数据)
@@ -232,11 +245,16 @@ def test_different_words_for_the_same_pass():
 
 
 @pytest.mark.parametrize('old, new, kind', [
-    ('13M', '13K', 'numbers'), ('92544', '92545', 'numbers'), ('64.0 |', '64.1 |', 'numbers'), ('2023-07-06', '2023-07-08', 'numbers'),
-    ('13M blocked', 'blocked', 'numbers'), ('## 2. Data', '## 3. Data', 'headings'), ('## 2. Data', '### 2. Data', 'headings'),
-    ('## 2. Data\n', '', 'headings'), ('images/flow.svg', 'images/chain.svg', 'figures'), ('![figure](../../images/flow.svg)\n', '', 'figures'),
-    ('example.org/a', 'example.org/b', 'links'), ('[repository](https://example.org/a)', 'repository', 'links'), ('#2-data', '#lecture-1', 'links'),
-    ('$x = 1$', '$x = 2$', 'formulas'), ('$$y = 2$$', 'y = 2', 'formulas'), ('print(3)', 'print(4)', 'code'), ('`id`', '`ids`', 'names'),
+    ('13M', '13K', 'numbers'), ('92544', '92545', 'numbers'), ('64.0 |', '64.1 |', 'numbers'),
+    ('2023-07-06', '2023-07-08', 'numbers'),
+    ('13M blocked', 'blocked', 'numbers'), ('## 2. Data', '## 3. Data', 'headings'),
+    ('## 2. Data', '### 2. Data', 'headings'),
+    ('## 2. Data\n', '', 'headings'), ('images/flow.svg', 'images/chain.svg', 'figures'),
+    ('![figure](../../images/flow.svg)\n', '', 'figures'),
+    ('example.org/a', 'example.org/b', 'links'), ('[repository](https://example.org/a)', 'repository', 'links'),
+    ('#2-data', '#lecture-1', 'links'),
+    ('$x = 1$', '$x = 2$', 'formulas'), ('$$y = 2$$', 'y = 2', 'formulas'), ('print(3)', 'print(4)', 'code'),
+    ('`id`', '`ids`', 'names'),
     ('| 64.0 | 65 |', '| 64.0 | 65 | |', 'shape'), ('| 64.0 | 65 |\n', '64.0, 65\n', 'shape')])
 def test_a_mismatch_is_caught(old: str, new: str, kind: str):
     assert EN.count(old) == 1
@@ -249,13 +267,17 @@ def test_any_changed_digit_of_the_lecture_is_caught(language: str):
     text, other = lecture(language), lecture('en' if language == 'zh' else 'zh')
     for match in random.Random(0).sample(list(re.finditer(r'\d', re.sub(r'/zh/|/en/', '////', text))), 60):
         changed = text[:match.start()] + str((int(match[0]) + 1) % 10) + text[match.end():]
-        assert twins.compare(changed, other) if language == 'zh' else twins.compare(other, changed), text[match.start() - 20:match.end() + 20]
+        pair = (changed, other) if language == 'zh' else (other, changed)
+        assert twins.compare(*pair), text[match.start() - 20:match.end() + 20]
 
 
 @pytest.mark.parametrize('line, problem', [
-    ('[a](gone.md)', 'gone.md is not there'), ('![a](gone.svg)', 'gone.svg is not there'), ('![](there.svg)', 'has no text'),
-    ('[a](#gone)', 'names no heading'), ('[a](other.md#gone)', 'names no heading'), ('[a](code.py#main)', 'without headings'),
-    ('[a](../out.md)', 'leaves the repository'), ('<img src="gone.png">', 'gone.png is not there'), ('<a href="gone">a</a>', 'gone is not there'),
+    ('[a](gone.md)', 'gone.md is not there'), ('![a](gone.svg)', 'gone.svg is not there'),
+    ('![](there.svg)', 'has no text'),
+    ('[a](#gone)', 'names no heading'), ('[a](other.md#gone)', 'names no heading'),
+    ('[a](code.py#main)', 'without headings'),
+    ('[a](../out.md)', 'leaves the repository'), ('<img src="gone.png">', 'gone.png is not there'),
+    ('<a href="gone">a</a>', 'gone is not there'),
     ('[![a](gone.svg)](there.svg)', 'gone.svg is not there'), ('[![a](there.svg)](gone.md)', 'gone.md is not there')])
 def test_a_broken_link_is_caught(tmp_path: Path, line: str, problem: str):
     (tmp_path.parent / 'out.md').write_text('# Out\n')
@@ -263,7 +285,8 @@ def test_a_broken_link_is_caught(tmp_path: Path, line: str, problem: str):
     (tmp_path / 'code.py').write_text('main = 1\n')
     (tmp_path / 'other.md').write_text('# 一、数据 (A)\n\n## Data\n\n## Data\n')
     page = tmp_path / 'page.md'
-    good = '# The page\n\n[a](other.md#一数据-a) [b](other.md#data-1) [c](#the-page) [d](code.py#L1) ![e](there.svg) `[f](gone)` [g](https://example.org)\n'
+    good = ('# The page\n\n[a](other.md#一数据-a) [b](other.md#data-1) [c](#the-page) [d](code.py#L1) '
+            '![e](there.svg) `[f](gone)` [g](https://example.org)\n')
     page.write_text(good)
     assert twins.broken(tmp_path, page) == []
     page.write_text(good + line + '\n')

@@ -1,4 +1,5 @@
-"""The READMEs are twins, tell the hours that the landing page tells, name a place for questions and the rules; report.png shows scores and curve."""
+"""The READMEs are twins, tell the hours that the landing page tells, name a place for questions and the rules;
+report.png shows scores and curve."""
 import importlib.util
 import re
 import shutil
@@ -27,7 +28,8 @@ def test_twins_say_the_same():
 @pytest.mark.parametrize(('text', 'words'), READMES)
 def test_a_student_finds_the_place_for_questions_and_the_rules_after_the_labs(text, words):
     start, labs, rules, learned = (twins.sections(text)[i].title for i in (3, 4, 5, 6))
-    assert text.index(f'## {start}') < text.index('make run\nmake lab') < text.index(f'## {labs}') < text.index(f'## {rules}')
+    assert text.index(f'## {start}') < text.index('make run\nmake lab') < text.index(f'## {labs}') < text.index(
+        f'## {rules}')
     part = text[text.index(f'## {rules}'):text.index(f'## {learned}')]
     assert [word for word in words if word not in part] == []
 
@@ -35,7 +37,8 @@ def test_a_student_finds_the_place_for_questions_and_the_rules_after_the_labs(te
 @pytest.mark.parametrize(('text', 'words'), READMES)
 def test_what_the_model_learns_is_said_in_plain_words_before_the_scores_further_down(text, words):
     parts = text.split('\n## ')
-    plain, scores, troubles = parts[5], *(next(part for part in parts if sign in part) for sign in ('| base | long |', '`make doctor ARGS'))
+    plain, scores, troubles = parts[5], *(next(part for part in parts if sign in part)
+                                          for sign in ('| base | long |', '`make doctor ARGS'))
     assert not re.search(r'\d|\||CPU', plain) and f'](#{twins.slug(scores.splitlines()[0])})' in plain
     assert text.index(plain) < text.index(troubles) < text.index(scores)
 
@@ -43,7 +46,8 @@ def test_what_the_model_learns_is_said_in_plain_words_before_the_scores_further_
 @pytest.mark.parametrize(('text', 'words'), READMES)
 def test_the_beginning_says_what_one_sees_and_where_all_commands_stand(text, words):
     begin = text[text.index('make run\nmake lab'):].split('\n## ')[0]
-    assert [word for word in ('setup:', 'runs/tiny/report.html', 'http://127.0.0.1', 'Ctrl-C', '`make help`', '`make doctor`') if word not in begin] == []
+    assert [word for word in ('setup:', 'runs/tiny/report.html', 'http://127.0.0.1', 'Ctrl-C', '`make help`',
+                              '`make doctor`') if word not in begin] == []
 
 
 @pytest.mark.parametrize(('text', 'words'), READMES)
@@ -56,7 +60,8 @@ def test_the_hours_of_a_lab_are_those_of_the_page_that_jupyterlab_opens(text, wo
 
 @pytest.mark.skipif(not shutil.which('chromium'), reason='no Chromium here: the picture was not drawn')
 def test_the_picture_is_cut_below_the_curve(tmp_path):
-    """The second phase's colour is in the scores and in the curve; below that is a margin of one colour, and nothing else."""
+    """The second phase's colour is in the scores and in the curve; below that is a margin of one colour, and nothing
+    else."""
     spec = importlib.util.spec_from_file_location('report_png', ROOT / 'images' / 'src' / 'report_png.py')
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)

@@ -1,4 +1,5 @@
-"""The set-up, with the real uv and no network: a line for each step, and the environment that is there stays where the new one cannot be had."""
+"""The set-up, with the real uv and no network: a line for each step, and the environment that is there stays where the
+new one cannot be had."""
 import os
 import shutil
 import subprocess
@@ -26,8 +27,10 @@ pytestmark = pytest.mark.skipif(not UV, reason='no uv here: the set-up did not r
 def pack(folder: Path, name: str) -> None:
     """A wheel that holds one empty module."""
     with zipfile.ZipFile(folder / f'{name}-1-py3-none-any.whl', 'w') as wheel:
-        for path, text in {f'{name}.py': '', f'{name}-1.dist-info/METADATA': f'Metadata-Version: 2.1\nName: {name}\nVersion: 1\n',
-                           f'{name}-1.dist-info/WHEEL': 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
+        for path, text in {f'{name}.py': '',
+                           f'{name}-1.dist-info/METADATA': f'Metadata-Version: 2.1\nName: {name}\nVersion: 1\n',
+                           f'{name}-1.dist-info/WHEEL': 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\n'
+                                                           'Tag: py3-none-any\n',
                            f'{name}-1.dist-info/RECORD': ''}.items():
             wheel.writestr(path, text)
 
@@ -37,14 +40,17 @@ def setup(tmp_path: Path):
     """Calls the set-up of a course that needs the two wheels beside it, without a network."""
     shutil.copytree(HOME / '.ci', tmp_path / '.ci')
     (tmp_path / 'requirements.lock').write_text('small==1\ntorch==1\n')
-    (tmp_path / 'pyproject.toml').write_text('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-                                             '[project]\nname = "course"\nversion = "1"\n')
+    (tmp_path
+     / 'pyproject.toml').write_text('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+                                    '[project]\nname = "course"\nversion = "1"\n')
     (tmp_path / 'backend.py').write_text(BACKEND)
     for name in ('small', 'torch'):
         pack(tmp_path, name)
     path = os.pathsep.join((str(Path(UV).parent), str(Path(sys.base_prefix, 'bin')), os.defpath))
-    environment = dict(PATH=path, HOME=str(tmp_path), UV_OFFLINE='1', UV_FIND_LINKS=str(tmp_path), UV_CACHE_DIR=str(tmp_path / 'cache'))
-    return lambda **more: subprocess.run(['sh', '.ci/setup', 'venv'], cwd=tmp_path, env=dict(environment, **more), capture_output=True, text=True)
+    environment = dict(PATH=path, HOME=str(tmp_path), UV_OFFLINE='1', UV_FIND_LINKS=str(tmp_path),
+                       UV_CACHE_DIR=str(tmp_path / 'cache'))
+    return lambda **more: subprocess.run(['sh', '.ci/setup', 'venv'], cwd=tmp_path, env=dict(environment, **more),
+                                         capture_output=True, text=True)
 
 
 def test_a_line_for_each_step(setup, tmp_path):

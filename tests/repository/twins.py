@@ -1,8 +1,10 @@
-"""What makes two lectures twins, and what makes a link whole. Each function returns a list of problems, empty where there is none.
+"""What makes two lectures twins, and what makes a link whole. Each function returns a list of problems, empty where
+there is none.
 
-Numbers: of each section the same numerals in any order, because languages order their words differently. 92,544 is 92544; 13M, 13 million and
-1300 万 are one number, 624M is 6.24 亿; a date or a section number (4.2.1) is compared as it is written. Numbers in words (three, 三) are left
-to the reader, for 一些 and "one" count nothing. What stands in code, formulas and addresses is compared there, letter by letter.
+Numbers: of each section the same numerals in any order, because languages order their words differently. 92,544 is
+92544; 13M, 13 million and 1300 万 are one number, 624M is 6.24 亿; a date or a section number (4.2.1) is compared as it
+is written. Numbers in words (three, 三) are left to the reader, for 一些 and "one" count nothing. What stands in code,
+formulas and addresses is compared there, letter by letter.
 """
 import re
 from collections import Counter
@@ -23,14 +25,17 @@ TAG = re.compile(r'</?(\w+)[^>\n]*>')
 ROW = re.compile(r'^\|.*\|[ \t]*$', re.M)
 ITEM = re.compile(r'^[ \t]*(-|\d+\.)[ \t]', re.M)
 
-UNITS = {'万亿': 12, '亿': 8, '万': 4, 'trillion': 12, 'billion': 9, 'million': 6, 'thousand': 3, 'T': 12, 'B': 9, 'M': 6, 'K': 3, 'k': 3}
-NUMBER = re.compile(r'(?P<name>\d{4}-\d\d(?:-\d\d)?|\d+(?:\.\d+){2,})|(?P<value>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e-?\d+)?)'
+UNITS = {'万亿': 12, '亿': 8, '万': 4, 'trillion': 12, 'billion': 9, 'million': 6, 'thousand': 3, 'T': 12, 'B': 9,
+         'M': 6, 'K': 3, 'k': 3}
+NUMBER = re.compile(
+    r'(?P<name>\d{4}-\d\d(?:-\d\d)?|\d+(?:\.\d+){2,})|(?P<value>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e-?\d+)?)'
                     r'(?:\s?(?P<unit>万亿|亿|万|trillion|billion|million|thousand|[TBMKk](?![A-Za-z])))?')
 
 
 @dataclass
 class Section:
-    """A heading and what stands under it, sorted into the kinds that twins share; the part above the first heading has level 0."""
+    """A heading and what stands under it, sorted into the kinds that twins share; the part above the first heading has
+    level 0."""
     level: int
     title: str
     numbers: list[str] = field(default_factory=list)
@@ -74,7 +79,8 @@ def anchors(text: str) -> list[str]:
 
 
 def _neutral(target: str, own: list[str]) -> str:
-    """A link's target without its language: the twin's folder and README, and an anchor in the same file as the place of its heading."""
+    """A link's target without its language: the twin's folder and README, and an anchor in the same file as the place
+    of its heading."""
     if target.startswith('#') and unquote(target[1:]) in own:
         return f'#{own.index(unquote(target[1:]))}'
     return re.sub(r'(^|/)(zh|en)(?=/)', r'\1*', target).replace('README.zh.md', 'README.md')
@@ -100,7 +106,8 @@ def _section(level: int, title: str, body: str, own: list[str]) -> Section:
     section.links += [_neutral(match[2], own) for match in HTML_LINK.finditer(body)]
     tags, body = _take(TAG, body)
     rows = [row[0].count('|') - 1 for row in ROW.finditer(body)]
-    section.shape = [f'table cells {sorted(rows)}', f'items {len(ITEM.findall(body))}', f'tags {sorted(Counter(tag[0].split()[0] for tag in tags).items())}']
+    section.shape = [f'table cells {sorted(rows)}', f'items {len(ITEM.findall(body))}',
+                     f'tags {sorted(Counter(tag[0].split()[0] for tag in tags).items())}']
     section.numbers = numerals(body)
     return section
 
@@ -128,7 +135,8 @@ def compare(zh: str, en: str) -> list[str]:
         for kind in ('numbers', 'links', 'formulas', 'names', 'shape'):
             here, there = Counter(getattr(a, kind)), Counter(getattr(b, kind))
             if here != there:
-                problems.append(f'{kind} of "{a.title}": only in Chinese {sorted((here - there).elements())}, only in English '
+                problems.append(f'{kind} of "{a.title}": only in Chinese {sorted((here - there).elements())}, only in '
+                                'English '
                                 f'{sorted((there - here).elements())}')
         problems += [f'{kind} of "{a.title}": {getattr(a, kind)} and {getattr(b, kind)}' for kind in ('figures', 'code')
                      if getattr(a, kind) != getattr(b, kind)]
@@ -136,9 +144,11 @@ def compare(zh: str, en: str) -> list[str]:
 
 
 def unreadable(text: str) -> list[str]:
-    """Formulas that GitHub would not set: it wants a blank before the first dollar, no letter after the last, and eats a backslash before a sign."""
+    """Formulas that GitHub would not set: it wants a blank before the first dollar, no letter after the last, and eats
+    a backslash before a sign."""
     text = INLINE_CODE.sub(' ', FENCE.sub(' ', text))
-    problems = [f'formula with an escape that markdown eats: {match[1]}' for pattern in (DISPLAY, INLINE) for match in pattern.finditer(text)
+    problems = [f'formula with an escape that markdown eats: {match[1]}' for pattern in (DISPLAY, INLINE)
+                for match in pattern.finditer(text)
                 if re.search(r'\\[!-/:-@\[-`{-~]', match[1])]
     rest = DISPLAY.sub(' ', text)
     for match in INLINE.finditer(rest):
@@ -159,7 +169,8 @@ def broken(root: Path, file: Path, text: str | None = None) -> list[str]:
     name = file.relative_to(root).as_posix()
     body = INLINE_CODE.sub(' ', FENCE.sub(' ', text))
     problems = [f'{name}: the image {match[2]} has no text' for match in IMAGE.finditer(body) if not match[1].strip()]
-    targets = [match[2] for match in IMAGE.finditer(body)] + [match[2] for match in LINK.finditer(IMAGE.sub(r'\1', body))]
+    targets = [match[2] for match in IMAGE.finditer(body)] + [match[2]
+                                                              for match in LINK.finditer(IMAGE.sub(r'\1', body))]
     targets += [match[2] for match in HTML_LINK.finditer(body)]
     for target in targets:
         if re.match(r'[a-z][a-z0-9+.-]*:', target):

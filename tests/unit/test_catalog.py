@@ -1,4 +1,5 @@
-"""The catalog against the course that it names: what the chain builds, what the labs open, and nothing heavy behind it."""
+"""The catalog against the course that it names: what the chain builds, what the labs open, and nothing heavy behind
+it."""
 import re
 import subprocess
 import sys

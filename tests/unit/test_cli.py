@@ -62,7 +62,8 @@ def test_a_run_ends_with_what_fell_out_of_the_courses_range(judged, capsys, tmp_
     if judged:
         card['range'] = compare_with_ranges(card, dict(sft=dict(tools=(0.9, 1.0))))
     asked = []
-    monkeypatch.setattr('internlm_course.course.Course.open', lambda *given: asked.append(given[-1]) or SimpleNamespace(card=lambda: card))
+    monkeypatch.setattr('internlm_course.course.Course.open',
+                        lambda *given: asked.append(given[-1]) or SimpleNamespace(card=lambda: card))
     assert cli.main(['run', '--seed', '3', '--root', str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert asked == [3] and 'seed 3;' in out and ('sft 0% (90–100%)' in out) is judged and ('--seed 4' in out) is judged
@@ -82,8 +83,10 @@ HEAVY = ('torch', 'transformers', 'numpy', 'datatrove', 'xtuner', 'lmdeploy', 'o
 
 
 def test_import_is_light():
-    """`import internlm_course` must take under 0.3 s, which nothing heavy allows; the time itself is measured in the benchmarks."""
-    modules = ', '.join(['internlm_course', *(f'internlm_course.{name}' for name in ('course', 'cli', 'report.ranges'))])
+    """`import internlm_course` must take under 0.3 s, which nothing heavy allows; the time itself is measured in the
+    benchmarks."""
+    modules = ', '.join(['internlm_course',
+                         *(f'internlm_course.{name}' for name in ('course', 'cli', 'report.ranges'))])
     script = f'import sys, {modules}; print([m for m in {HEAVY!r} if m in sys.modules])'
     assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True).stdout == '[]\n'
 

@@ -1,4 +1,5 @@
-"""The composition of the chain, over a store that makes nothing: what a seed changes, and what a report card compares."""
+"""The composition of the chain, over a store that makes nothing: what a seed changes, and what a report card
+compares."""
 import json
 
 import pytest
@@ -46,8 +47,10 @@ def test_the_seed_reaches_every_phase_and_xtuner(monkeypatch, tmp_path):
     given = {}
     monkeypatch.setattr('internlm_course.tokenfiles.read_corpus', lambda path: ({}, {}))
     for place in ('loop.pretrain', 'predict.pretrain_as_predicted'):
-        monkeypatch.setattr(f'internlm_course.pretrain.{place}', lambda config, phase, *_, **__: given.update({phase.name: config.seed}) or {})
-    monkeypatch.setattr('internlm_course.finetune.sft', lambda start, conversations, out, settings, home: given.update(sft=settings) or {})
+        monkeypatch.setattr(f'internlm_course.pretrain.{place}',
+                            lambda config, phase, *_, **__: given.update({phase.name: config.seed}) or {})
+    monkeypatch.setattr('internlm_course.finetune.sft',
+                        lambda start, conversations, out, settings, home: given.update(sft=settings) or {})
     course = planned(7)
     for stage in TRAINED:
         course.store.makers[stage](tmp_path)
@@ -64,7 +67,8 @@ def test_what_is_no_seed_is_refused_before_anything_is_made(tmp_path, seed):
 
 
 @pytest.mark.parametrize(('scale', 'mine', 'ranges', 'judged'), [
-    ('tiny', True, {'base': {}}, True), ('tiny', False, {'base': {}}, False), ('smoke', True, {'base': {}}, False), ('tiny', True, {}, False)])
+    ('tiny', True, {'base': {}}, True), ('tiny', False, {'base': {}}, False), ('smoke', True, {'base': {}}, False),
+    ('tiny', True, {}, False)])
 def test_only_a_tiny_run_of_ones_own_is_compared_with_the_range(monkeypatch, scale, mine, ranges, judged):
     metrics = dict(funnel=[], multiplication=dict(with_tools=dict(n=1), without_tools={}),
                    suites=dict.fromkeys(MODELS, {}), decode_tokens_per_second={})

@@ -1,4 +1,5 @@
-"""The one jsonl reader: valid JSON is read, whatever signs it holds; what is none is one sentence that names the row."""
+"""The one jsonl reader: valid JSON is read, whatever signs it holds; what is none is one sentence that names the
+row."""
 import gzip
 import json
 

@@ -1,8 +1,9 @@
 """A CPU device for LMDeploy's PyTorch engine, in force only inside the serving process that calls `install`.
 
-LMDeploy 0.15 has no CPU inference, but its engine is pure torch around a table of ops, so a device is one more such table.
-One room per concern: `torch_cuda` (the CUDA-shaped API the engine calls on every device), `linear`, `attention` and `norm`
-(the ops), `backend` (the table), `config` (the checks that refuse a CPU).
+LMDeploy 0.15 has no CPU inference, but its engine is pure torch around a table of ops, so a device is one more such
+table.
+One room per concern: `torch_cuda` (the CUDA-shaped API the engine calls on every device), `linear`, `attention` and
+`norm` (the ops), `backend` (the table), `config` (the checks that refuse a CPU).
 """
 
 

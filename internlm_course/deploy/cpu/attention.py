@@ -1,6 +1,8 @@
-"""Paged attention on a CPU: keys and values live in blocks, each sequence lists its blocks, a decoding batch is one batched product.
+"""Paged attention on a CPU: keys and values live in blocks, each sequence lists its blocks, a decoding batch is one
+batched product.
 
-Computed in float32 and rounded once to the query's format, whatever the CPU: a decode step reads the cache once and multiplies little.
+Computed in float32 and rounded once to the query's format, whatever the CPU: a decode step reads the cache once and
+multiplies little.
 """
 from dataclasses import dataclass
 
@@ -37,7 +39,8 @@ class CpuAttentionMetadata(AttentionMetadata):
 
 
 class CpuPagedAttention(AttentionImpl):
-    """query: (tokens, heads, head), key and value: (tokens, kv_heads, head), caches: (blocks, block_size, kv_heads, head)."""
+    """query: (tokens, heads, head), key and value: (tokens, kv_heads, head), caches: (blocks, block_size, kv_heads,
+    head)."""
 
     def forward(self, query, key, value, k_cache, v_cache, attn_metadata, k_scales_zeros=None, v_scales_zeros=None,
                 inplace=False, **kwargs):
@@ -46,7 +49,8 @@ class CpuPagedAttention(AttentionImpl):
             meta.prepare(k_cache.shape[1])
         k_cache[meta.slots] = key.to(k_cache.dtype)  # a layer's cache is a strided view: flattening it would copy
         v_cache[meta.slots] = value.to(v_cache.dtype)
-        return self.decode(query, k_cache, v_cache, meta) if meta.is_decoding else self.prefill(query, k_cache, v_cache, meta)
+        return (self.decode(query, k_cache, v_cache, meta) if meta.is_decoding
+                else self.prefill(query, k_cache, v_cache, meta))
 
     def decode(self, query, k_cache, v_cache, meta):
         """One new token of each sequence, all at once; the query heads that share a KV head ride in one product."""

@@ -1,4 +1,5 @@
-"""The CPU's table of ops: LMDeploy's default backend is pure torch already, so only what is slow, missing or rounded otherwise is here."""
+"""The CPU's table of ops: LMDeploy's default backend is pure torch already, so only what is slow, missing or rounded
+otherwise is here."""
 from lmdeploy.pytorch.backends import selector
 from lmdeploy.pytorch.backends.base import OpType
 from lmdeploy.pytorch.backends.default.op_backend import DefaultOpsBackend
@@ -13,9 +14,10 @@ from internlm_course.deploy.cpu.linear import (
 from internlm_course.deploy.cpu.norm import CpuRMSNormBuilder
 from internlm_course.deploy.cpu.sampling import CpuMultinomialSamplingBuilder
 
-OPS = {OpType.PagedAttention: CpuAttentionBuilder, OpType.Linear: CpuLinearBuilder, OpType.LinearW4A16: CpuLinearW4A16Builder,
-       OpType.LinearW8A8: CpuLinearW8A8Builder, OpType.RMSNorm: CpuRMSNormBuilder, OpType.RMSNormW8A8: CpuRMSNormW8A8Builder,
-       OpType.MultinomialSampling: CpuMultinomialSamplingBuilder}
+OPS = {OpType.PagedAttention: CpuAttentionBuilder, OpType.Linear: CpuLinearBuilder,
+       OpType.LinearW4A16: CpuLinearW4A16Builder,
+       OpType.LinearW8A8: CpuLinearW8A8Builder, OpType.RMSNorm: CpuRMSNormBuilder,
+       OpType.RMSNormW8A8: CpuRMSNormW8A8Builder, OpType.MultinomialSampling: CpuMultinomialSamplingBuilder}
 
 
 class CpuOpsBackend(DefaultOpsBackend):

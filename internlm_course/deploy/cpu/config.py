@@ -1,4 +1,5 @@
-"""LMDeploy's gates: the engine's configuration, its environment check and its server each insist on a GPU; here they let a CPU through."""
+"""LMDeploy's gates: the engine's configuration, its environment check and its server each insist on a GPU; here they
+let a CPU through."""
 import lmdeploy.messages as messages
 import lmdeploy.pytorch.config as model_config
 import lmdeploy.pytorch.engine.engine_checker as engine_checker

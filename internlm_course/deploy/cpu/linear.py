@@ -1,8 +1,10 @@
-"""Linear layers on a CPU: bf16, AWQ INT4 and SmoothQuant INT8 weights, multiplied in the format that this CPU is fast in.
+"""Linear layers on a CPU: bf16, AWQ INT4 and SmoothQuant INT8 weights, multiplied in the format that this CPU is fast
+in.
 
-Without AVX512-BF16 or AMX a bf16 GEMM runs many times slower than fp32 (see machine.py), and an fp16 GEMM nearly everywhere, so weights are
-widened to float32 and the product is rounded back to the activation's format, which is what a bf16 GEMM with its float32 accumulator does. INT4 is
-dequantised as LMDeploy's own reference does it. Wide copies are kept while they fit WIDE_BYTES in all; past that each call widens anew.
+Without AVX512-BF16 or AMX a bf16 GEMM runs many times slower than fp32 (see machine.py), and an fp16 GEMM nearly
+everywhere, so weights are widened to float32 and the product is rounded back to the activation's format, which is what
+a bf16 GEMM with its float32 accumulator does. INT4 is dequantised as LMDeploy's own reference does it. Wide copies are
+kept while they fit WIDE_BYTES in all; past that each call widens anew.
 """
 from collections.abc import Callable
 
@@ -22,7 +24,8 @@ WIDE_BYTES = 1 << 30
 
 
 class WideWeight:
-    """A layer's weight in the format it is multiplied in, remembered while all such copies of the process fit WIDE_BYTES."""
+    """A layer's weight in the format it is multiplied in, remembered while all such copies of the process fit
+    WIDE_BYTES."""
 
     held = 0
 
@@ -61,7 +64,8 @@ class CpuLinearBuilder(LinearBuilder):
 
 
 class CpuLinearW4A16(LinearW4A16Impl):
-    """AWQ: qweight (in, out / 8) int32, scales and zeros per group of `group_size` inputs; dequantised to fp16, then multiplied."""
+    """AWQ: qweight (in, out / 8) int32, scales and zeros per group of `group_size` inputs; dequantised to fp16, then
+    multiplied."""
 
     def __init__(self, w_bit: int, group_size: int):
         self.w_bit, self.group_size, self.weight = w_bit, group_size, WideWeight()
@@ -70,7 +74,8 @@ class CpuLinearW4A16(LinearW4A16Impl):
         compute = torch.bfloat16 if has_fast_bf16() else torch.float32
         # Kept transposed, (out, in), for F.linear, whose kernel wants contiguous rows of the output features.
         weight = self.weight.get(
-            qweight, lambda: dequantize_gemm(qweight, qzeros, scales, self.w_bit, self.group_size).t().to(compute).contiguous())
+            qweight, lambda: dequantize_gemm(qweight, qzeros, scales, self.w_bit,
+                                             self.group_size).t().to(compute).contiguous())
         y = F.linear(x.to(compute), weight)
         if bias is not None:
             y += bias

@@ -1,4 +1,5 @@
-"""RMSNorm with the rounding of transformers' InternLM2: the normalised state is rounded to bf16 before the weight multiplies it.
+"""RMSNorm with the rounding of transformers' InternLM2: the normalised state is rounded to bf16 before the weight
+multiplies it.
 
 LMDeploy's default multiplies in float32 and rounds once, which now and then moves a greedy token.
 """

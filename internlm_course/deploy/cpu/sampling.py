@@ -1,14 +1,17 @@
-"""Sampling with a seed: LMDeploy's default op draws from torch's global generator and reads neither seed nor position, as its CUDA kernel does.
+"""Sampling with a seed: LMDeploy's default op draws from torch's global generator and reads neither seed nor position,
+as its CUDA kernel does.
 
-A token depends on its own row alone: each candidate draws a number from (the request's seed, its position, its token id), and the lowest in proportion
-to its probability wins (the exponential race, or Gumbel-max). So neighbours in the batch change nothing, but for a logit that a larger product rounds
-otherwise, and that moves only a token that was about to win; with one draw into cumulated probabilities it would move most. A row of NaN, at which
-torch.multinomial raises for the whole batch, gets some token.
+A token depends on its own row alone: each candidate draws a number from (the request's seed, its position, its token
+id), and the lowest in proportion to its probability wins (the exponential race, or Gumbel-max). So neighbours in the
+batch change nothing, but for a logit that a larger product rounds otherwise, and that moves only a token that was about
+to win; with one draw into cumulated probabilities it would move most. A row of NaN, at which torch.multinomial raises
+for the whole batch, gets some token.
 """
 import torch
 from lmdeploy.pytorch.backends.multinomial_sampling import MultinomialSamplingBuilder, MultinomialSamplingImpl
 
-GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # splitmix64's constants as signed integers
+# splitmix64's constants as signed integers
+GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 
 
 def mix(bits: torch.Tensor) -> torch.Tensor:
@@ -30,7 +33,8 @@ def uniform(seeds: torch.Tensor, positions: torch.Tensor, tokens: torch.Tensor) 
 
 
 class CpuMultinomialSampling(MultinomialSamplingImpl):
-    """probabilities: (batch, kept), seeds and positions: (batch,), indices: (batch, kept) token ids -> (batch,) token ids."""
+    """probabilities: (batch, kept), seeds and positions: (batch,), indices: (batch, kept) token ids -> (batch,) token
+    ids."""
 
     def forward(self, probabilities, seeds, positions, indices):
         race = probabilities.double() / -uniform(seeds, positions, indices).log()

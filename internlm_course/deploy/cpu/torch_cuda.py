@@ -1,4 +1,5 @@
-"""CUDA-shaped stand-ins: LMDeploy's engine asks for streams, events and device='cuda' on every device, so on a CPU they must answer.
+"""CUDA-shaped stand-ins: LMDeploy's engine asks for streams, events and device='cuda' on every device, so on a CPU they
+must answer.
 
 On a CPU work is done when the call returns: a stream orders nothing and an event has always happened.
 """
@@ -75,12 +76,14 @@ def move(to):
 
 
 def install() -> None:
-    """Puts the stand-ins into torch, for every thread of this process (a TorchFunctionMode would cover one thread only)."""
+    """Puts the stand-ins into torch, for every thread of this process (a TorchFunctionMode would cover one thread
+    only)."""
     default = Stream()
     stand_ins = SimpleNamespace(
-        Stream=Stream, Event=Event, current_stream=lambda *a, **k: default, stream=lambda stream: contextlib.nullcontext(),
-        synchronize=lambda *a, **k: None, empty_cache=lambda: None, current_device=lambda: 'cpu', device_count=lambda: 1,
-        set_device=lambda *a: None, mem_get_info=free_memory)
+        Stream=Stream, Event=Event, current_stream=lambda *a, **k: default,
+        stream=lambda stream: contextlib.nullcontext(),
+        synchronize=lambda *a, **k: None, empty_cache=lambda: None, current_device=lambda: 'cpu',
+        device_count=lambda: 1, set_device=lambda *a: None, mem_get_info=free_memory)
     for name, value in vars(stand_ins).items():
         setattr(torch.cuda, name, value)
     torch.Tensor.cuda = lambda self, *a, **k: self

@@ -1,4 +1,5 @@
-"""From a model to an application, on paper: the decision flow of lecture 1, the smallest GPU that serves a model, and what a score proves."""
+"""From a model to an application, on paper: the decision flow of lecture 1, the smallest GPU that serves a model, and
+what a score proves."""
 from internlm_course.marking import wilson
 from internlm_course.model.chat import render
 from internlm_course.model.sizes import adamw_bytes, kv_bytes, weight_bytes
@@ -29,7 +30,8 @@ def memory(config, bits: int, tokens: int) -> dict[str, int]:
 
 
 def smallest_gpu(config, bits: int, tokens: int) -> str | None:
-    """The smallest of GPUS that holds the weights and the KV cache of `tokens` tokens in its usable memory; None if none does."""
+    """The smallest of GPUS that holds the weights and the KV cache of `tokens` tokens in its usable memory; None if
+    none does."""
     need = weight_bytes(config, bits) + kv_bytes(config, tokens)
     return next((name for name, gib in GPUS.items() if need <= USABLE * gib * 2**30), None)
 

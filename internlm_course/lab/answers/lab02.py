@@ -1,5 +1,6 @@
-"""What lab 2 asks for, as the course does it where the student has not yet: a filter's rates, a rule, a threshold, MinHash and its bands, the reading
-order of a repository, the perplexity test of long texts, and the overlap with a test item."""
+"""What lab 2 asks for, as the course does it where the student has not yet: a filter's rates, a rule, a threshold,
+MinHash and its bands, the reading order of a repository, the perplexity test of long texts, and the overlap with a test
+item."""
 import heapq
 import math
 import re
@@ -12,20 +13,23 @@ PRIME = (1 << 61) - 1
 
 
 def rates(before: set, dropped: set, bad: set) -> tuple[float | None, float | None]:
-    """Precision and recall of a step that got the pages `before` and dropped some; None where there is nothing to divide by."""
+    """Precision and recall of a step that got the pages `before` and dropped some; None where there is nothing to
+    divide by."""
     right, targets = len(dropped & bad), len(before & bad)
     return right / len(dropped) if dropped else None, right / targets if targets else None
 
 
 def decorated(text: str) -> bool:
-    """Whether over a fifth of the lines that are not blank are separators: three characters or more, none of them a letter, a hanzi or a digit."""
+    """Whether over a fifth of the lines that are not blank are separators: three characters or more, none of them a
+    letter, a hanzi or a digit."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     separators = sum(len(line) >= 3 and not any(map(str.isalnum, line)) for line in lines)
     return separators > 0.2 * len(lines)
 
 
 def lowest_threshold(scores: Sequence[float], bad: Sequence[bool], wanted: float) -> float | None:
-    """The lowest of the scores such that of the pages that score it or more at least the share `wanted` is bad; None where none is."""
+    """The lowest of the scores such that of the pages that score it or more at least the share `wanted` is bad; None
+    where none is."""
     for threshold in sorted(set(scores)):
         gone = [is_bad for score, is_bad in zip(scores, bad) if score >= threshold]
         if sum(gone) >= wanted * len(gone):
@@ -65,7 +69,8 @@ def found(similarity: float, bands: int, rows: int) -> float:
 
 
 def cut(hashes: int, similarity: float, wanted: float) -> tuple[int, int] | None:
-    """(bands, rows) with bands * rows = hashes: the longest bands that still find a pair of this similarity with the chance `wanted`, or None."""
+    """(bands, rows) with bands * rows = hashes: the longest bands that still find a pair of this similarity with the
+    chance `wanted`, or None."""
     for rows in range(hashes, 0, -1):
         if hashes % rows == 0 and found(similarity, hashes // rows, rows) >= wanted:
             return hashes // rows, rows
@@ -73,8 +78,9 @@ def cut(hashes: int, similarity: float, wanted: float) -> tuple[int, int] | None
 
 
 def reading_order(imports: dict[str, list[str]]) -> list[str]:
-    """The files, each after all of the repository's files that it imports; of those that are ready always the alphabetically first. What never
-    gets ready, a circle and whatever waits for it, comes last in alphabetical order."""
+    """The files, each after all of the repository's files that it imports; of those that are ready always the
+    alphabetically first. What never gets ready, a circle and whatever waits for it, comes last in alphabetical
+    order."""
     waits = {file: {name for name in names if name in imports and name != file} for file, names in imports.items()}
     ready, placed = [file for file, names in waits.items() if not names], []
     heapq.heapify(ready)
@@ -104,8 +110,8 @@ def earns_its_length(whole: Sequence[float], alone: Sequence[float], split: int)
 
 
 def overlap(item: str, page: str, n: int) -> float:
-    """The share of the item's different n-grams of characters that the page has too, after NFKC, case folding and without white space; a shorter
-    item counts as one piece."""
+    """The share of the item's different n-grams of characters that the page has too, after NFKC, case folding and
+    without white space; a shorter item counts as one piece."""
     def normal(text: str) -> str:
         return re.sub(r'\s', '', unicodedata.normalize('NFKC', text).casefold())
 

@@ -1,4 +1,5 @@
-"""Lab 3's own answers: the parts of pre-training in numpy and float64, small enough to read; the tests hold them against the model and the loop.
+"""Lab 3's own answers: the parts of pre-training in numpy and float64, small enough to read; the tests hold them
+against the model and the loop.
 
 Arrays: q [heads, length, d]; k, v [kv_heads, length, d]; a row of `x` or a position is a token.
 """
@@ -16,7 +17,8 @@ def rope(x: np.ndarray, theta: float) -> np.ndarray:
     length, d = x.shape
     angle = np.arange(length)[:, None] * theta ** (-2 * np.arange(d // 2) / d)
     first, second = x[:, :d // 2], x[:, d // 2:]
-    return np.concatenate([first * np.cos(angle) - second * np.sin(angle), second * np.cos(angle) + first * np.sin(angle)], axis=1)
+    return np.concatenate([first * np.cos(angle) - second * np.sin(angle),
+                           second * np.cos(angle) + first * np.sin(angle)], axis=1)
 
 
 def split_wqkv(wqkv: np.ndarray, heads: int, kv_heads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,5 +60,6 @@ def mfu(weights: int, layers: int, width: int, length: int, tokens_per_second: f
 
 
 def card_bytes(parameters: int, cards: int, cut: Collection[str] = ()) -> dict[str, float]:
-    """Bytes of weights, gradients and states on each of `cards`, those named in `cut` split over them (ZeRO, arXiv 1910.02054)."""
+    """Bytes of weights, gradients and states on each of `cards`, those named in `cut` split over them (ZeRO, arXiv
+    1910.02054)."""
     return {name: parameters * each / (cards if name in cut else 1) for name, each in STATES.items()}

@@ -1,4 +1,5 @@
-"""Known-wrong answers to the exercises of lab 1, each a mistake that students make: {exercise: {the mistake: the cell}}."""
+"""Known-wrong answers to the exercises of lab 1, each a mistake that students make: {exercise: {the mistake: the
+cell}}."""
 
 TEMPLATE = """
 def chat_text(messages):
@@ -35,7 +36,8 @@ def memory(config, bits, tokens):
 """
 
 
-def memory(weights='2 * ends + (count - ends) * bits // 8', kv='4 * config.num_hidden_layers * config.num_key_value_heads * head * tokens', adamw='12 * count'):
+def memory(weights='2 * ends + (count - ends) * bits // 8',
+           kv='4 * config.num_hidden_layers * config.num_key_value_heads * head * tokens', adamw='12 * count'):
     return MEMORY.format(weights=weights, kv=kv, adamw=adamw)
 
 
@@ -49,7 +51,8 @@ def gpu(config, bits, tokens):
 """
 
 
-def gpu(need='sizes.weight_bytes(config, bits) + sizes.kv_bytes(config, tokens)', room='planning.USABLE * gib * 2**30', none='None'):
+def gpu(need='sizes.weight_bytes(config, bits) + sizes.kv_bytes(config, tokens)', room='planning.USABLE * gib * 2**30',
+        none='None'):
     return GPU.format(need=need, room=room, none=none)
 
 
@@ -63,11 +66,13 @@ def better(first, second, n):
     (low, high), (other_low, other_high) = interval(first, n), interval(second, n)
     return {verdict}
 """
-WILSON = """centre, margin, scale = score + z * z / (2 * n), z * (score * (1 - score) / n + z * z / (4 * n * n)) ** 0.5, 1 + z * z / n
+WILSON = """centre, margin, scale = score + z * z / (2 * n), \
+z * (score * (1 - score) / n + z * z / (4 * n * n)) ** 0.5, 1 + z * z / n
     return (centre - margin) / scale, (centre + margin) / scale"""
 
 
-def interval(z='1.959964', body=WILSON, verdict="'first' if low > other_high else 'second' if other_low > high else 'undecided'"):
+def interval(z='1.959964', body=WILSON,
+             verdict="'first' if low > other_high else 'second' if other_low > high else 'undecided'"):
     return INTERVAL.format(z=z, body=body, verdict=verdict)
 
 
@@ -97,7 +102,8 @@ WRONG = dict(
     memory={
         'everything in `bits` bits': memory(weights='count * bits // 8'),
         'keys without values': memory(kv='2 * config.num_hidden_layers * config.num_key_value_heads * head * tokens'),
-        'query heads in the cache': memory(kv='4 * config.num_hidden_layers * config.num_attention_heads * head * tokens'),
+        'query heads in the cache': memory(kv='4 * config.num_hidden_layers * config.num_attention_heads * head * '
+                                              'tokens'),
         'no master weights': memory(adamw='8 * count'),
         'bits for bytes': memory(weights='8 * (2 * ends + (count - ends) * bits // 8)')},
     gpu={
@@ -107,18 +113,23 @@ WRONG = dict(
         'the largest where none fits': gpu(none="'A100 80G'"),
         'always 16 bits': gpu(need='sizes.weight_bytes(config, 16) + sizes.kv_bytes(config, tokens)')},
     interval={
-        'the normal approximation': interval(body='margin = z * (score * (1 - score) / n) ** 0.5\n    return score - margin, score + margin'),
+        'the normal approximation': interval(body='margin = z * (score * (1 - score) / n) ** 0.5\n    return score - '
+                                                  'margin, score + margin'),
         '90% instead of 95%': interval(z='1.644854'),
         'forgets the denominator': interval(body=WILSON.replace('1 + z * z / n', '1')),
         'compares scores alone': interval(verdict="'first' if first > second else 'second'"),
         'never decides': interval(verdict="'undecided'")},
     decide={
-        'a simple scene is tuned too': decide("return ['choose', 'full fine-tuning' if enough_compute else 'LoRA', *(['agent'] if needs_environment else []), "
+        'a simple scene is tuned too': decide("return ['choose', 'full fine-tuning' if enough_compute else 'LoRA', "
+                                              "*(['agent'] if needs_environment else []), "
                                                "'evaluate', 'deploy']"),
-        'an agent without fine-tuning': decide("return ['choose', *(['full fine-tuning' if enough_compute else 'LoRA'] if complex_scene else []), "
+        'an agent without fine-tuning': decide("return ['choose', *(['full fine-tuning' if enough_compute else 'LoRA'] "
+                                               "if complex_scene else []), "
                                                 "*(['agent'] if needs_environment else []), 'evaluate', 'deploy']"),
         'deploys before it evaluates': decide("return ['choose', *(['full fine-tuning' if enough_compute else 'LoRA', "
-                                              "*(['agent'] if needs_environment else [])] if complex_scene else []), 'deploy', 'evaluate']"),
+                                              "*(['agent'] if needs_environment else [])] if complex_scene else []), "
+                                              "'deploy', 'evaluate']"),
         'LoRA with enough compute': decide("return ['choose', *(['LoRA' if enough_compute else 'full fine-tuning', "
-                                           "*(['agent'] if needs_environment else [])] if complex_scene else []), 'evaluate', 'deploy']")},
+                                           "*(['agent'] if needs_environment else [])] if complex_scene else []), "
+                                           "'evaluate', 'deploy']")},
 )

@@ -1,4 +1,5 @@
-"""Known-wrong answers to the exercises of lab 2, each a mistake that students make: {exercise: {the mistake: the cell}}."""
+"""Known-wrong answers to the exercises of lab 2, each a mistake that students make: {exercise: {the mistake: the
+cell}}."""
 
 RATES = """
 def rates(before, dropped, bad):
@@ -9,7 +10,8 @@ def rates(before, dropped, bad):
 """
 
 
-def rates(precision='right / len(dropped) if dropped else None', recall='right / len(before & bad) if before & bad else None', order='precision, recall'):
+def rates(precision='right / len(dropped) if dropped else None',
+          recall='right / len(before & bad) if before & bad else None', order='precision, recall'):
     return RATES.format(precision=precision, recall=recall, order=order)
 
 
@@ -24,8 +26,8 @@ def decorated(text):
 """
 
 
-def rule(lines='[line.strip() for line in text.splitlines() if line.strip()]', separator='len(line) >= 3 and not any(map(str.isalnum, line))',
-         verdict='len(separators) > len(lines) / 5'):
+def rule(lines='[line.strip() for line in text.splitlines() if line.strip()]',
+         separator='len(line) >= 3 and not any(map(str.isalnum, line))', verdict='len(separators) > len(lines) / 5'):
     return RULE.format(lines=lines, separator=separator, verdict=verdict)
 
 
@@ -72,7 +74,8 @@ def resemblance(one, other):
 """
 
 
-def signature(signature='[min((a * x + b) % own.PRIME for x in numbers) for a, b in hashes]', resemblance='sum(a == b for a, b in zip(one, other)) / len(one)'):
+def signature(signature='[min((a * x + b) % own.PRIME for x in numbers) for a, b in hashes]',
+              resemblance='sum(a == b for a, b in zip(one, other)) / len(one)'):
     return SIGNATURE.format(signature=signature, resemblance=resemblance)
 
 
@@ -159,7 +162,8 @@ def overlap(item, page, n):
 """
 
 
-def leak(normal="''.join(unicodedata.normalize('NFKC', text).casefold().split())", n='min(n, len(item))', share='len(grams & theirs) / len(grams)'):
+def leak(normal="''.join(unicodedata.normalize('NFKC', text).casefold().split())", n='min(n, len(item))',
+         share='len(grams & theirs) / len(grams)'):
     return LEAK.format(normal=normal, n=n, share=share)
 
 
@@ -168,7 +172,8 @@ WRONG = dict(
         'recall over all bad pages of the crawl': rates(recall='right / len(bad) if bad else None'),
         'precision over the pages that arrived': rates(precision='right / len(before) if before else None'),
         'the two exchanged': rates(order='recall, precision'),
-        'accuracy instead of precision': rates(precision='(right + len(before - dropped - bad)) / len(before) if dropped else None'),
+        'accuracy instead of precision': rates(precision='(right + len(before - dropped - bad)) / len(before) if '
+                                                         'dropped else None'),
         'perfect where nothing was dropped': rates(precision='right / len(dropped) if dropped else 1.0')},
     rule={
         'blank lines count': rule(lines='[line.strip() for line in text.splitlines()]'),
@@ -181,14 +186,17 @@ WRONG = dict(
         'splits pages of equal score': ONE_BY_ONE,
         'the highest, with the least recall': threshold(candidates='sorted(set(scores), reverse=True)'),
         'the threshold itself stays': threshold(above='>'),
-        'asks for recall': threshold(candidates='sorted(set(scores), reverse=True)', enough='sum(gone) >= wanted * sum(bad)'),
+        'asks for recall': threshold(candidates='sorted(set(scores), reverse=True)',
+                                     enough='sum(gone) >= wanted * sum(bad)'),
         'the highest score where there is none': threshold(none='max(scores)')},
     signature={
         'the largest hash': signature(signature='[max((a * x + b) % own.PRIME for x in numbers) for a, b in hashes]'),
         'the hash of the smallest': signature(signature='[(a * min(numbers) + b) % own.PRIME for a, b in hashes]'),
         'no modulus': signature(signature='[min(a * x + b for x in numbers) for a, b in hashes]'),
-        'sorted, so that places are lost': signature(signature='sorted(min((a * x + b) % own.PRIME for x in numbers) for a, b in hashes)'),
-        'Jaccard of the signatures as sets': signature(resemblance='len(set(one) & set(other)) / len(set(one) | set(other))'),
+        'sorted, so that places are lost': signature(
+            signature='sorted(min((a * x + b) % own.PRIME for x in numbers) for a, b in hashes)'),
+        'Jaccard of the signatures as sets': signature(
+            resemblance='len(set(one) & set(other)) / len(set(one) | set(other))'),
         'values in common, wherever they stand': signature(resemblance='sum(a in other for a in one) / len(one)')},
     cut={
         'the shortest bands': cut(rows='range(1, hashes + 1)'),

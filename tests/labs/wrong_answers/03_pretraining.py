@@ -1,4 +1,5 @@
-"""Known-wrong answers to the exercises of lab 3, each a mistake that students make: {exercise: {the mistake: the cell}}."""
+"""Known-wrong answers to the exercises of lab 3, each a mistake that students make: {exercise: {the mistake: the
+cell}}."""
 
 ROPE = """
 def rope(x, theta):
@@ -6,12 +7,14 @@ def rope(x, theta):
     angle = np.arange({start}, length + {start})[:, None] * theta ** ({exponent} * np.arange(d // 2) / d)
     first, second = {pairs}
     turned = np.empty_like(x)
-    turned[:, {one}], turned[:, {two}] = first * np.cos(angle) {sign} second * np.sin(angle), second * np.cos(angle) {other} first * np.sin(angle)
+    turned[:, {one}], turned[:, {two}] = first * np.cos(angle) {sign} second * np.sin(angle), \
+second * np.cos(angle) {other} first * np.sin(angle)
     return turned
 """
 
 
-def rope(start=0, exponent='-2', pairs='x[:, :d // 2], x[:, d // 2:]', one=':d // 2', two='d // 2:', sign='-', other='+'):
+def rope(start=0, exponent='-2', pairs='x[:, :d // 2], x[:, d // 2:]', one=':d // 2', two='d // 2:', sign='-',
+         other='+'):
     return ROPE.format(start=start, exponent=exponent, pairs=pairs, one=one, two=two, sign=sign, other=other)
 
 
@@ -40,7 +43,8 @@ def attention(q, k, v):
 """
 
 
-def attention(k='np.repeat(k, groups, axis=0)', v='np.repeat(v, groups, axis=0)', scores='q @ k.transpose(0, 2, 1) / math.sqrt(q.shape[-1])',
+def attention(k='np.repeat(k, groups, axis=0)', v='np.repeat(v, groups, axis=0)',
+              scores='q @ k.transpose(0, 2, 1) / math.sqrt(q.shape[-1])',
               masked='np.where(np.tri(length, dtype=bool), scores, -np.inf)', axis='-1'):
     return ATTENTION.format(k=k, v=v, scores=scores, masked=masked, axis=axis)
 
@@ -83,13 +87,17 @@ WRONG = dict(
         'frequencies that grow': rope(exponent='2'),
         'counts positions from one': rope(start=1)},
     split={
-        'all Q, all K, all V': split('return wqkv[:heads * d], wqkv[heads * d:(heads + kv_heads) * d], wqkv[(heads + kv_heads) * d:]'),
+        'all Q, all K, all V': split('return wqkv[:heads * d], wqkv[heads * d:(heads + kv_heads) * d], wqkv[(heads + '
+                                     'kv_heads) * d:]'),
         'key and value exchanged': split(
-            GROUPS + 'return groups[:, :-2].reshape(-1, width), groups[:, -1].reshape(-1, width), groups[:, -2].reshape(-1, width)'),
+            GROUPS + 'return groups[:, :-2].reshape(-1, width), groups[:, -1].reshape(-1, width), groups[:, '
+                     '-2].reshape(-1, width)'),
         'key and value before the queries': split(
-            GROUPS + 'return groups[:, 2:].reshape(-1, width), groups[:, 0].reshape(-1, width), groups[:, 1].reshape(-1, width)'),
+            GROUPS + 'return groups[:, 2:].reshape(-1, width), groups[:, 0].reshape(-1, width), groups[:, '
+                     '1].reshape(-1, width)'),
         'query heads of all groups mixed': split(
-            GROUPS + 'return groups[:, :-2].swapaxes(0, 1).reshape(-1, width), groups[:, -2].reshape(-1, width), groups[:, -1].reshape(-1, width)')},
+            GROUPS + 'return groups[:, :-2].swapaxes(0, 1).reshape(-1, width), groups[:, -2].reshape(-1, width), '
+                     'groups[:, -1].reshape(-1, width)')},
     attention={
         'sees the future': attention(masked='scores'),
         'no scale': attention(scores='q @ k.transpose(0, 2, 1)'),
@@ -120,7 +128,8 @@ WRONG = dict(
         'no attention': mfu('tokens_per_second * 6 * weights / peak'),
         'the forward pass alone': mfu('tokens_per_second * (2 * weights + 2 * layers * width * length) / peak'),
         'attention not halved': mfu('tokens_per_second * (6 * weights + 12 * layers * width * length) / peak'),
-        'recomputation counted as progress': mfu('tokens_per_second * (8 * weights + 8 * layers * width * length) / peak'),
+        'recomputation counted as progress': mfu('tokens_per_second * (8 * weights + 8 * layers * width * length) / '
+                                                 'peak'),
         'attention of one layer': mfu('tokens_per_second * (6 * weights + 6 * width * length) / peak')},
     memory={
         'everything cut always': memory(value='parameters * size / cards'),

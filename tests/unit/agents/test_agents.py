@@ -1,4 +1,5 @@
-"""The calculator is safe and exact; Lagent sends the very tokens that fine-tuning data hold; a broken server or model ends clearly."""
+"""The calculator is safe and exact; Lagent sends the very tokens that fine-tuning data hold; a broken server or model
+ends clearly."""
 import json
 import random
 import threading
@@ -17,11 +18,13 @@ def test_calculator_agrees_with_python_on_random_expressions():
     rng = random.Random(0)
     for _ in range(100):
         numbers = [str(rng.randint(0, 999)) for _ in range(rng.randint(1, 6))]
-        expression = numbers[0] + ''.join(rng.choice('+-*') + ('-' if rng.random() < 0.2 else '') + f'({n})' for n in numbers[1:])
+        expression = numbers[0] + ''.join(rng.choice('+-*') + ('-' if rng.random() < 0.2 else '') + f'({n})'
+                                          for n in numbers[1:])
         assert calculate(expression) == str(eval(expression))  # oracle; the calculator itself never calls eval
 
 
-@pytest.mark.parametrize('expression, value', [('7/2', '3.5'), ('6/3', '2'), ('1/3', '0.333333'), (' (1+2)*3 ', '9'), ('-4--4', '0')])
+@pytest.mark.parametrize('expression, value',
+                         [('7/2', '3.5'), ('6/3', '2'), ('1/3', '0.333333'), (' (1+2)*3 ', '9'), ('-4--4', '0')])
 def test_calculator_values(expression, value):
     assert calculate(expression) == value
 
@@ -37,7 +40,8 @@ def test_tool_prompt_describes_the_tool():
     [described] = json.loads(TOOL_PROMPT)
     real = Calculator().description
     assert described['name'] == real['name'] and described['description'] == real['description']
-    assert [(p['name'], p['type']) for p in described['parameters']] == [(p['name'], p['type']) for p in real['parameters']]
+    one, other = ([(p['name'], p['type']) for p in each['parameters']] for each in (described, real))
+    assert one == other
 
 
 def call_text(expression):
@@ -60,7 +64,8 @@ def fake():
             request = json.loads(self.rfile.read(int(self.headers['content-length'])))
             server.seen.append(request)
             text = server.reply(request['messages'])
-            body = json.dumps(text if isinstance(text, dict) else dict(choices=[dict(message=dict(content=text))])).encode()
+            body = json.dumps(text if isinstance(text, dict)
+                              else dict(choices=[dict(message=dict(content=text))])).encode()
             self.send_response(200)
             self.send_header('content-length', str(len(body)))
             self.end_headers()
@@ -75,13 +80,15 @@ def fake():
 
 
 def expression(messages):
-    return next(m['content'] for m in messages if m['role'] == 'user').replace('What is ', '').rstrip('?').replace('等于多少？', '')
+    return next(m['content'] for m in messages
+                if m['role'] == 'user').replace('What is ', '').rstrip('?').replace('等于多少？', '')
 
 
 def perfect(messages):
     """A model that uses the tool as taught."""
     last = messages[-1]
-    return last['content'] if last['role'] == 'environment' else call_text(expression(messages)) if len(messages) > 1 else '0'
+    return (last['content'] if last['role'] == 'environment' else call_text(expression(messages)) if len(messages) > 1
+            else '0')
 
 
 def test_requests_are_the_fine_tuning_tokens(fake):
@@ -89,7 +96,8 @@ def test_requests_are_the_fine_tuning_tokens(fake):
     [answer] = solve(fake.url, 'internlm2-tiny', ['What is 123*456?'])
     assert (answer.text, answer.calls) == ('56088', ('123*456',))
     whole = agent_messages('What is 123*456?', '123*456', '56088', '56088')
-    assert [chat.render(request['messages']) for request in fake.seen] == [chat.render(whole[:2]), chat.render(whole[:4])]
+    rendered = [chat.render(request['messages']) for request in fake.seen]
+    assert rendered == [chat.render(whole[:2]), chat.render(whole[:4])]
     assert all(request['skip_special_tokens'] is False and request['temperature'] == 0 for request in fake.seen)
 
 
@@ -104,8 +112,10 @@ def test_multiply_with_and_without_the_tool(fake):
 
 
 @pytest.mark.parametrize('text', [
-    '', '<|action_start|><|plugin|>', '<|plugin|><|plugin|>', call_text('1')[:-20], '<|action_start|><|plugin|>\n[]<|action_end|>',
-    '<|action_start|><|plugin|>\n{"name": 3}<|action_end|>', '<|action_start|><|plugin|>\n{"name": "x", "parameters": 5}<|action_end|>',
+    '', '<|action_start|><|plugin|>', '<|plugin|><|plugin|>', call_text('1')[:-20],
+    '<|action_start|><|plugin|>\n[]<|action_end|>',
+    '<|action_start|><|plugin|>\n{"name": 3}<|action_end|>',
+    '<|action_start|><|plugin|>\n{"name": "x", "parameters": 5}<|action_end|>',
     '<|action_start|><|interpreter|>\nx<|action_end|>'])
 def test_a_model_that_writes_nonsense_is_wrong_not_broken(fake, text):
     fake.reply = lambda messages: text
@@ -126,7 +136,8 @@ def test_an_error_of_the_tool_goes_back_to_the_model(fake):
 
 
 @pytest.mark.parametrize('error', [
-    dict(error=dict(message='no such model', code='model_not_found')), dict(error=dict(message='x')), dict(object='error')])
+    dict(error=dict(message='no such model', code='model_not_found')), dict(error=dict(message='x')),
+    dict(object='error')])
 def test_a_servers_error_is_named(fake, error):
     fake.reply = lambda messages: error
     with pytest.raises(CourseError, match='did not answer'):

@@ -40,8 +40,8 @@ def test_a_crawl_mixes_noise_in_the_stated_shares(records):
 
 def test_extraction_keeps_every_line_and_every_space(records):
     clean = [record for record in records if record.label == 'clean']
-    # trafilatura drops a line that repeats the line before it, as of a riddle that asks twice in the same words; nothing
-    # else may be lost.
+    # trafilatura drops a line that repeats the line before it, as of a riddle that asks twice in the same words;
+    # nothing else may be lost.
     unequal = [record for record in clean if extracted(record) != '\n'.join(record.page.lines)]
     assert len(unequal) <= 0.03 * len(clean)
     for record in unequal:
@@ -117,8 +117,8 @@ def trained(tmp_path_factory):
     ('全场促销，点击购买，立减五十元，包邮！', ['advertisement']),
     ('The museum offers free entry on Sunday. It was built in 1890. Its garden is large. Many come.', []),
     (ENGLISH, []),
-    # Of the labelled pages that are shuffled into disfluent ones some are dictation, whose order is free: labels.labelled
-    # leaves them out when checkpoints are next made, since it changes the corpus.
+    # Of the labelled pages that are shuffled into disfluent ones some are dictation, whose order is free:
+    # labels.labelled leaves them out when checkpoints are next made, since it changes the corpus.
     pytest.param('今天天气很好，我们去公园散步，看见许多人在放风筝。', [], marks=pytest.mark.xfail(strict=True)),
     ('Shut up, you stupid fool! Nobody wants your rubbish, you useless idiot.', ['toxic']),
     ('闭嘴，你这个笨蛋，蠢死了，滚开！', ['toxic']),

@@ -14,8 +14,9 @@ from internlm_course.errors import CourseError
 
 
 def steps(out: Path, broken: Path):
-    """One step that writes a file a task, and appends to it so that a second run would show; while `broken` exists, the last task fails as soon
-    as those before it are marked as done (a failure ends the tasks that run beside it, and what has no mark is run again)."""
+    """One step that writes a file a task, and appends to it so that a second run would show; while `broken` exists, the
+    last task fails as soon as those before it are marked as done (a failure ends the tasks that run beside it, and what
+    has no mark is run again)."""
     def write(data, rank: int = 0, world_size: int = 1):
         if rank == world_size - 1 and broken.exists():
             end = time.monotonic() + 60
@@ -38,7 +39,8 @@ def check(tmp_path: Path, kind: str, tasks: int = 3):
     assert 'log' in error.value.remedy
     broken.unlink()
     execute(steps(out, broken), tasks, 2, tmp_path / 'logs', kind)
-    assert {path.name: path.read_text('utf-8') for path in out.iterdir()} == {f'{rank}.json': f'[{rank}, {tasks}]' for rank in range(tasks)}
+    written = {path.name: path.read_text('utf-8') for path in out.iterdir()}
+    assert written == {f'{rank}.json': f'[{rank}, {tasks}]' for rank in range(tasks)}
     execute(steps(out, broken), tasks, 2, tmp_path / 'logs', kind)  # nothing is left to do
     assert (out / '0.json').read_text('utf-8') == f'[0, {tasks}]'
 
@@ -61,20 +63,23 @@ def test_without_sbatch_the_job_script_is_left_for_the_cluster(tmp_path, monkeyp
     assert str(script) in error.value.remedy
     lines = script.read_text('utf-8').splitlines()
     options = dict(line.removeprefix('#SBATCH --').partition('=')[::2] for line in lines if line.startswith('#SBATCH'))
-    assert options['array'] == '0-5%2' and options['partition'] == 'cpu' and options['job-name'] == 'internlm-course-filter'
+    assert options['array'] == '0-5%2' and options['partition'] == 'cpu'
+    assert options['job-name'] == 'internlm-course-filter'
     assert options['wait'] == '' and 'qos' not in options
     assert f'export PATH={Path(sys.executable).parent}:$PATH' in script.read_text('utf-8')
     assert lines[-1].startswith('srun') and lines[-1].endswith(f'launch_pickled_pipeline {script.parent}/executor.pik')
     assert subprocess.run(['/bin/bash', '-n', str(script)]).returncode == 0
 
 
-# What the three commands of Slurm that datatrove calls do, on this machine: sbatch --wait runs the array's tasks and fails if one fails.
+# What the three commands of Slurm that datatrove calls do, on this machine: sbatch --wait runs the array's tasks and
+# fails if one fails.
 SBATCH = """#!/bin/bash
 for script; do :; done
 for argument; do case $argument in --export=ALL,*) export "${argument#--export=ALL,}";; esac; done
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
 code=0
-for task in $(seq 0 ${last:-0}); do SLURM_ARRAY_TASK_ID=$task SLURM_NODELIST=localhost bash "$script" >> "$SLURM_LOG" 2>&1 || code=1; done
+for task in $(seq 0 ${last:-0}); do SLURM_ARRAY_TASK_ID=$task SLURM_NODELIST=localhost \
+    bash "$script" >> "$SLURM_LOG" 2>&1 || code=1; done
 echo Submitted batch job 7
 exit $code
 """

@@ -11,7 +11,8 @@ from internlm_course.deploy.quantize import quantize, read_texts, windows
 from internlm_course.deploy.serve import CHAT_ROOM, check_port, free_port, kv_blocks, serve
 from internlm_course.errors import CourseError
 
-CONFIG = {'model_type': 'internlm2', 'hidden_size': 256, 'intermediate_size': 768, 'num_hidden_layers': 4, 'num_attention_heads': 4,
+CONFIG = {'model_type': 'internlm2', 'hidden_size': 256, 'intermediate_size': 768, 'num_hidden_layers': 4,
+          'num_attention_heads': 4,
           'num_key_value_heads': 2, 'max_position_embeddings': 512}
 
 
@@ -133,7 +134,8 @@ def test_calibration_windows_cover_the_text_and_are_seeded(calibration):
     assert all((one == other).all() for one, other in zip(found, again))
 
 
-@pytest.mark.skipif(subprocess.getstatusoutput('unshare -rn setpriv true')[0] != 0, reason='no network namespace may be made here')
+@pytest.mark.skipif(subprocess.getstatusoutput('unshare -rn setpriv true')[0] != 0,
+                    reason='no network namespace may be made here')
 def test_loopback_of_an_empty_network_namespace_is_brought_up():
     code = """
 import socket
@@ -153,6 +155,7 @@ except CourseError as error:
     print(before, error)
 """
     def run(*prefix: str) -> str:
-        return subprocess.run(['unshare', '-rn', *prefix, sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(['unshare', '-rn', *prefix, sys.executable, '-c', code], capture_output=True, text=True,
+                              check=True).stdout
     assert run() == 'OSError ConnectionRefusedError\n'
     assert 'ip link set lo up' in run('setpriv', '--bounding-set=-all', '--inh-caps=-all')

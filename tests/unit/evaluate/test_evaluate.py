@@ -1,4 +1,5 @@
-"""Marking, intervals, chance lines, dimensions; the OpenCompass config; arguments that cannot work are refused at once."""
+"""Marking, intervals, chance lines, dimensions; the OpenCompass config; arguments that cannot work are refused at
+once."""
 import json
 
 import pytest
@@ -10,8 +11,10 @@ from internlm_course.marking import is_correct, trim, wilson
 
 
 @pytest.mark.parametrize('prediction, answer, verdict', [
-    (' Paris.\nQuestion: next', 'Paris', True), ('巴黎。', '巴黎', True), ('Paris</s>x', 'Paris.', True), ('42<|im_end|>\n', '42', True),
-    ('paris', 'Paris', False), ('Paris and Rome', 'Paris', False), ('', 'Paris', False), ('\nParis', 'Paris', False), ('.', '.', False)])
+    (' Paris.\nQuestion: next', 'Paris', True), ('巴黎。', '巴黎', True), ('Paris</s>x', 'Paris.', True),
+    ('42<|im_end|>\n', '42', True),
+    ('paris', 'Paris', False), ('Paris and Rome', 'Paris', False), ('', 'Paris', False), ('\nParis', 'Paris', False),
+    ('.', '.', False)])
 def test_marking(prediction, answer, verdict):
     assert is_correct(prediction, answer) is verdict
 
@@ -36,8 +39,8 @@ def test_wilson_published_value():
 
 
 def item(suite, index, answer, **more):
-    return dict(dict(id=f'{suite}-{index}', dimension='knowledge', suite=suite, lang='en', prompt=f'p{index}', question=f'q{index}',
-                     answer=answer), **more)
+    return dict(dict(id=f'{suite}-{index}', dimension='knowledge', suite=suite, lang='en', prompt=f'p{index}',
+                     question=f'q{index}', answer=answer), **more)
 
 
 def test_chance_is_the_best_constant_answer_or_a_guess_among_choices():
@@ -47,17 +50,20 @@ def test_chance_is_the_best_constant_answer_or_a_guess_among_choices():
 
 
 def test_what_opencompass_scored_stands_beside_a_guess_among_the_items_own_choices(tmp_path):
-    """Four different answers among two, two, four and four names: a guess is right in (1/2 + 1/2 + 1/4 + 1/4) / 4 of them, a constant answer in 1/4."""
+    """Four different answers among two, two, four and four names: a guess is right in (1/2 + 1/2 + 1/4 + 1/4) / 4 of
+    them, a constant answer in 1/4."""
     names = ['Paris', 'Rome', 'Oslo', 'Lima']
     (tmp_path / 'items').mkdir()
     rows = [item('reading', i, answer, choices=[answer, '?'] if i < 2 else names) for i, answer in enumerate(names)]
     (tmp_path / 'items' / 'reading.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows), 'utf-8')
-    said = {'predictions': {str(i): dict(prediction=names[i] if i < 3 else 'Cairo') for i in range(4)}, 'results': dict(accuracy=75.0)}
+    said = {'predictions': {str(i): dict(prediction=names[i] if i < 3 else 'Cairo') for i in range(4)},
+            'results': dict(accuracy=75.0)}
     for kind, content in said.items():
         path = tmp_path / 'logs' / 'opencompass' / 'now' / kind / 'base' / 'reading.json'
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(content), 'utf-8')
-    row = _collect(EvalModel('base', tmp_path), 'reading', read_items(tmp_path / 'items')['reading'], tmp_path / 'logs', tmp_path / 'out')
+    row = _collect(EvalModel('base', tmp_path), 'reading', read_items(tmp_path / 'items')['reading'], tmp_path / 'logs',
+                   tmp_path / 'out')
     assert (row['score'], row['n'], row['chance'], row['dimension']) == (0.75, 4, 0.375, 'knowledge')
 
 
@@ -67,7 +73,8 @@ def test_dimensions_come_in_the_catalogs_order():
 
 
 def test_dimensions_pool_items_not_suites():
-    scores = dict(a=dict(score=0.9, n=100, chance=0.1, dimension='reasoning'), b=dict(score=0.5, n=20, chance=0.4, dimension='reasoning'),
+    scores = dict(a=dict(score=0.9, n=100, chance=0.1, dimension='reasoning'),
+                  b=dict(score=0.5, n=20, chance=0.4, dimension='reasoning'),
                   c=dict(score=1.0, n=10, chance=0.0, dimension='code'))
     pooled = dimensions(scores)
     assert pooled['reasoning']['score'] == pytest.approx(100 / 120) and pooled['reasoning']['n'] == 120
@@ -98,7 +105,8 @@ def test_read_items(items):
     assert {suite: len(rows) for suite, rows in read_items(items, ['two'], 3).items()} == dict(two=3)
 
 
-@pytest.mark.parametrize('text, message', [('', 'no items'), ('{"id": 1}\n', 'without dimension'), ('{', 'not a jsonl')])
+@pytest.mark.parametrize('text, message',
+                         [('', 'no items'), ('{"id": 1}\n', 'without dimension'), ('{', 'not a jsonl')])
 def test_broken_suites_are_named(items, text, message):
     (items / 'bad.jsonl').write_text(text, 'utf-8')
     with pytest.raises(CourseError, match=message):
@@ -118,7 +126,8 @@ def test_config_is_python_and_gives_each_model_its_prompt(items, tmp_path):
     text = config_text(models, rows, items)
     body = text[text.index('model_dataset_combinations'):]
     names = {word: word for word in (
-        'HuggingFaceBaseModel', 'ServedChat', 'CustomDataset', 'GenInferencer', 'Field', 'ZeroRetriever', 'NaivePartitioner',
+        'HuggingFaceBaseModel', 'ServedChat', 'CustomDataset', 'GenInferencer', 'Field', 'ZeroRetriever',
+        'NaivePartitioner',
         'LocalRunner', 'SideBySide', 'OpenICLEvalTask', 'OpenICLInferTask', 'ExactAnswer')}
     exec(body, names)
     base, chat = names['model_dataset_combinations']
@@ -134,7 +143,9 @@ def test_arguments_that_cannot_work_are_refused_at_once(items, tmp_path):
     checkpoint.mkdir()
     (checkpoint / 'config.json').write_text('{}')
     served = dict(url='http://127.0.0.1:9/v1', served_name='internlm2-tiny')
-    for models, message in (([], 'No model'), ([EvalModel('a', checkpoint)] * 2, "'a'"), ([EvalModel('a/b', checkpoint)], "'a/b'"),
-                            ([EvalModel('a', tmp_path)], 'no checkpoint'), ([EvalModel('a', **served)], 'does not answer')):
+    for models, message in (([], 'No model'), ([EvalModel('a', checkpoint)] * 2, "'a'"),
+                            ([EvalModel('a/b', checkpoint)], "'a/b'"),
+                            ([EvalModel('a', tmp_path)], 'no checkpoint'),
+                            ([EvalModel('a', **served)], 'does not answer')):
         with pytest.raises(CourseError, match=message):
             score(models, items, tmp_path / 'out', tmp_path / 'home')

@@ -1,4 +1,5 @@
-"""XTuner's tokens are the chat format's, its loss mask covers what the assistant says; what cannot work is refused early."""
+"""XTuner's tokens are the chat format's, its loss mask covers what the assistant says; what cannot work is refused
+early."""
 import ast
 import json
 
@@ -13,14 +14,18 @@ from internlm_course.model import chat, train_tokenizer
 PLUGIN = '<|plugin|>'
 CONVERSATIONS = {
     'one turn': [dict(role='user', content='What is 1+1?'), dict(role='assistant', content='2')],
-    'two turns': [dict(role='user', content='你好'), dict(role='assistant', content='你好。'), dict(role='user', content='Bye'),
-                  dict(role='assistant', content='Bye.')],
-    'system': [dict(role='system', content='Be brief.'), dict(role='user', content='a\nb'), dict(role='assistant', content='c\nd')],
-    'tool': [dict(role='system', name=PLUGIN, content='[{"name": "calculator"}]'), dict(role='user', content='What is 12*34?'),
+    'two turns': [dict(role='user', content='你好'), dict(role='assistant', content='你好。'),
+                  dict(role='user', content='Bye'), dict(role='assistant', content='Bye.')],
+    'system': [dict(role='system', content='Be brief.'), dict(role='user', content='a\nb'),
+               dict(role='assistant', content='c\nd')],
+    'tool': [dict(role='system', name=PLUGIN, content='[{"name": "calculator"}]'),
+             dict(role='user', content='What is 12*34?'),
              dict(role='assistant', content=chat.call('calculator', dict(expression='12*34'))),
              dict(role='environment', name=PLUGIN, content='408'), dict(role='assistant', content='408')],
-    'assistant first': [dict(role='assistant', content='Hello'), dict(role='user', content='Hi'), dict(role='assistant', content='Well?')],
-    'trailing user': [dict(role='user', content='a'), dict(role='assistant', content='b'), dict(role='user', content='c')],
+    'assistant first': [dict(role='assistant', content='Hello'), dict(role='user', content='Hi'),
+                        dict(role='assistant', content='Well?')],
+    'trailing user': [dict(role='user', content='a'), dict(role='assistant', content='b'),
+                      dict(role='user', content='c')],
 }
 
 
@@ -31,7 +36,8 @@ def tokenizer(tmp_path_factory):
 
 
 def expected(messages, tokenizer):
-    """Oracle from the chat format alone: ids of the whole text, and the ids inside `assistant\\n … <|im_end|>` as labels."""
+    """Oracle from the chat format alone: ids of the whole text, and the ids inside `assistant\\n … <|im_end|>` as
+    labels."""
     last = max(i for i, message in enumerate(messages) if message['role'] == 'assistant')
     ids = tokenizer.encode(chat.render(messages[:last + 1]))
     start, end = (tokenizer.convert_tokens_to_ids(token) for token in ('<|im_start|>', '<|im_end|>'))
@@ -57,7 +63,8 @@ def test_tokens_and_loss_mask_through_xtuners_own_encoder(name, tokenizer):
 
 def test_names_that_arrow_fills_with_none_are_no_names():
     messages = CONVERSATIONS['one turn']
-    assert to_conversation(dict(messages=[dict(message, name=None) for message in messages])) == to_conversation(dict(messages=messages))
+    assert (to_conversation(dict(messages=[dict(message, name=None) for message in messages]))
+            == to_conversation(dict(messages=messages)))
 
 
 def test_count_tokens_is_what_xtuner_packs(tokenizer):
@@ -82,10 +89,12 @@ def test_config_holds_imports_and_assignments_only(settings, tmp_path):
 
 
 @pytest.mark.parametrize('dtype, gpu, wrapper', [('float32', False, 'OptimWrapper'), ('float32', True, 'OptimWrapper'),
-                                                 ('bfloat16', True, 'AmpOptimWrapper'), ('bfloat16', False, 'CPUAutocastOptimWrapper')])
+                                                 ('bfloat16', True, 'AmpOptimWrapper'),
+                                                 ('bfloat16', False, 'CPUAutocastOptimWrapper')])
 def test_bf16_is_autocast_by_what_the_device_has(dtype, gpu, wrapper, tmp_path):
     text = config_text(tmp_path, tmp_path, SFTSettings(dtype=dtype), 100, gpu)
-    [value] = [node.value for node in ast.parse(text).body if isinstance(node, ast.Assign) and node.targets[0].id == 'optim_wrapper']
+    [value] = [node.value for node in ast.parse(text).body
+               if isinstance(node, ast.Assign) and node.targets[0].id == 'optim_wrapper']
     assert next(keyword.value.id for keyword in value.keywords if keyword.arg == 'type') == wrapper
 
 
@@ -100,7 +109,8 @@ def test_processes_divide_a_steps_sequences(tmp_path):
     assert 'model_wrapper_cfg' not in one and 'MMDistributedDataParallel' in two['model_wrapper_cfg']
 
 
-@pytest.mark.parametrize('cores, batch_size, processes, threads', [(1, 2, 1, 1), (2, 2, 2, 1), (2, 3, 1, 2), (8, 2, 2, 4)])
+@pytest.mark.parametrize('cores, batch_size, processes, threads',
+                         [(1, 2, 1, 1), (2, 2, 2, 1), (2, 3, 1, 2), (8, 2, 2, 4)])
 def test_cores_are_shared_among_processes(cores, batch_size, processes, threads, monkeypatch):
     monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(cores)))
     assert share_cores(batch_size) == (processes, {'OMP_NUM_THREADS': str(threads)})
@@ -111,11 +121,13 @@ def test_the_embedding_has_a_rate_of_its_own(rate, tmp_path):
     """mmengine finds by name what PEFT trains in full beside the adapters."""
     torch, optim = pytest.importorskip('torch'), pytest.importorskip('mmengine.optim')
     text = config_text(tmp_path, tmp_path, SFTSettings(train_embeddings=True, embedding_rate=rate), 100)
-    [node] = [node for node in ast.parse(text).body if isinstance(node, ast.Assign) and node.targets[0].id == 'optim_wrapper']
+    [node] = [node for node in ast.parse(text).body
+              if isinstance(node, ast.Assign) and node.targets[0].id == 'optim_wrapper']
     names = dict(OptimWrapper=optim.OptimWrapper, AdamW=torch.optim.AdamW, accumulation=1, lr=2.0)
     exec(ast.unparse(node), names)
     linear = torch.nn.Linear(2, 2, bias=False)
-    model = torch.nn.ModuleDict(dict(wo=torch.nn.ModuleDict(dict(lora_A=linear)), output=torch.nn.ModuleDict(dict(modules_to_save=torch.nn.Linear(2, 3)))))
+    model = torch.nn.ModuleDict(dict(wo=torch.nn.ModuleDict(dict(lora_A=linear)),
+                                     output=torch.nn.ModuleDict(dict(modules_to_save=torch.nn.Linear(2, 3)))))
     groups = optim.build_optim_wrapper(model, names['optim_wrapper']).optimizer.param_groups
     rates = {parameter: group['lr'] for group in groups for parameter in group['params']}
     assert rates[linear.weight] == 2.0 and rates[model['output']['modules_to_save'].weight] == pytest.approx(2.0 * rate)
@@ -147,7 +159,8 @@ def test_schedule_rises_to_the_peak_and_falls_to_a_tenth(warmup, iterations, sta
 @pytest.mark.parametrize('wrong, message', [
     (dict(method='dora'), "'dora'"), (dict(rank=0), 'rank 0'), (dict(learning_rate=-1), 'learning_rate -1'),
     (dict(max_iters=0), 'max_iters 0'),
-    (dict(epochs=0), 'epochs 0'), (dict(warmup=1.0), 'warm-up'), (dict(max_length=4), '4 tokens'), (dict(dtype='int8'), "'int8'"),
+    (dict(epochs=0), 'epochs 0'), (dict(warmup=1.0), 'warm-up'), (dict(max_length=4), '4 tokens'),
+    (dict(dtype='int8'), "'int8'"),
     (dict(method='full', train_embeddings=True), 'train_embeddings'), (dict(batch_size=0), 'batch_size 0')])
 def test_settings_that_cannot_work(wrong, message):
     with pytest.raises(CourseError, match=message):
@@ -162,7 +175,8 @@ def test_files_that_cannot_work(tmp_path):
     with pytest.raises(CourseError, match='no conversation'):
         read_conversations(path)
     good = json.dumps(dict(messages=CONVERSATIONS['tool']))
-    for bad in ('{', '[]', '{"messages": []}', '{"messages": [{"role": "assistant"}]}', '{"messages": [{"role": "user", "content": "x"}]}',
+    for bad in ('{', '[]', '{"messages": []}', '{"messages": [{"role": "assistant"}]}',
+                '{"messages": [{"role": "user", "content": "x"}]}',
                 '{"messages": [{"role": "bot", "content": "x"}, {"role": "assistant", "content": "x"}]}'):
         path.write_text(f'{good}\n{bad}\n', 'utf-8')
         with pytest.raises(CourseError, match='Line 2 '):
@@ -177,12 +191,13 @@ def small_model(vocab: int):
 
     from internlm_course.model import InternLM2Config, InternLM2ForCausalLM
     torch.manual_seed(0)
-    return InternLM2ForCausalLM(InternLM2Config(vocab_size=vocab, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
-                                                intermediate_size=32))
+    return InternLM2ForCausalLM(InternLM2Config(vocab_size=vocab, hidden_size=32, num_hidden_layers=1,
+                                                num_attention_heads=2, num_key_value_heads=1, intermediate_size=32))
 
 
 def test_chat_tokens_that_no_text_held_get_a_start(tokenizer):
-    """Of tokens pushed down like `<unk>` the opening ones become `<s>` and the closing ones `</s>`; a trained one, and every other row, stays."""
+    """Of tokens pushed down like `<unk>` the opening ones become `<s>` and the closing ones `</s>`; a trained one, and
+    every other row, stays."""
     from internlm_course.finetune.chat_tokens import CHAT, start_chat_tokens
     model = small_model(len(tokenizer))
     trained, untrained = '<|plugin|>', [name for name in CHAT if name != '<|plugin|>']

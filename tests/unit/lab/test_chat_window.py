@@ -1,4 +1,5 @@
-"""Talking to a served model: the window in a real kernel, with messages as a browser sends them, and the terminal; the server is a small HTTP server."""
+"""Talking to a served model: the window in a real kernel, with messages as a browser sends them, and the terminal; the
+server is a small HTTP server."""
 import html
 import io
 import json
@@ -20,7 +21,8 @@ VIEW = 'application/vnd.jupyter.widget-view+json'
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers in capitals, letter by letter; `long` is too long, `odd` is refused, and the connection ends within the answer to `cut`."""
+    """Answers in capitals, letter by letter; `long` is too long, `odd` is refused, and the connection ends within the
+    answer to `cut`."""
 
     def log_message(self, *_):
         pass
@@ -35,10 +37,16 @@ class Handler(BaseHTTPRequestHandler):
         if request['model'] != self.server.model:
             self.send(404, json.dumps(dict(message='The model does not exist.')))
         elif question in ('long', 'odd'):
-            self.send(400, json.dumps(dict(message='the context length is 448 tokens' if question == 'long' else 'unknown role')))
+            self.send(400,
+                      json.dumps(dict(message='the context length is 448 tokens' if question == 'long'
+                                      else 'unknown role')))
         else:
-            pieces = [json.dumps(dict(choices=[dict(index=0, delta=dict(content=letter))])) for letter in question.upper()]
-            self.send(200, ''.join(f'data: {piece}\n\n' for piece in [*pieces, '[DONE]'][:-1 if question == 'cut' else None]), missing=question == 'cut')
+            pieces = [json.dumps(dict(choices=[dict(index=0, delta=dict(content=letter))]))
+                      for letter in question.upper()]
+            self.send(200,
+                      ''.join(f'data: {piece}\n\n'
+                              for piece in [*pieces, '[DONE]'][:-1 if question == 'cut' else None]),
+                      missing=question == 'cut')
 
     def send(self, status, content, missing=0):
         self.send_response(status)
@@ -58,9 +66,10 @@ def served(model='internlm2-tiny'):
         server.shutdown()
 
 
-# --- the window ----------------------------------------------------------------------------------------------------------------------------------------
+# --- the window -------------------------------------------------------------------------------------------------------
 class Page:
-    """What a browser does for a notebook: runs cells, keeps outputs and widgets, and tells the kernel what is typed and clicked."""
+    """What a browser does for a notebook: runs cells, keeps outputs and widgets, and tells the kernel what is typed and
+    clicked."""
 
     def __init__(self, client):
         self.client, self.widgets, self.outputs, self.idle = client, {}, [], set()
@@ -90,7 +99,8 @@ class Page:
 
     def widget(self, model, text=''):
         """The newest widget of a model whose state holds the text."""
-        return [name for name, state in self.widgets.items() if state['_model_name'] == model and text in str(state)][-1]
+        return [name for name, state in self.widgets.items()
+                if state['_model_name'] == model and text in str(state)][-1]
 
     def leave(self, text):
         """The field is left with this text in it."""
@@ -126,7 +136,8 @@ def kernel():
 def page(kernel):
     page = Page(kernel)
     with served() as page.server:
-        page.run(f'from internlm_course.lab.chat import Chat\naddress = {page.server.url!r}\nwindow = Chat(lambda: address)')
+        page.run(f'from internlm_course.lab.chat import Chat\naddress = {page.server.url!r}\nwindow = Chat(lambda: '
+                 'address)')
         yield page
 
 
@@ -176,20 +187,24 @@ def test_a_question_that_is_refused_stays_to_be_changed(page):
 def test_what_was_said_stays_when_the_kernel_is_gone(page):
     page.run('window.ask("<b>early</b>")')
     said, shown = page.run('window')
-    assert VIEW not in said['data'] and '&lt;B&gt;EARLY' in said['data']['text/html'] and html.escape(REOPENED) in said['data']['text/html']
-    assert said['data']['text/plain'] == '> <b>early</b>\n<B>EARLY</B>' and VIEW in shown['data'] and shown['data']['text/plain'] == ''
+    assert VIEW not in said['data'] and '&lt;B&gt;EARLY' in said['data']['text/html']
+    assert html.escape(REOPENED) in said['data']['text/html']
+    assert said['data']['text/plain'] == '> <b>early</b>\n<B>EARLY</B>' and VIEW in shown['data']
+    assert shown['data']['text/plain'] == ''
     assert 'EARLY' not in page.log  # once on the page
     page.enter('late')
     page.shows('LATE')
 
 
 def test_a_notebook_without_widgets_shows_the_talk(page):
-    [said] = page.run("import sys; sys.modules['ipywidgets'] = None; plain = Chat(address); plain.ask('yes'); del sys.modules['ipywidgets']; plain")
+    [said] = page.run("import sys; sys.modules['ipywidgets'] = None; plain = Chat(address); plain.ask('yes'); del "
+                      "sys.modules['ipywidgets']; plain")
     assert said['data']['text/plain'] == '> yes\nYES' and REOPENED not in html.unescape(said['data']['text/html'])
 
 
-# --- the answer, and the terminal ----------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize('question, sentence', [('long', 'longer than the model can read. Ask a shorter one.'), ('odd', 'refused the question: .*unknown role'),
+# --- the answer, and the terminal -------------------------------------------------------------------------------------
+@pytest.mark.parametrize('question, sentence', [('long', 'longer than the model can read. Ask a shorter one.'),
+                                                ('odd', 'refused the question: .*unknown role'),
                                                 ('cut', 'does not answer. Try once more.')])
 def test_an_answer_that_fails_is_one_sentence(question, sentence):
     with served() as server, pytest.raises(CourseError, match=sentence):
@@ -211,7 +226,8 @@ def terminal(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize('content, told', [
-    (b'', []), (b'hello', ['HELLO']), (b'hello\n\nmore\n', ['HELLO', 'MORE']), (b'long\nhello\n', ['Ask a shorter one.', 'HELLO']),
+    (b'', []), (b'hello', ['HELLO']), (b'hello\n\nmore\n', ['HELLO', 'MORE']),
+    (b'long\nhello\n', ['Ask a shorter one.', 'HELLO']),
     (b'caf\xe9\n', ['CAF\ufffd']), (b'a\\nb', ['A\nB'])])
 def test_the_end_of_the_input_ends_a_chat(terminal, capsys, content, told):
     assert terminal(content) == 0

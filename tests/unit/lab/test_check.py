@@ -1,4 +1,5 @@
-"""Attempts, values out, the student's own light, points, budget and tally, without a kernel; what a kernel adds, in IPython's own shell."""
+"""Attempts, values out, the student's own light, points, budget and tally, without a kernel; what a kernel adds, in
+IPython's own shell."""
 import json
 import re
 import sys
@@ -30,7 +31,8 @@ def lab(tmp_path, monkeypatch):
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
-    """IPython in this process; calling it runs a cell, and gives what it printed, and what it displayed, its last line's value included, by MIME type."""
+    """IPython in this process; calling it runs a cell, and gives what it printed, and what it displayed, its last
+    line's value included, by MIME type."""
     from IPython.core.displayhook import DisplayHook
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
@@ -52,7 +54,7 @@ def shell(tmp_path, monkeypatch):
     InteractiveShell.clear_instance()
 
 
-# --- attempts and values -------------------------------------------------------------------------------------------------------------------------
+# --- attempts and values ----------------------------------------------------------------------------------------------
 def test_attempt_goes_on_with_the_packages_own_and_says_so_once(capsys):
     used = check.attempt(stub, own)
     assert used(1) == 2 and used(2) == 4
@@ -106,9 +108,11 @@ def test_values_go_out_as_one_json_line_whatever_the_student_returns(lab, capsys
     lab.check('double', x=(lambda i: values[i], own, cases))
     out = capsys.readouterr().out
     assert out.count('\n') == 1
-    assert printed(out)['x'] == [0.5, [0, 1], {'error': 'nan'}, {'error': 'a object is no JSON value'}, [1, 2], {'3': None}, 'é']
+    assert printed(out)['x'] == [0.5, [0, 1], {'error': 'nan'}, {'error': 'a object is no JSON value'}, [1, 2],
+                                 {'3': None}, 'é']
     lab.check('double', x=(broken, own, [(1,)]), y=(stub, own, [(1,), (2,)]))
-    assert printed(capsys.readouterr().out) == dict(x=[{'error': 'ZeroDivisionError'}], y=[{'error': 'not attempted'}] * 2)
+    assert printed(capsys.readouterr().out) == dict(x=[{'error': 'ZeroDivisionError'}],
+                                                    y=[{'error': 'not attempted'}] * 2)
 
 
 def test_a_function_cannot_change_the_cases_of_the_next(lab):
@@ -130,29 +134,39 @@ def test_what_a_student_prints_is_no_value_and_no_failure(lab, capsys):
 def test_a_notebook_shows_values_folded_and_a_line_and_nbgrader_a_number(shell, monkeypatch, tmp_path):
     monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
     shell('lab = Lab("none", points=dict(double=2))')
-    out, (values, line) = shell('lab.check("double", a=(lambda x: x + x, own, [(1,), ("<b>",)]), b=(lambda x: 4, own, [(1,), (2,), (3,)]))')
-    assert out == '' and values['text/plain'] == '{"check": "a", "values": [2, "<b><b>"]}\n{"check": "b", "values": [4, 4, 4]}'
-    assert values['text/html'].startswith('<details') and '&lt;b&gt;' in values['text/html'] and '<b>' not in values['text/html']
-    assert line['text/plain'] == '0' and '✗ double: 3 of 5 cases right at home; points need all of them: 0 of 2 points' in line['text/html']
+    out, (values,
+          line) = shell('lab.check("double", a=(lambda x: x + x, own, [(1,), ("<b>",)]), b=(lambda x: 4, own, [(1,), '
+                        '(2,), (3,)]))')
+    assert out == ''
+    assert values['text/plain'] == '{"check": "a", "values": [2, "<b><b>"]}\n{"check": "b", "values": [4, 4, 4]}'
+    assert values['text/html'].startswith('<details') and '&lt;b&gt;' in values['text/html']
+    assert '<b>' not in values['text/html']
+    assert line['text/plain'] == '0'
+    assert '✗ double: 3 of 5 cases right at home; points need all of them: 0 of 2 points' in line['text/html']
     assert shell('lab.check("double", a=(own, own, [(1,)]))')[1][1]['text/plain'] == '2'
-    cell = dict(metadata=dict(course={}, nbgrader=dict(points=2)), outputs=[dict(output_type='display_data', data=values)])
-    assert printed(output_text(cell)).keys() == {'a', 'b'} and points(cell, values['text/plain']) == 2 and points(cell, line['text/plain']) == 0
+    cell = dict(metadata=dict(course={}, nbgrader=dict(points=2)),
+                outputs=[dict(output_type='display_data', data=values)])
+    assert printed(output_text(cell)).keys() == {'a', 'b'} and points(cell, values['text/plain']) == 2
+    assert points(cell, line['text/plain']) == 0
 
 
 def test_no_check_is_no_agreement():
     said = '{"check": "a", "values": [1.5]}'
-    assert agrees(said, said, {}) and agrees(said.replace('1.5', '1.6'), said, dict(relative=0.1)) and not agrees(said.replace('1.5', '1.6'), said, {})
+    assert agrees(said, said, {}) and agrees(said.replace('1.5', '1.6'), said, dict(relative=0.1))
+    assert not agrees(said.replace('1.5', '1.6'), said, {})
     assert not agrees('', '', {}) and not agrees(said, '', {}) and not agrees(said.replace('a', 'b', 1), said, {})
 
 
-# --- the student's own light ---------------------------------------------------------------------------------------------------------------------
+# --- the student's own light ------------------------------------------------------------------------------------------
 def test_self_check_is_green_grey_or_red_with_the_first_difference(capsys):
     check.self_check(own, own, [(1,), (2,)], hint='double it')
     check.self_check(stub, own, [(1,)], hint='double it')
     check.self_check(lambda x: 2, own, [(1,), (2,)], hint='double it')
     green, grey, *red = capsys.readouterr().out.splitlines()
-    assert green.startswith('✓') and 'all 2 examples right' in green and grey.startswith('○') and 'not attempted' in grey
-    assert red == ['✗ <lambda>: 1 of 2 examples right · 2 例中对 1 例', 'case 2 · 第 2 例: <lambda>(2)', 'yours · 你的 2', 'expected · 应为 4', 'double it']
+    assert green.startswith('✓') and 'all 2 examples right' in green and grey.startswith('○')
+    assert 'not attempted' in grey
+    assert red == ['✗ <lambda>: 1 of 2 examples right · 2 例中对 1 例', 'case 2 · 第 2 例: <lambda>(2)',
+                   'yours · 你的 2', 'expected · 应为 4', 'double it']
 
 
 def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
@@ -166,17 +180,20 @@ def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
             return 2 * x""")
     _, (red,) = shell("self_check(mine, own, [(1,), (2,)], hint='double it')")
     said = red['text/plain'].splitlines()
-    assert said[1:] == ['case 2 · 第 2 例: mine(2)', said[2], 'line 6 of your cell · 你的单元第 6 行: total = total + helper(x)',
+    assert said[1:] == ['case 2 · 第 2 例: mine(2)', said[2],
+                        'line 6 of your cell · 你的单元第 6 行: total = total + helper(x)',
                         'expected · 应为 4', 'double it']
     assert said[2].startswith('UnboundLocalError: ') and "'total'" in said[2]
     assert '<br>' in red['text/html'] and 'line 6 of your cell' in red['text/html']
     shell('def mine(x): return helper(x)')  # where the error rises in another cell, the line of this one that led there
-    assert 'line 1 of your cell · 你的单元第 1 行: def mine(x): return helper(x)' in shell("self_check(mine, own, [(1,)], '')")[1][0]['text/plain']
+    said = shell("self_check(mine, own, [(1,)], '')")[1][0]['text/plain']
+    assert 'line 1 of your cell · 你的单元第 1 行: def mine(x): return helper(x)' in said
 
 
 def test_a_missing_return_is_asked_for_unless_none_is_right(capsys):
     check.self_check(lambda x: None, own, [(1,)], hint='')
-    assert 'your function returned nothing: is a return missing? · 函数没有返回值：是不是漏了 return？\nexpected · 应为 2' in capsys.readouterr().out
+    assert ('your function returned nothing: is a return missing? · 函数没有返回值：是不是漏了 return？\n'
+            'expected · 应为 2') in capsys.readouterr().out
     check.self_check(lambda x: None, lambda x: None, [(1,)], hint='')
     assert '✓' in capsys.readouterr().out
     check.self_check(lambda x: 3, lambda x: None, [(1,)], hint='')
@@ -192,7 +209,9 @@ def test_inputs_are_shown_short_and_whole_and_odd_values_named(capsys):
     given = ('a\nb' * 100, list(range(1000)), numpy.zeros((5, 4)), sizes.released()['7b'])
     check.self_check(lambda *given: {1}, lambda *given: [1], [given], hint='')
     case, yours = capsys.readouterr().out.splitlines()[1:3]
-    assert "'a\\nba\\nb" in case and '[0, 1, 2, 3, 4, 5, ...], array of 5 × 4, config(vocab_size=92544, num_hidden_layers=32, hidden_size=4096,' in case
+    assert "'a\\nba\\nb" in case
+    assert ('[0, 1, 2, 3, 4, 5, ...], array of 5 × 4, '
+            'config(vocab_size=92544, num_hidden_layers=32, hidden_size=4096,') in case
     assert case.endswith('intermediate_size=14336))') and len(case) < 330
     assert yours == 'yours · 你的 a set is no JSON value'
     assert kernel.shell() is None
@@ -209,17 +228,20 @@ def test_an_answer_above_the_line_of_the_stub_is_not_called_unattempted(lab, cap
     assert check.attempt(forgotten, own)(2) == 4 and 'your answer is there' in capsys.readouterr().out
     check.self_check(forgotten, own, [(1,)], hint='')
     said = capsys.readouterr().out
-    assert said.startswith('2\n✗ forgotten: your answer is there, but the line raise NotImplementedError is still below it') and '删去' in said
+    assert said.startswith('2\n✗ forgotten: your answer is there, but the line raise NotImplementedError is still '
+                           'below it') and '删去' in said
     assert 'your answer is there' in lab.check('double', x=(forgotten, own, [(1,)])).says
     capsys.readouterr()
     check.self_check(calls_a_stub, own, [(1,)], hint='')
-    assert '✗ calls_a_stub: 0 of 1' in (said := capsys.readouterr().out) and 'NotImplementedError' in said and 'your answer' not in said
+    assert '✗ calls_a_stub: 0 of 1' in (said := capsys.readouterr().out) and 'NotImplementedError' in said
+    assert 'your answer' not in said
 
 
 def test_a_check_says_which_part_is_open_and_shows_a_case_that_the_examples_missed(lab):
     half = lab.check('double', a=(own, own, [(1,), (2,)]), b=(stub, own, [(1,)]))
     assert half.points == 0 and half.says.splitlines() == [
-        '✗ double: 2 of 3 cases right at home; points need all of them: 0 of 2 points · 在家核对，3 例中对 2 例；全对才得分：2 分中得 0 分',
+        '✗ double: 2 of 3 cases right at home; points need all of them: 0 of 2 points · 在家核对，3 例中对 2 '
+        '例；全对才得分：2 分中得 0 分',
         'stub: not attempted · 未作答']
 
     def nearly(x):
@@ -227,17 +249,20 @@ def test_a_check_says_which_part_is_open_and_shows_a_case_that_the_examples_miss
     cases = dict(x=(nearly, own, [(1,), (3,)]))
     check.self_check(nearly, own, [(1,)], hint='')
     assert lab.check('double', **cases).says.splitlines()[1:] == [
-        'nearly: 1 of 2 cases right · 2 例中对 1 例', 'case 2 · 第 2 例: nearly(3)', 'yours · 你的 4', 'expected · 应为 6']
+        'nearly: 1 of 2 cases right · 2 例中对 1 例', 'case 2 · 第 2 例: nearly(3)', 'yours · 你的 4',
+        'expected · 应为 6']
     check.self_check(nearly, own, [(3,)], hint='')  # the light shows one
     assert len(lab.check('double', **cases).says.splitlines()) == 1
-    assert lab.check('double', x=(own, own, [(1,)])).says.startswith('✓ double: all 1 cases right at home: 2 of 2 points')
+    assert lab.check('double',
+                     x=(own, own, [(1,)])).says.startswith('✓ double: all 1 cases right at home: 2 of 2 points')
 
 
 GOOD = 'def mine(x): return 2 * x'
 
 
 @pytest.mark.parametrize('last, stale', [
-    (GOOD, False), ('def mine(x): return 2 *', True), ('def mime(x): return 3 * x', True), ('de mine(x): return 2 * x', True),
+    (GOOD, False), ('def mine(x): return 2 *', True), ('def mime(x): return 3 * x', True),
+    ('de mine(x): return 2 * x', True),
     ('1 / 0\n' + GOOD, True), (GOOD + '\n1 / 0', False), ('twice = lambda x: 2 * x\nmine = twice', False)])
 def test_a_function_older_than_its_cell_is_neither_green_nor_worth_points(shell, monkeypatch, tmp_path, last, stale):
     monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
@@ -247,7 +272,8 @@ def test_a_function_older_than_its_cell_is_neither_green_nor_worth_points(shell,
     shell(last, cell_id='exercise', fails=True)
     _, (light,) = shell("self_check(mine, own, [(1,)], hint='')", cell_id='light')
     _, (values, line) = shell('lab.check("double", x=(mine, own, [(1,)]))', cell_id='check')
-    assert light['text/plain'].startswith('✗ ' if stale else '✓ ') and ('older version' in light['text/plain']) == ('旧' in line['text/html']) == stale
+    assert light['text/plain'].startswith('✗ ' if stale else '✓ ')
+    assert ('older version' in light['text/plain']) == ('旧' in line['text/html']) == stale
     assert line['text/plain'] == ('0' if stale else '2') and (printed(values['text/plain'])['x'] == [2]) != stale
     shell('used = attempt(mine, own)')
     assert shell('print(used(3))')[0].splitlines()[0] == '6'
@@ -266,12 +292,14 @@ def test_a_syntax_error_is_noticed_where_cells_have_no_ids(shell, monkeypatch, t
 def test_code_in_a_line_is_code_in_a_notebook_and_plain_elsewhere(shell):
     _, (red,) = shell("self_check(lambda x: None, own, [(1,)], hint='see `cut` and `a < b`')")
     assert 'is a return missing?' in red['text/plain'] and red['text/plain'].endswith('see cut and a < b')
-    assert 'is a <code>return</code> missing?' in red['text/html'] and '<code>a &lt; b</code>' in red['text/html'] and '`' not in red['text/html']
+    assert 'is a <code>return</code> missing?' in red['text/html'] and '<code>a &lt; b</code>' in red['text/html']
+    assert '`' not in red['text/html']
 
 
 def test_markup_in_what_is_shown_stays_text(shell):
     _, (red,) = shell("self_check(lambda x: '<script>', own, [('<i>',)], hint='a < b')")
-    assert '<script>' not in red['text/html'] and '&lt;script&gt;' in red['text/html'] and '&lt;i&gt;' in red['text/html'] and 'a &lt; b' in red['text/html']
+    assert '<script>' not in red['text/html'] and '&lt;script&gt;' in red['text/html']
+    assert '&lt;i&gt;' in red['text/html'] and 'a &lt; b' in red['text/html']
 
 
 def test_seeded_inputs_change_with_the_grading_seed(monkeypatch):
@@ -281,7 +309,7 @@ def test_seeded_inputs_change_with_the_grading_seed(monkeypatch):
     assert check.seeded('x').random() != home
 
 
-# --- budget and tally ----------------------------------------------------------------------------------------------------------------------------
+# --- budget and tally -------------------------------------------------------------------------------------------------
 def test_budget_is_measured_and_judged(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
     lab = check.Lab('none', minutes=1, gigabytes=100)
@@ -326,8 +354,10 @@ def test_the_tally_has_points_by_exercise_and_links_open_ones_to_their_cells(she
     shell('lab.check("half", x=(lambda x: 3, own, [(1,)]))')
     _, (tally,) = shell('lab.finish()')
     assert re.sub(' +', ' ', tally['text/plain']).splitlines() == [
-        'Points at home · 在家得分: 2 of 4.5', ' 1. double 2 of 2', ' 2. half 0 of 1.5 open · 未完成', ' 3. last 0 of 1 open · 未完成']
-    assert re.findall('href="([^"]*)"', tally['text/html']) == ['my%20lab.ipynb#cell-id=half', 'my%20lab.ipynb#cell-id=last']
+        'Points at home · 在家得分: 2 of 4.5', ' 1. double 2 of 2', ' 2. half 0 of 1.5 open · 未完成',
+        ' 3. last 0 of 1 open · 未完成']
+    assert re.findall('href="([^"]*)"', tally['text/html']) == ['my%20lab.ipynb#cell-id=half',
+                                                                'my%20lab.ipynb#cell-id=last']
     record = json.loads((tmp_path / 'none.json').read_text('utf-8'))
     assert record['points'] == dict(double=2, half=0, last=0) and record['possible'] == dict(double=2, half=1.5, last=1)
     shell('lab.check("double", x=(lambda x: 3, own, [(1,)]))')  # spoilt again

@@ -1,4 +1,5 @@
-"""`make lab` with a real JupyterLab: the course's settings, no buttons of nbgrader, one server, tabs of the course alone."""
+"""`make lab` with a real JupyterLab: the course's settings, no buttons of nbgrader, one server, tabs of the course
+alone."""
 import json
 import os
 import re
@@ -29,20 +30,23 @@ def course(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def open_lab(course, monkeypatch) -> Iterator[subprocess.Popen]:
-    """`make lab` in the course, by a user who has tabs of another project open in a JupyterLab of hers; gives the process."""
+    """`make lab` in the course, by a user who has tabs of another project open in a JupyterLab of hers; gives the
+    process."""
     for name in [name for name in os.environ if name.startswith(('JUPYTER', 'XDG_'))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv('HOME', str(course / 'home'))
     tabs = course / 'home' / '.jupyter' / 'lab' / 'workspaces' / 'default-37a8.jupyterlab-workspace'
     tabs.parent.mkdir(parents=True)
     tabs.write_text(json.dumps(dict(data={'foreign': 1}, metadata=dict(id='default'))))
-    line = [sys.executable, '-m', 'internlm_course.cli', 'lab', '--folder', str(course), '--no-browser', '--port', str(free_port())]
+    line = [sys.executable, '-m', 'internlm_course.cli', 'lab', '--folder', str(course), '--no-browser', '--port',
+            str(free_port())]
     with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         yield server
         server.terminate()
 
 
-def test_a_second_make_lab_shows_the_one_that_runs_with_the_tabs_of_the_course_alone(course, open_lab, monkeypatch, capsys):
+def test_a_second_make_lab_shows_the_one_that_runs_with_the_tabs_of_the_course_alone(
+        course, open_lab, monkeypatch, capsys):
     for _ in range(900):  # three minutes, on a busy machine
         if address := jupyter.running(course):
             break
@@ -60,7 +64,8 @@ def test_a_second_make_lab_shows_the_one_that_runs_with_the_tabs_of_the_course_a
 
     def tabs(**change) -> dict:
         base, token = re.fullmatch(r'(.+?)/lab/.+token=(\w+)', address).groups()
-        with urlopen(Request(f'{base}/lab/api/workspaces/default', headers=dict(Authorization=f'token {token}'), **change)) as answer:
+        with urlopen(Request(f'{base}/lab/api/workspaces/default', headers=dict(Authorization=f'token {token}'),
+                             **change)) as answer:
             return json.loads(answer.read() or '{}')
     assert tabs()['data'] == {}
     tabs(method='PUT', data=b'{"data": {"mine": 1}, "metadata": {"id": "default"}}')
@@ -72,14 +77,16 @@ def test_a_second_make_lab_shows_the_one_that_runs_with_the_tabs_of_the_course_a
 
 def test_jupyterlab_is_local_and_of_this_environment(tmp_path):
     line = jupyter.command(tmp_path, 8899, browser=False)
-    assert line[:3] == [sys.executable, '-m', 'jupyterlab'] and '--ServerApp.ip=127.0.0.1' in line and '--no-browser' in line
+    assert line[:3] == [sys.executable, '-m', 'jupyterlab'] and '--ServerApp.ip=127.0.0.1' in line
+    assert '--no-browser' in line
     assert '--LabApp.default_url=/lab' in line and '--ServerApp.port=8899' in line
     assert jupyter.environment()['JUPYTER_PREFER_ENV_PATH'] == '1'
 
 
 def test_jupyterlab_takes_our_settings():
     """JupyterLab itself reads them: every plugin and key exists in its schemas."""
-    script = ('import json; from jupyter_server.services.config.manager import ConfigManager; from jupyterlab.commands import get_app_dir\n'
+    script = ('import json; from jupyter_server.services.config.manager import ConfigManager; from jupyterlab.commands '
+              'import get_app_dir\n'
               'from pathlib import Path\n'
               'found = ConfigManager(config_dir_name="labconfig").get("default_setting_overrides")\n'
               'for plugin, settings in found.items():\n'
@@ -96,7 +103,9 @@ def test_nbgraders_buttons_are_not_in_the_students_jupyterlab(tmp_path):
     """The server itself: the page leaves out the extension in the browser, and none of its addresses answers."""
     home, port = str(tmp_path), free_port()
     line = [*jupyter.command(tmp_path, port, browser=False), '--IdentityProvider.token=t', '--ServerApp.port_retries=0']
-    server = subprocess.Popen(line, env=dict(jupyter.environment(), HOME=home, JUPYTER_CONFIG_DIR=home, JUPYTER_DATA_DIR=home),
+    server = subprocess.Popen(line,
+                              env=dict(jupyter.environment(), HOME=home, JUPYTER_CONFIG_DIR=home,
+                                       JUPYTER_DATA_DIR=home),
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def status_and_text(address: str) -> tuple[int, str]:
@@ -115,7 +124,8 @@ def test_nbgraders_buttons_are_not_in_the_students_jupyterlab(tmp_path):
                 time.sleep(0.2)
         page = json.loads(re.search('id="jupyter-config-data"[^>]*>(.*?)</script>', text, re.S)[1])
         assert status == 200 and '@jupyter/nbgrader' in page['disabledExtensions']
-        assert [status_and_text(address)[0] for address in ('api', 'formgrader', 'assignments', 'nbgrader_version')] == [200, 404, 404, 404]
+        assert ([status_and_text(address)[0] for address in ('api', 'formgrader', 'assignments', 'nbgrader_version')]
+                == [200, 404, 404, 404])
     finally:
         server.terminate()
         server.wait(30)

@@ -1,4 +1,5 @@
-"""What the course does in lab 1 where a student has not yet: the smallest GPU, the interval, the way to an application."""
+"""What the course does in lab 1 where a student has not yet: the smallest GPU, the interval, the way to an
+application."""
 from internlm_course.lab.answers import lab01 as planning
 from internlm_course.marking import wilson
 from internlm_course.model import sizes
@@ -14,5 +15,6 @@ def test_smallest_gpu_fits_and_no_smaller_one_would():
 
 def test_interval_is_wilsons_and_better_needs_a_gap():
     assert planning.interval(0.5, 24) == wilson(12, 24)
-    assert planning.better(0.9, 0.1, 100) == 'first' and planning.better(0.1, 0.9, 100) == 'second' and planning.better(0.5, 0.5, 9) == 'undecided'
+    assert planning.better(0.9, 0.1, 100) == 'first' and planning.better(0.1, 0.9, 100) == 'second'
+    assert planning.better(0.5, 0.5, 9) == 'undecided'
     assert planning.steps(True, False, True) == ['choose', 'LoRA', 'agent', 'evaluate', 'deploy']

@@ -10,7 +10,8 @@ from internlm_course.lab.answers import lab02 as corpus
 
 
 def test_signatures_estimate_jaccard():
-    """128 hashes, 60 pairs: the mean error is that of a binomial, and no error exceeds four and a half deviations (chance under 1e-3)."""
+    """128 hashes, 60 pairs: the mean error is that of a binomial, and no error exceeds four and a half deviations
+    (chance under 1e-3)."""
     rng, errors = random.Random(0), []
     hashes = corpus.hash_functions(rng)
     for _ in range(60):
@@ -26,12 +27,15 @@ def test_signatures_estimate_jaccard():
 
 def test_pieces_are_cut_from_the_units_of_the_pipeline():
     assert corpus.UNIT.pattern == rules.UNIT.pattern
-    assert len(corpus.pieces('one two three four five six')) == 2 and len(corpus.pieces('法国的首都是巴黎。')) == 5 and len(corpus.pieces('a')) == 1
+    assert len(corpus.pieces('one two three four five six')) == 2 and len(corpus.pieces('法国的首都是巴黎。')) == 5
+    assert len(corpus.pieces('a')) == 1
 
 
-@pytest.mark.parametrize('hashes, similarity, wanted', [(128, 0.8, 0.9), (128, 0.5, 0.9), (96, 0.7, 0.99), (60, 0.9, 0.8), (2, 0.1, 0.99)])
+@pytest.mark.parametrize('hashes, similarity, wanted',
+                         [(128, 0.8, 0.9), (128, 0.5, 0.9), (96, 0.7, 0.99), (60, 0.9, 0.8), (2, 0.1, 0.99)])
 def test_a_cut_has_the_longest_bands_that_find_enough(hashes, similarity, wanted):
-    good = [(b, r) for b, r in itertools.product(range(1, hashes + 1), repeat=2) if b * r == hashes and 1 - (1 - similarity**r) ** b >= wanted]
+    good = [(b, r) for b, r in itertools.product(range(1, hashes + 1), repeat=2)
+            if b * r == hashes and 1 - (1 - similarity**r) ** b >= wanted]
     assert corpus.cut(hashes, similarity, wanted) == max(good, key=lambda cut: cut[1], default=None)
 
 
@@ -43,13 +47,16 @@ def test_the_share_of_pairs_found_is_the_s_curve():
 
 
 def test_reading_order_puts_what_is_imported_first():
-    """As the code track does, on random repositories without circles; with one, its files come last and none is lost."""
+    """As the code track does, on random repositories without circles; with one, its files come last and none is
+    lost."""
     rng = random.Random(2)
     for _ in range(100):
         names = rng.sample('abcdefghijklmnop', 10)
         graph = {name: rng.sample(names[:i], min(i, rng.randrange(4))) for i, name in enumerate(names)}
-        for placed in (corpus.reading_order(graph), code.topological({name: set(needs) for name, needs in graph.items()})):
-            assert sorted(placed) == sorted(graph) and all(placed.index(need) < placed.index(name) for name in graph for need in graph[name])
+        for placed in (corpus.reading_order(graph),
+                       code.topological({name: set(needs) for name, needs in graph.items()})):
+            assert sorted(placed) == sorted(graph)
+            assert all(placed.index(need) < placed.index(name) for name in graph for need in graph[name])
     assert corpus.reading_order(dict(b=['a'], a=['b'], z=[])) == ['z', 'a', 'b']
 
 
@@ -62,7 +69,8 @@ def test_no_lower_threshold_is_as_precise():
         for threshold in scores:
             gone = [is_bad for score, is_bad in zip(scores, bad) if score >= threshold]
             precision[threshold] = sum(gone) / len(gone)
-        assert corpus.lowest_threshold(scores, bad, wanted) == min((t for t in scores if precision[t] >= wanted), default=None)
+        precise = [threshold for threshold in scores if precision[threshold] >= wanted]
+        assert corpus.lowest_threshold(scores, bad, wanted) == min(precise, default=None)
 
 
 def test_overlap_sees_through_width_case_and_space():

@@ -1,4 +1,5 @@
-"""Lab 3's own answers against the model, the loop and the meter: what a student is compared with is what the course runs."""
+"""Lab 3's own answers against the model, the loop and the meter: what a student is compared with is what the course
+runs."""
 import math
 
 import numpy as np
@@ -17,7 +18,8 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize('theta', [50_000.0, 1_000_000.0])
 def test_rope_is_the_models(theta):
     x = RNG.normal(size=(300, 64))
-    shape = sizes.shape(hidden_size=192, num_attention_heads=3, rope_theta=theta, max_position_embeddings=300, rope_scaling=None)
+    shape = sizes.shape(hidden_size=192, num_attention_heads=3, rope_theta=theta, max_position_embeddings=300,
+                        rope_scaling=None)
     cos, sin = InternLM2RotaryEmbedding(shape)(torch.zeros(1), torch.arange(300)[None])
     turned = rotate(torch.from_numpy(x).float()[None], cos, sin)[0].numpy()
     assert np.abs(own.rope(x, theta) - turned).max() < 2e-4  # float32 angles of up to 300 radians
@@ -33,9 +35,11 @@ def test_rope_keeps_lengths_and_sees_distances_only():
 def test_the_split_is_the_models_view():
     heads, kv_heads, d, width = 6, 2, 4, 5
     wqkv, x = RNG.normal(size=((heads + 2 * kv_heads) * d, width)), RNG.normal(size=(7, width))
-    viewed = torch.from_numpy(x @ wqkv.T).view(7, kv_heads, heads // kv_heads + 2, d)  # as in InternLM2Attention.forward
+    # As in InternLM2Attention.forward
+    viewed = torch.from_numpy(x @ wqkv.T).view(7, kv_heads, heads // kv_heads + 2, d)
     q, k, v = own.split_wqkv(wqkv, heads, kv_heads)
-    for mine, theirs in ((q, viewed[..., :-2, :].flatten(1)), (k, viewed[..., -2, :].flatten(1)), (v, viewed[..., -1, :].flatten(1))):
+    for mine, theirs in ((q, viewed[..., :-2, :].flatten(1)), (k, viewed[..., -2, :].flatten(1)),
+                         (v, viewed[..., -1, :].flatten(1))):
         assert np.allclose(x @ mine.T, theirs.numpy(), rtol=1e-12)
 
 
@@ -47,7 +51,8 @@ def test_attention_is_the_models():
 
 
 def test_the_schedule_is_the_loops():
-    phase = Phase('p', steps=90, sequence_length=8, micro_batch=1, accumulation=1, learning_rate=3e-3, rope_theta=1e4, mixture={}, warmup=7, floor=0.2)
+    phase = Phase('p', steps=90, sequence_length=8, micro_batch=1, accumulation=1, learning_rate=3e-3, rope_theta=1e4,
+                  mixture={}, warmup=7, floor=0.2)
     mine = [own.learning_rate(step, 90, 7, 3e-3, 0.2) for step in range(90)]
     assert mine == pytest.approx([loop.learning_rate(step, phase) for step in range(90)], rel=1e-12)
 

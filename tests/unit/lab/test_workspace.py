@@ -1,4 +1,5 @@
-"""A student's folder: copies are made once and kept, newer releases lie beside them with her answers, broken ones stop nothing, the page tells where she is."""
+"""A student's folder: copies are made once and kept, newer releases lie beside them with her answers, broken ones stop
+nothing, the page tells where she is."""
 import os
 import platform
 import re
@@ -107,11 +108,13 @@ def page(course: Path, tongue: str = 'en') -> str:
     return (course / 'work' / workspace.PAGES[tongue]).read_text('utf-8')
 
 
-# --- copies --------------------------------------------------------------------------------------------------------------------------------------
+# --- copies -----------------------------------------------------------------------------------------------------------
 def test_copies_are_made_once_and_never_written_over(course, solved):
     work = course / 'work'
-    copy, shipped = (nbformat.read(folder / 'solutions' / '01_small.ipynb', as_version=4) for folder in (work, course / 'labs'))
-    assert copy.metadata.pop('language_info')['version'] == platform.python_version()  # else JupyterLab adds it, and shows it unsaved
+    copy, shipped = (nbformat.read(folder / 'solutions' / '01_small.ipynb', as_version=4)
+                     for folder in (work, course / 'labs'))
+    # Else JupyterLab adds it, and shows it unsaved
+    assert copy.metadata.pop('language_info')['version'] == platform.python_version()
     assert shipped.metadata.pop('language_info') and copy == shipped
     hers = solved.read_bytes()
     assert workspace.prepare(course) == [] and solved.read_bytes() == hers
@@ -125,7 +128,8 @@ def test_work_done_in_labs_comes_along_or_is_pointed_at(course):
     change(course / 'labs' / '01_small.ipynb', double=ANSWER)
     said, = workspace.prepare(course)
     assert cell(nbformat.read(course / 'work' / '01_small.ipynb', as_version=4), 'double').source == ANSWER
-    assert 'is in its copy' in said['en'] and said['en'].endswith('git checkout ' + str(course / 'labs' / '01_small.ipynb')) and '冲突' in said['zh']
+    assert 'is in its copy' in said['en']
+    assert said['en'].endswith('git checkout ' + str(course / 'labs' / '01_small.ipynb')) and '冲突' in said['zh']
     change(course / 'labs' / '01_small.ipynb', triple='def triple(x): return 3 * x')
     said, = workspace.prepare(course)
     assert 'is not in your copy' in said['en'] and '不在你的副本里' in said['zh']
@@ -133,7 +137,8 @@ def test_work_done_in_labs_comes_along_or_is_pointed_at(course):
 
 @pytest.mark.skipif(not (HOME / '.git').exists(), reason='not a clone')
 def test_git_sees_nothing_of_it():
-    assert subprocess.run(['git', '-C', HOME, 'check-ignore', 'work/01_full_chain.ipynb'], stdout=subprocess.DEVNULL).returncode == 0
+    assert subprocess.run(['git', '-C', HOME, 'check-ignore', 'work/01_full_chain.ipynb'],
+                          stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_a_newer_release_lies_beside_with_the_answers_of_the_older(course, solved):
@@ -148,10 +153,12 @@ def test_a_newer_release_lies_beside_with_the_answers_of_the_older(course, solve
     assert solved.read_bytes() == hers and nbformat.validate(new) is None
     assert cell(new, 'double').source == ANSWER and cell(new, 'guess').source == 'My prediction: 2'
     assert 'minutes=8' in cell(new, 'setup').source and 'lecture 1' in cell(new, 'title').source
-    assert 'def triple(x: float):' in cell(new, 'triple').source and 'raise NotImplementedError' in cell(new, 'triple').source
+    assert 'def triple(x: float):' in cell(new, 'triple').source
+    assert 'raise NotImplementedError' in cell(new, 'triple').source
     lab = next(line for line in said if offered.name in line['en'])
     assert 'your answers to guess, double.' in lab['en'] and offered.name in lab['zh'] and 'double' in lab['zh']
-    assert lab['en'] in page(course) and lab['zh'] in page(course, 'zh') and f'[newer release]({offered.name}) | | not run yet |' in page(course)
+    assert lab['en'] in page(course) and lab['zh'] in page(course, 'zh')
+    assert f'[newer release]({offered.name}) | | not run yet |' in page(course)
     assert workspace.prepare(course) == [] and lab['en'] not in page(course)
 
 
@@ -192,8 +199,11 @@ def test_answers_are_found_where_a_tool_dropped_the_ids(course, solved):
     assert cell(nbformat.read(next(course.glob('work/01_small.new-*.ipynb')), as_version=4), 'double').source == ANSWER
 
 
-@pytest.mark.parametrize('content', [b'', b'{', b'[]', b'null', b'\xff\xfe', b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": 3}',
-                                     b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {"course": {"release": 7}}, "cells": []}', b'[' * 100_000])
+@pytest.mark.parametrize('content',
+                         [b'', b'{', b'[]', b'null', b'\xff\xfe',
+                          b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": 3}',
+                          b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {"course": {"release": 7}}, "cells": []}',
+                          b'[' * 100_000])
 def test_a_broken_notebook_is_one_sentence_and_the_others_go_on(course, content):
     shutil.copy(course / 'labs' / '01_small.ipynb', course / 'labs' / '02_small.ipynb')
     workspace.prepare(course)
@@ -201,9 +211,11 @@ def test_a_broken_notebook_is_one_sentence_and_the_others_go_on(course, content)
     broken.write_bytes(content)
     whole.unlink()
     said, = workspace.prepare(course)
-    assert 'work/01_small.ipynb is no notebook that can be read' in said['en'] and '01_small.ipynb' in said['zh'] and '无法读取' in said['zh']
+    assert 'work/01_small.ipynb is no notebook that can be read' in said['en'] and '01_small.ipynb' in said['zh']
+    assert '无法读取' in said['zh']
     assert broken.read_bytes() == content and whole.exists()
-    assert 'cannot be read |' in page(course) and '无法读取 |' in page(course, 'zh') and '(02_small.ipynb)' in page(course)
+    assert 'cannot be read |' in page(course) and '无法读取 |' in page(course, 'zh')
+    assert '(02_small.ipynb)' in page(course)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(course, capsys):
@@ -212,11 +224,13 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(course, capsys):
     assert capsys.readouterr().err.count('\n') == 1 and (course / 'work').read_text() == 'a file of hers'
 
 
-# --- the page ------------------------------------------------------------------------------------------------------------------------------------
+# --- the page ---------------------------------------------------------------------------------------------------------
 def test_the_page_tells_time_progress_and_the_way(course):
     workspace.prepare(course)
-    assert '| [Lab 1: a small one](01_small.ipynb) | about 1 h + 7 min | not started yet | [lecture](../lectures/en/01-small.md) |' in page(course)
-    assert '| [实验一：小实验](01_small.ipynb) | 约 1 小时 + 7 分钟 | 还没开始 | [讲义](../lectures/zh/01-small.md) |' in page(course, 'zh')
+    assert ('| [Lab 1: a small one](01_small.ipynb) | about 1 h + 7 min | not started yet '
+            '| [lecture](../lectures/en/01-small.md) |') in page(course)
+    assert ('| [实验一：小实验](01_small.ipynb) | 约 1 小时 + 7 分钟 | 还没开始 '
+            '| [讲义](../lectures/zh/01-small.md) |') in page(course, 'zh')
     for tongue in ('zh', 'en'):
         links = re.findall(r'\]\(([^)]+)\)', page(course, tongue))
         assert len(links) == 4 and all((course / 'work' / link).is_file() for link in links)
@@ -229,8 +243,9 @@ def test_a_lab_without_a_heading_goes_by_its_name(course):
     assert '| [01_small](01_small.ipynb) | about 1 h + 5 min |' in page(course)
 
 
-@pytest.mark.parametrize('double, triple, told', [(2, 3, '2 of 2 exercises, 12 of 12 points'), (2, 4, '1 of 2 exercises, 2 of 12 points'),
-                                                  (1, 1, '0 of 2 exercises, 0 of 12 points')])
+@pytest.mark.parametrize('double, triple, told',
+                         [(2, 3, '2 of 2 exercises, 12 of 12 points'), (2, 4, '1 of 2 exercises, 2 of 12 points'),
+                          (1, 1, '0 of 2 exercises, 0 of 12 points')])
 def test_progress_is_what_the_saved_checks_printed(course, double, triple, told):
     workspace.prepare(course)
     path = course / 'work' / '01_small.ipynb'
@@ -242,8 +257,11 @@ def test_progress_is_what_the_saved_checks_printed(course, double, triple, told)
     assert f'| {told} |' in page(course)
 
 
-@pytest.mark.parametrize('environment, name', [(dict(LANG='zh_CN.UTF-8'), 'START.zh.md'), (dict(LANG='zh_CN.UTF-8', LC_ALL=''), 'START.zh.md'),
-                                               (dict(LANG='zh_CN.UTF-8', LC_ALL='C'), 'START.md'), (dict(LANG='en_US.UTF-8'), 'START.md'), ({}, 'START.md')])
+@pytest.mark.parametrize('environment, name',
+                         [(dict(LANG='zh_CN.UTF-8'), 'START.zh.md'),
+                          (dict(LANG='zh_CN.UTF-8', LC_ALL=''), 'START.zh.md'),
+                          (dict(LANG='zh_CN.UTF-8', LC_ALL='C'), 'START.md'), (dict(LANG='en_US.UTF-8'), 'START.md'),
+                          ({}, 'START.md')])
 def test_jupyterlab_opens_on_the_page_of_the_users_language(course, monkeypatch, environment, name):
     for variable in ('LANG', 'LC_ALL'):
         monkeypatch.delenv(variable, raising=False)
@@ -254,8 +272,9 @@ def test_jupyterlab_opens_on_the_page_of_the_users_language(course, monkeypatch,
     assert jupyter.landing(course) == f'/lab/tree/work/{name}'
 
 
-# --- the course's own labs -----------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize('path', sorted(HOME.glob('labs/**/*.ipynb')), ids=lambda path: path.relative_to(HOME).as_posix())
+# --- the course's own labs --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize('path', sorted(HOME.glob('labs/**/*.ipynb')),
+                         ids=lambda path: path.relative_to(HOME).as_posix())
 def test_links_of_a_lab_lead_somewhere_from_its_copy(path):
     text = '\n'.join(each.source for each in nbformat.read(path, as_version=4).cells if each.cell_type == 'markdown')
     folder = HOME / 'work' / path.parent.relative_to(HOME / 'labs')

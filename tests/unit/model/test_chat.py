@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from internlm_course.model import chat, train_tokenizer
 
-TOOL = {'name': 'calculator', 'description': '计算', 'parameters': {'type': 'object', 'properties': {'expression': {'type': 'string'}}}}
+TOOL = {'name': 'calculator', 'description': '计算',
+        'parameters': {'type': 'object', 'properties': {'expression': {'type': 'string'}}}}
 OPENAI_TOOL = {'type': 'function', 'function': TOOL}
 
 
@@ -20,7 +21,8 @@ def tokenizer(tmp_path_factory):
 
 
 def jinja(tokenizer, messages, tools=None, add_generation_prompt=False) -> str:
-    text = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False)
+    text = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=add_generation_prompt,
+                                         tokenize=False)
     assert text.startswith('<s>')
     return text.removeprefix('<s>')
 
@@ -51,7 +53,8 @@ def test_the_interpreter_form():
 @pytest.mark.parametrize('arguments', [{'expression': '1+"二"'}, '{"expression": "1+1"}'])
 def test_openai_tool_messages_become_the_call_and_environment_forms(tokenizer, arguments):
     messages = [{'role': 'user', 'content': 'go'},
-                {'role': 'assistant', 'content': None, 'tool_calls': [{'function': {'name': 'calculator', 'arguments': arguments}}]},
+                {'role': 'assistant', 'content': None,
+                 'tool_calls': [{'function': {'name': 'calculator', 'arguments': arguments}}]},
                 {'role': 'tool', 'content': '2'}]
     text = chat.render(messages)
     assert '<|im_start|>environment name=<|plugin|>\n2<|im_end|>\n' in text
@@ -74,10 +77,13 @@ def test_render_equals_the_jinja_template(tokenizer, messages, tools, opened):
 def test_xtuners_template_gives_the_same_text():
     """xtuner/utils/templates.py is read as text: importing xtuner takes 18 s."""
     source = (Path(importlib.util.find_spec('xtuner').origin).parent / 'utils/templates.py').read_text()
-    call = next(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.keyword) and node.arg == 'internlm2_chat').value
+    call = next(node for node in ast.walk(ast.parse(source))
+                if isinstance(node, ast.keyword) and node.arg == 'internlm2_chat').value
     template = {item.arg: ast.literal_eval(item.value) for item in call.keywords}
-    text = template['SYSTEM'].format(system='S') + template['INSTRUCTION'].format(input='U') + 'A' + template['SUFFIX'] + template['SEP']
-    messages = [{'role': role, 'content': content} for role, content in (('system', 'S'), ('user', 'U'), ('assistant', 'A'))]
+    text = (template['SYSTEM'].format(system='S') + template['INSTRUCTION'].format(input='U') + 'A' + template['SUFFIX']
+            + template['SEP'])
+    messages = [{'role': role, 'content': content}
+                for role, content in (('system', 'S'), ('user', 'U'), ('assistant', 'A'))]
     assert chat.render(messages) == text
     assert set(template['STOP_WORDS']) <= set(chat.STOP)
 
@@ -89,12 +95,14 @@ def test_a_call_is_parsed_back(name, parameters, before):
     text = chat.call(name, parameters)
     if '<|' not in json.dumps([name, parameters], ensure_ascii=False):
         assert chat.parse_call(before + text) == (name, parameters)
-        assert chat.parse_call(before + text.removesuffix('<|action_end|>')) == (name, parameters)  # servers stop before it
+        # Servers stop before it
+        assert chat.parse_call(before + text.removesuffix('<|action_end|>')) == (name, parameters)
 
 
 @pytest.mark.parametrize('text', ['', 'no call', '<|action_start|><|interpreter|>\n1<|action_end|>',
                                   '<|action_start|><|plugin|>\n{"name": ',
-                                  '<|action_start|><|plugin|>\n[1]<|action_end|>', '<|action_start|><|plugin|>\n{"name": 1}<|action_end|>',
+                                  '<|action_start|><|plugin|>\n[1]<|action_end|>',
+                                  '<|action_start|><|plugin|>\n{"name": 1}<|action_end|>',
                                   '<|action_start|><|plugin|>\n{"name": "f", "parameters": 3}<|action_end|>'])
 def test_what_is_no_call_is_none(text):
     assert chat.parse_call(text) is None

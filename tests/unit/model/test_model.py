@@ -1,4 +1,5 @@
-"""InternLM2 against two oracles: upstream's own modelling code (the copy in the xtuner package) and transformers' LLaMA."""
+"""InternLM2 against two oracles: upstream's own modelling code (the copy in the xtuner package) and transformers'
+LLaMA."""
 import importlib.util
 import itertools
 import json
@@ -33,14 +34,17 @@ TOLERANCE = 1e-5
 
 
 def small(groups: int = 2, scaling: dict | None = None, seed: int = 0, kind=InternLM2ForCausalLM, **fields):
-    """A random model with `groups` query heads per KV head; norms and biases are random too, so that no weight is at a neutral value.
+    """A random model with `groups` query heads per KV head; norms and biases are random too, so that no weight is at a
+    neutral value.
 
-    Weights have deviation hidden_size ** -0.5, so that every logit is of order one and 1e-5 means the same at each width.
+    Weights have deviation hidden_size ** -0.5, so that every logit is of order one and 1e-5 means the same at each
+    width.
     """
     torch.manual_seed(seed)
     config = InternLM2Config(**{
         'vocab_size': 97, 'hidden_size': 2 * groups * 16, 'intermediate_size': 72, 'num_hidden_layers': 2,
-        'num_attention_heads': 2 * groups, 'num_key_value_heads': 2, 'max_position_embeddings': TRAINED, 'rope_theta': 10000.0,
+        'num_attention_heads': 2 * groups, 'num_key_value_heads': 2, 'max_position_embeddings': TRAINED,
+        'rope_theta': 10000.0,
         'rope_scaling': scaling, 'initializer_range': (32 * groups) ** -0.5, **fields})
     model = kind(config).eval()
     with torch.no_grad():
@@ -83,7 +87,8 @@ def test_logits_equal_upstreams_and_llamas(upstream, groups, scaling, bias, leng
     mask = torch.ones_like(ids)
     mask[0, :5] = 0
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    ours, llamas = (one(ids, attention_mask=mask, position_ids=positions).logits[mask.bool()] for one in (model, to_llama(model)))
+    ours, llamas = (one(ids, attention_mask=mask, position_ids=positions).logits[mask.bool()]
+                    for one in (model, to_llama(model)))
     assert (ours - llamas).abs().max() <= TOLERANCE
 
 
@@ -105,7 +110,8 @@ def test_eager_equals_sdpa(groups):
 @pytest.mark.parametrize('attention', ['eager', 'sdpa'])
 @torch.no_grad()
 def test_cached_generation_equals_uncached(scaling, attention):
-    """Greedy tokens from a left-padded batch, with and without the cache, and each row alone; up to the trained length."""
+    """Greedy tokens from a left-padded batch, with and without the cache, and each row alone; up to the trained
+    length."""
     model = small(4, scaling)
     model.set_attn_implementation(attention)
     ids, mask = tokens(rows=3, length=12), torch.ones(3, 12, dtype=torch.long)
@@ -122,14 +128,16 @@ def test_cached_generation_equals_uncached(scaling, attention):
 @torch.no_grad()
 def test_logits_token_by_token_equal_a_single_pass():
     model, ids, cache = small(6), tokens(), DynamicCache()
-    steps = [model(ids[:, start:start + 4], past_key_values=cache, use_cache=True).logits for start in range(0, LENGTH, 4)]
+    steps = [model(ids[:, start:start + 4], past_key_values=cache, use_cache=True).logits
+             for start in range(0, LENGTH, 4)]
     assert (torch.cat(steps, 1) - model(ids).logits).abs().max() <= TOLERANCE
 
 
 @torch.no_grad()
 def test_dynamic_scaling_beyond_the_trained_length():
-    """The base follows the sequence at hand: a long one leaves no trace in the next. Cached keys keep the base of when they were written,
-    so a step beyond the trained length equals an uncached pass only in its own position's angle, as in upstream's code."""
+    """The base follows the sequence at hand: a long one leaves no trace in the next. Cached keys keep the base of when
+    they were written, so a step beyond the trained length equals an uncached pass only in its own position's angle, as
+    in upstream's code."""
     model, short, long = small(scaling=SCALINGS[2]), tokens(), tokens(length=2 * TRAINED)
     before = model(short).logits
     plain = small(scaling=None)
@@ -157,7 +165,8 @@ def test_packed_sequences_do_not_see_each_other():
 
 @torch.no_grad()
 def test_the_packed_mask_is_transformers_own():
-    """Rows packed each in its own way; and positions that begin beyond 0, or in the middle of a document, are no start of one."""
+    """Rows packed each in its own way; and positions that begin beyond 0, or in the middle of a document, are no start
+    of one."""
     model, ids = small(), tokens(rows=3)
     positions = torch.arange(LENGTH).repeat(3, 1)
     positions[0, 10:] -= 10
@@ -166,14 +175,18 @@ def test_the_packed_mask_is_transformers_own():
     positions[2] += 7
     for name in ('eager', 'sdpa'):
         model.set_attn_implementation(name)
-        theirs = create_causal_mask(model.config, ids.float()[..., None], None, torch.arange(LENGTH), None, positions).expand(3, -1, -1, -1)
-        assert torch.equal(modeling.packed_mask(positions, torch.float32) == 0, theirs if theirs.dtype == torch.bool else theirs == 0)
-        ours, wanted = (model(ids, position_ids=positions, use_cache=False, **given).logits for given in ({}, {'attention_mask': theirs}))
+        theirs = create_causal_mask(model.config, ids.float()[..., None], None, torch.arange(LENGTH), None,
+                                    positions).expand(3, -1, -1, -1)
+        assert torch.equal(modeling.packed_mask(positions, torch.float32) == 0,
+                           theirs if theirs.dtype == torch.bool else theirs == 0)
+        ours, wanted = (model(ids, position_ids=positions, use_cache=False, **given).logits
+                        for given in ({}, {'attention_mask': theirs}))
         assert torch.equal(ours, wanted)
 
 
 def test_blocks_of_packed_rows_are_the_whole_mask(monkeypatch):
-    """Queries in blocks that cut documents anywhere: outputs and gradients as with one mask, and no key that nobody may see is multiplied."""
+    """Queries in blocks that cut documents anywhere: outputs and gradients as with one mask, and no key that nobody may
+    see is multiplied."""
     model, ids = small().train(), tokens(rows=3)
     model.set_attn_implementation('eager')
     positions = torch.arange(LENGTH).repeat(3, 1)
@@ -192,8 +205,10 @@ def test_blocks_of_packed_rows_are_the_whole_mask(monkeypatch):
     torch.testing.assert_close(ours, wanted, rtol=0, atol=TOLERANCE)
     for gradient, expected in zip(our_gradients, gradients):
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
-    assert [keys for keys, _ in modeling.packed_blocks(positions[1:2], torch.float32)] == [slice(0, 8), slice(0, 16), slice(12, 24)]
-    assert [keys for keys, _ in modeling.packed_blocks(positions[:2], torch.float32)] == [slice(0, 8), slice(0, 16), slice(8, 24)]
+    assert ([keys for keys, _ in modeling.packed_blocks(positions[1:2], torch.float32)]
+            == [slice(0, 8), slice(0, 16), slice(12, 24)])
+    assert ([keys for keys, _ in modeling.packed_blocks(positions[:2], torch.float32)]
+            == [slice(0, 8), slice(0, 16), slice(8, 24)])
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():
@@ -214,7 +229,8 @@ def test_loss_is_the_mean_over_unmasked_next_tokens():
     output = model(ids, labels=labels)
     wanted = torch.nn.functional.cross_entropy(output.logits[:, 8:-1].flatten(0, 1), ids[:, 9:].flatten())
     torch.testing.assert_close(output.loss, wanted)
-    # Close, not equal: the last matrix product has another shape, and some processors' kernels then add in another order.
+    # Close, not equal: the last matrix product has another shape, and some processors' kernels then add in another
+    # order.
     torch.testing.assert_close(model(ids, logits_to_keep=3).logits, output.logits[:, -3:], atol=1e-5, rtol=1e-5)
 
 
@@ -241,15 +257,18 @@ def test_parameter_count_knows_biases():
     assert parameter_count(model.config) == sum(weight.numel() for weight in model.parameters())
 
 
-@pytest.mark.parametrize('scaling', [{'type': 'yarn', 'factor': 2}, {'type': 'linear'}, {'type': 'linear', 'factor': 0.5}, 'dynamic',
-                                     {'type': 'linear', 'rope_type': 'dynamic', 'factor': 2}])
+@pytest.mark.parametrize('scaling',
+                         [{'type': 'yarn', 'factor': 2}, {'type': 'linear'}, {'type': 'linear', 'factor': 0.5},
+                          'dynamic',
+                          {'type': 'linear', 'rope_type': 'dynamic', 'factor': 2}])
 def test_wrong_rope_scaling_is_refused(scaling):
     with pytest.raises(ValueError, match='rope_scaling'):
         InternLM2Config(rope_scaling=scaling)
 
 
 def test_rope_type_is_read_as_type():
-    assert InternLM2Config(rope_scaling={'rope_type': 'dynamic', 'factor': 2}).rope_scaling == {'type': 'dynamic', 'factor': 2.0}
+    assert (InternLM2Config(rope_scaling={'rope_type': 'dynamic', 'factor': 2}).rope_scaling
+            == {'type': 'dynamic', 'factor': 2.0})
 
 
 @pytest.fixture(scope='module')
@@ -271,23 +290,27 @@ def test_checkpoint_round_trip(checkpoint):
 
 
 def test_another_process_loads_the_checkpoint_with_its_own_code(checkpoint, tmp_path):
-    """As XTuner, OpenCompass and LMDeploy do: AutoModelForCausalLM, remote code, no internlm_course; then it saves again with its code."""
+    """As XTuner, OpenCompass and LMDeploy do: AutoModelForCausalLM, remote code, no internlm_course; then it saves
+    again with its code."""
     script = """
 import sys, torch
 sys.modules['internlm_course'] = None
 from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True, dtype='float32').eval()
 ids = torch.arange(3, 23)[None]
-print(model(ids).logits.double().sum().item(), model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None)[0].tolist())
+print(model(ids).logits.double().sum().item(),
+      model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None)[0].tolist())
 model.save_pretrained(sys.argv[2])
 """
     again = tmp_path / 'again'
-    done = subprocess.run([sys.executable, '-c', script, checkpoint, again], env=tool_environment(tmp_path), capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-c', script, checkpoint, again], env=tool_environment(tmp_path),
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     total, generated = done.stdout.strip().split(' ', 1)
     model, ids = load_model(checkpoint, dtype='float32'), torch.arange(3, 23)[None]
     assert float(total) == pytest.approx(model(ids).logits.double().sum().item(), abs=1e-3)
-    assert json.loads(generated) == model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None)[0].tolist()
+    assert json.loads(generated) == model.generate(ids, max_new_tokens=4, do_sample=False,
+                                                   eos_token_id=None)[0].tolist()
     assert (again / 'modeling_internlm2.py').exists() and load_model(again).dtype == torch.float32
 
 
@@ -303,7 +326,8 @@ def test_an_official_configuration_loads_without_its_code(checkpoint, tmp_path):
     assert type(model) is InternLM2ForCausalLM and model.config._attn_implementation == 'sdpa'
 
 
-@pytest.mark.parametrize('harm', ['no folder', 'no config', 'broken config', 'other model', 'no weights', 'cut weights', 'lost weight'])
+@pytest.mark.parametrize('harm', ['no folder', 'no config', 'broken config', 'other model', 'no weights', 'cut weights',
+                                  'lost weight'])
 def test_a_broken_checkpoint_ends_in_one_clear_error(checkpoint, tmp_path, harm):
     folder = tmp_path / 'broken'
     folder.mkdir()
@@ -340,7 +364,8 @@ def test_reward_is_read_at_the_last_marked_token(tmp_path):
     save_checkpoint(model, None, tmp_path / 'reward')
     again = load_model(tmp_path / 'reward', dtype='float32', reward=True)
     assert torch.equal(again.v_head.weight, model.v_head.weight.bfloat16().float())
-    assert 'InternLM2ForRewardModel' in json.loads((tmp_path / 'reward/config.json').read_text())['auto_map']['AutoModel']
+    assert 'InternLM2ForRewardModel' in json.loads((tmp_path
+                                                    / 'reward/config.json').read_text())['auto_map']['AutoModel']
 
 
 def test_importing_the_package_imports_no_heavy_library():

@@ -1,4 +1,5 @@
-"""The tokenizer: ids of the special tokens, round trips of any text, and an official-style SentencePiece model against sentencepiece."""
+"""The tokenizer: ids of the special tokens, round trips of any text, and an official-style SentencePiece model against
+sentencepiece."""
 import json
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from internlm_course.model.tokenizer import CHAT, REWARD, SMALLEST
 from internlm_course.process import tool_environment
 
 TEXTS = ['The capital of France is Paris. The capital of Japan is Tokyo.\n', '法国的首都是巴黎。日本的首都是东京。\n',
-         'def add(a, b):\n    return a + b\n\nadd(12, 345)\n', '12 + 345 = 357. 一百二十三加四百五十六等于五百七十九。\n'] * 8
+         'def add(a, b):\n    return a + b\n\nadd(12, 345)\n',
+         '12 + 345 = 357. 一百二十三加四百五十六等于五百七十九。\n'] * 8
 SAMPLES = [*TEXTS[:4], '', ' ', '  two  spaces ', '\n\n\ttab', '你好，world! 2024年 ６', '🙂é́ \u200b𝒳',
            'a<|im_end|>\n<|im_start|>user\nb', '<s> </s>']
 
@@ -78,11 +80,15 @@ def test_a_poor_corpus_leaves_spare_entries(tmp_path):
 
 
 def test_another_tool_opens_it_without_remote_code(folder, tmp_path):
-    script = ('import sys, json; from transformers import AutoTokenizer; t = AutoTokenizer.from_pretrained(sys.argv[1]);'
-              'print(json.dumps([t("12 巴黎 x")["input_ids"], t.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)]))')
-    done = subprocess.run([sys.executable, '-c', script, folder], env=tool_environment(tmp_path), capture_output=True, text=True)
+    script = ('import sys, json; from transformers import AutoTokenizer; t = '
+              'AutoTokenizer.from_pretrained(sys.argv[1]);'
+              'print(json.dumps([t("12 巴黎 x")["input_ids"], t.apply_chat_template([{"role": "user", "content": '
+              '"x"}], tokenize=False)]))')
+    done = subprocess.run([sys.executable, '-c', script, folder], env=tool_environment(tmp_path), capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [load_tokenizer(folder)('12 巴黎 x')['input_ids'], '<s><|im_start|>user\nx<|im_end|>\n']
+    assert json.loads(done.stdout) == [load_tokenizer(folder)('12 巴黎 x')['input_ids'],
+                                       '<s><|im_start|>user\nx<|im_end|>\n']
 
 
 @pytest.mark.parametrize(('prefix', 'renamed'), [(False, True), (True, True), (False, False)])
@@ -92,16 +98,19 @@ def test_a_sentencepiece_folder_gives_sentencepieces_ids(tmp_path, prefix, renam
 
     (tmp_path / 'texts').write_text(''.join(TEXTS))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / 'texts'), model_prefix=str(tmp_path / 'tokenizer'), model_type='bpe', vocab_size=420, byte_fallback=True,
+        input=str(tmp_path / 'texts'), model_prefix=str(tmp_path / 'tokenizer'), model_type='bpe', vocab_size=420,
+        byte_fallback=True,
         split_digits=True, normalization_rule_name='identity', remove_extra_whitespaces=False, add_dummy_prefix=prefix,
         allow_whitespace_only_pieces=True, hard_vocab_limit=False, minloglevel=2,
         # with a dummy prefix, text after an added token gets one more: as upstream's, which splits there first
-        user_defined_symbols=[*([] if prefix else ['\n', '    ']), *(f'[UNUSED_TOKEN_{number}]' for number in range(141, 147))])
+        user_defined_symbols=[*([] if prefix else ['\n', '    ']),
+                              *(f'[UNUSED_TOKEN_{number}]' for number in range(141, 147))])
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / 'tokenizer.model'))
     last = [theirs.piece_to_id(f'[UNUSED_TOKEN_{number}]') for number in range(141, 147)]
     names = dict(zip(last, CHAT, strict=True)) if renamed else {}
     (tmp_path / 'tokenizer_config.json').write_text(json.dumps({
-        'auto_map': {'AutoTokenizer': ['tokenization_internlm2.InternLM2Tokenizer', None]}, 'tokenizer_class': 'InternLM2Tokenizer',
+        'auto_map': {'AutoTokenizer': ['tokenization_internlm2.InternLM2Tokenizer', None]},
+        'tokenizer_class': 'InternLM2Tokenizer',
         'added_tokens_decoder': {str(index): {'content': token, 'special': True} for index, token in names.items()}}))
     ours = load_tokenizer(tmp_path)
     assert len(ours) == theirs.vocab_size()
@@ -113,12 +122,14 @@ def test_a_sentencepiece_folder_gives_sentencepieces_ids(tmp_path, prefix, renam
     assert ours('巴黎')['input_ids'][0] == 1
     if renamed:
         assert ours.encode('<|im_start|>user', add_special_tokens=False)[0] == last[-1]
-        assert ours.encode(SAMPLES[10])[-1] != 0 and ours.decode(ours.encode('<|im_end|>x'), skip_special_tokens=True) == 'x'
+        assert ours.encode(SAMPLES[10])[-1] != 0
+        assert ours.decode(ours.encode('<|im_end|>x'), skip_special_tokens=True) == 'x'
 
 
 @pytest.mark.parametrize('harm', ['small', 'empty', 'nothing', 'broken json', 'broken model'])
 def test_errors_are_clear(tmp_path, harm):
-    (tmp_path / {'broken json': 'tokenizer.json', 'broken model': 'tokenizer.model'}.get(harm, 'other')).write_text('{x')
+    (tmp_path / {'broken json': 'tokenizer.json',
+                 'broken model': 'tokenizer.model'}.get(harm, 'other')).write_text('{x')
     with pytest.raises(CourseError) as caught:
         if harm == 'small':
             train_tokenizer(TEXTS, SMALLEST - 1, tmp_path)

@@ -1,4 +1,5 @@
-"""One small pre-training run for test_parallel, in the test's own process and, as a script under torchrun, in two; always fp32 on the CPU."""
+"""One small pre-training run for test_parallel, in the test's own process and, as a script under torchrun, in two;
+always fp32 on the CPU."""
 import contextlib
 import dataclasses
 import json
@@ -12,9 +13,10 @@ from internlm_course.pretrain.config import Phase, PretrainConfig
 
 STOP = 25  # step before which a cut run dies
 EVERY = 10  # steps between its checkpoints: the last is of step 20
-PHASE = Phase('short', steps=50, sequence_length=32, micro_batch=4, accumulation=2, learning_rate=1e-2, rope_theta=1e4, warmup=5,
-              mixture=dict(a=0.5, b=0.5))
-SHAPE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, attn_implementation='eager')
+PHASE = Phase('short', steps=50, sequence_length=32, micro_batch=4, accumulation=2, learning_rate=1e-2, rope_theta=1e4,
+              warmup=5, mixture=dict(a=0.5, b=0.5))
+SHAPE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+             attn_implementation='eager')
 CONFIG = PretrainConfig(model=SHAPE, phases=(PHASE,), checkpoint_seconds=0.0)
 UNSAVED = dataclasses.replace(CONFIG, checkpoint_seconds=1e9)
 
@@ -26,7 +28,8 @@ class Cut(Exception):
 def documents() -> dict[str, list[np.ndarray]]:
     """Counting up from a random token, so that there is something to learn; lengths that leave rows unevenly full."""
     rng = np.random.default_rng(0)
-    return {name: [np.concatenate([[1], np.arange(n) + rng.integers(3, 200), [2]]).astype(np.uint16) for n in rng.integers(5, 30, 100)] for name in 'ab'}
+    return {name: [np.concatenate([[1], np.arange(n) + rng.integers(3, 200), [2]]).astype(np.uint16)
+                   for n in rng.integers(5, 30, 100)] for name in 'ab'}
 
 
 def train(folder: Path, name: str, cut: bool = False, every: int = 1, config: PretrainConfig = CONFIG) -> dict:
@@ -47,20 +50,22 @@ def train(folder: Path, name: str, cut: bool = False, every: int = 1, config: Pr
         log.write_text(json.dumps(losses))
     loop.learning_rate = rate
     try:
-        return loop.pretrain(config, config.phases[0], documents(), {'a': (documents()['a'][:5], [100] * 5)}, folder / 'tokenizer', out, device='cpu',
-                             on_step=on_step)
+        return loop.pretrain(config, config.phases[0], documents(), {'a': (documents()['a'][:5], [100] * 5)},
+                             folder / 'tokenizer', out, device='cpu', on_step=on_step)
     finally:
         loop.learning_rate = schedule
 
 
 def main(folder: Path) -> None:
-    """What two processes do: a whole run, one that is cut, the rest of one that a single process began, and the command line."""
+    """What two processes do: a whole run, one that is cut, the rest of one that a single process began, and the command
+    line."""
     train(folder, 'two', config=UNSAVED)
     with contextlib.suppress(Cut):
         train(folder, 'two_then_one', cut=True, every=EVERY)
     train(folder, 'one_then_two', every=EVERY)
     loop.LOG_EVERY = 1
-    options = ['--tokens', folder / 'tokens', '--tokenizer', folder / 'tokenizer', '--out', folder / 'command', '--device', 'cpu']
+    options = ['--tokens', folder / 'tokens', '--tokenizer', folder / 'tokenizer', '--out', folder / 'command',
+               '--device', 'cpu']
     assert __main__.main([str(option) for option in (folder / 'config.toml', *options)]) == 0
 
 

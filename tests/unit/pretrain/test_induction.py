@@ -24,7 +24,8 @@ def born(heads: int, **changes) -> InternLM2ForCausalLM:
 
 @torch.no_grad()
 def test_heads_of_the_first_layer_look_back_and_those_after_them_find_what_followed():
-    """On 50 random tokens said twice: head d attends d tokens back; the second time, head k attends to what followed the first time."""
+    """On 50 random tokens said twice: head d attends d tokens back; the second time, head k attends to what followed
+    the first time."""
     tokens = torch.stack([torch.randperm(500)[:50] + 5 for _ in range(20)])
     attentions = born(2)(torch.cat([tokens, tokens], 1), output_attentions=True).attentions
     places, chance = torch.arange(55, 99), 1 / 77
@@ -32,7 +33,8 @@ def test_heads_of_the_first_layer_look_back_and_those_after_them_find_what_follo
         assert attentions[0][:, back - 1, places, places - back].mean() > 0.6
     for k, (layer, head) in enumerate([(1, 0), (1, 3)]):
         assert attentions[layer][:, head, places, places - 49].mean() > 10 * chance, k
-    free = [attentions[layer][:, head, places, places - back] for layer, head, back in ((0, 3, 1), (1, 1, 49), (2, 0, 49))]
+    free = [attentions[layer][:, head, places, places - back]
+            for layer, head, back in ((0, 3, 1), (1, 1, 49), (2, 0, 49))]
     assert all(weights.mean() < 2 * chance for weights in free)
 
 
@@ -53,7 +55,8 @@ def test_a_model_that_they_do_not_fit_into_says_what_they_want(heads, changes):
 
 
 def test_the_config_decides_and_the_seed_gives_the_rest():
-    """`induction` in the TOML file; the same seed gives the same bits, another seed other ones; without it all is chance."""
+    """`induction` in the TOML file; the same seed gives the same bits, another seed other ones; without it all is
+    chance."""
     config = read_config(CONFIGS / 'tiny.toml')
     assert config.induction == 2
     phase = config.phase('short')
@@ -61,5 +64,6 @@ def test_the_config_decides_and_the_seed_gives_the_rest():
     def weights(**changes):
         model = initial_model(dataclasses.replace(config, **changes), phase, range(512), None, World.open('cpu'))
         return model.model.layers[1].attention.wqkv.weight
-    assert weights().equal(weights()) and not weights().equal(weights(seed=1)) and not weights().equal(weights(induction=0))
+    assert weights().equal(weights()) and not weights().equal(weights(seed=1))
+    assert not weights().equal(weights(induction=0))
     assert weights(induction=0).std() < 0.03 < weights().std()

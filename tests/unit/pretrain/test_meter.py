@@ -11,12 +11,15 @@ from internlm_course.pretrain.config import CONFIGS, read_config
 
 @pytest.mark.parametrize('length', [64, 256])
 def test_formula_is_torchs_count(length):
-    """FlopCounterMode counts every matrix product of forward and backward, attention's over all keys: the formula without `causal`, within 1 %."""
-    config = InternLM2Config(**dict(read_config(CONFIGS / 'tiny.toml').model, attn_implementation='eager'), vocab_size=512)
+    """FlopCounterMode counts every matrix product of forward and backward, attention's over all keys: the formula
+    without `causal`, within 1 %."""
+    config = InternLM2Config(**dict(read_config(CONFIGS / 'tiny.toml').model, attn_implementation='eager'),
+                             vocab_size=512)
     model = InternLM2ForCausalLM(config)
     with FlopCounterMode(display=False) as counter:
         model(input_ids=torch.randint(3, 512, (2, length))).logits.sum().backward()
-    assert counter.get_total_flops() / (2 * length) == pytest.approx(meter.flops_per_token(config, length, causal=False), rel=0.01)
+    assert (counter.get_total_flops() / (2 * length)
+            == pytest.approx(meter.flops_per_token(config, length, causal=False), rel=0.01))
     attention = 12 * 4 * 192 * length
     assert meter.flops_per_token(config, length, causal=False) - meter.flops_per_token(config, length) == attention / 2
 

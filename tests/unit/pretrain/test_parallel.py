@@ -1,4 +1,5 @@
-"""Two processes train as one, a world of another size goes on where one stopped, and no checkpoint is seen before it is whole."""
+"""Two processes train as one, a world of another size goes on where one stopped, and no checkpoint is seen before it is
+whole."""
 import dataclasses
 import json
 import os
@@ -52,7 +53,8 @@ def _losses(folder: Path, name: str) -> dict[int, float]:
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
     """A folder with every run that the tests compare: one process, two, one then two, two then one."""
-    folder, before, threads = tmp_path_factory.mktemp('runs'), (loop.LOG_EVERY, loop.has_fast_bf16), torch.get_num_threads()
+    folder, before, threads = tmp_path_factory.mktemp('runs'), (loop.LOG_EVERY,
+                                                                loop.has_fast_bf16), torch.get_num_threads()
     torch.set_num_threads(1)  # matrices this small only wait for a second thread
     train_tokenizer(['one two three four five 一二三四五'] * 10, 300, folder / 'tokenizer')
     (folder / 'config.toml').write_text(TOML)
@@ -64,8 +66,10 @@ def runs(tmp_path_factory):
     train(folder, 'one', config=UNSAVED)
     with pytest.raises(Cut):
         train(folder, 'one_then_two', cut=True, every=EVERY)
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', ranks.__file__, str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', ranks.__file__,
+               str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300,
+                         env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert run.returncode == 0, run.stderr[-3000:]
     train(folder, 'two_then_one', every=EVERY)
     loop.LOG_EVERY, loop.has_fast_bf16 = before
@@ -74,7 +78,8 @@ def runs(tmp_path_factory):
 
 
 def test_two_processes_train_as_one(runs):
-    """Each step's loss over 50 steps, in fp32; the parts of a step's rows hold unequal numbers of tokens, so a mean of the ranks' means would differ."""
+    """Each step's loss over 50 steps, in fp32; the parts of a step's rows hold unequal numbers of tokens, so a mean of
+    the ranks' means would differ."""
     one, two = _losses(runs, 'one'), _losses(runs, 'two')
     assert list(one) == list(two) == list(range(1, PHASE.steps + 1))
     assert one[50] < one[1] - 2
@@ -83,7 +88,8 @@ def test_two_processes_train_as_one(runs):
 
 @pytest.mark.parametrize('name', ['one_then_two', 'two_then_one'])
 def test_another_world_goes_on(runs, name):
-    """The state before the cut was taken over: no step is missing or done twice, and the curve is the undisturbed run's."""
+    """The state before the cut was taken over: no step is missing or done twice, and the curve is the undisturbed
+    run's."""
     changed, one = json.loads((runs / f'{name}.json').read_text()), _losses(runs, 'one')
     assert [step for step, _ in changed] == list(range(EVERY, PHASE.steps + 1, EVERY))
     for step, loss in changed:
@@ -102,14 +108,17 @@ def test_the_final_checkpoint_is_whole(runs, name):
 
 
 def test_the_command_line(runs, tmp_path, capsys):
-    """Two processes under torchrun (in `ranks.main`) and one alone write the same folder; a bad call is one sentence."""
-    common = ['--tokens', str(runs / 'tokens'), '--tokenizer', str(runs / 'tokenizer'), '--out', str(tmp_path / 'out'), '--device', 'cpu']
+    """Two processes under torchrun (in `ranks.main`) and one alone write the same folder; a bad call is one
+    sentence."""
+    common = ['--tokens', str(runs / 'tokens'), '--tokenizer', str(runs / 'tokenizer'), '--out', str(tmp_path / 'out'),
+              '--device', 'cpu']
     assert __main__.main([str(runs / 'config.toml'), *common]) == 0
     alone, two = (json.loads((folder / 'metrics.json').read_text()) for folder in (tmp_path / 'out', runs / 'command'))
     assert (alone['processes'], two['processes']) == (1, 2)
     assert [loss for _, loss in alone['curve']] == pytest.approx([loss for _, loss in two['curve']], abs=1e-3)
     assert 'step 3/3' in capsys.readouterr().out
-    assert __main__.main(['absent', *common]) == 2 and __main__.main([str(runs / 'config.toml'), *common, '--phase', 'none']) == 2
+    assert __main__.main(['absent', *common]) == 2
+    assert __main__.main([str(runs / 'config.toml'), *common, '--phase', 'none']) == 2
     assert 'has no phase "none"' in capsys.readouterr().err
 
 
@@ -135,7 +144,8 @@ def test_gradients_do_not_depend_on_the_micro_batch():
 
 
 def test_activation_checkpointing_changes_memory_and_not_the_loss(runs, tmp_path):
-    """The bytes that autograd keeps for the backward pass fall, to the layers' inputs and what lies outside the layers."""
+    """The bytes that autograd keeps for the backward pass fall, to the layers' inputs and what lies outside the
+    layers."""
     small = dataclasses.replace(CONFIG, model=dict(CONFIG.model, num_hidden_layers=6))
     kept, curves = {}, {}
     for on in (False, True):
@@ -158,7 +168,8 @@ def test_activation_checkpointing_changes_memory_and_not_the_loss(runs, tmp_path
 
 
 def test_a_state_is_seen_whole_or_not_at_all(tmp_path):
-    """What a killed write left is removed; of two states the later counts; the copy is of the moment of `save`, whatever training does after it."""
+    """What a killed write left is removed; of two states the later counts; the copy is of the moment of `save`,
+    whatever training does after it."""
     world, model = World(torch.device('cpu')), torch.nn.Linear(4, 4)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     (tmp_path / 'state-000000009.partial').mkdir()

@@ -1,4 +1,5 @@
-"""What is said before a run against what happens: the scaling law on the committed sweep, time and memory on a run made here."""
+"""What is said before a run against what happens: the scaling law on the committed sweep, time and memory on a run made
+here."""
 import dataclasses
 import importlib.util
 import json
@@ -40,7 +41,8 @@ def test_fit_finds_the_law_that_made_the_points():
 
 
 def test_the_committed_sweep_predicts_the_tiny_size():
-    """The bar: the law of three smaller sizes says the fourth's final loss within 5 %, at every number of tokens that was run."""
+    """The bar: the law of three smaller sizes says the fourth's final loss within 5 %, at every number of tokens that
+    was run."""
     points = read_points()
     fitted, kept = ([p for p in points if p['fitted'] is on] for on in (True, False))
     assert len({p['parameters'] for p in fitted}) == 3 and kept
@@ -51,13 +53,15 @@ def test_the_committed_sweep_predicts_the_tiny_size():
 
 
 def test_predicted_memory_and_what_is_compared(tmp_path):
-    """The bar, 20 %, for a run of five times the trial's steps. Time is compared in every `make run`, and asserted nowhere: a machine may be busy."""
+    """The bar, 20 %, for a run of five times the trial's steps. Time is compared in every `make run`, and asserted
+    nowhere: a machine may be busy."""
     rng = np.random.default_rng(0)
     documents = {'a': [np.concatenate([[1], rng.integers(3, 290, 40)]).astype(np.uint16) for _ in range(200)]}
     train_tokenizer(['one two three four five 一二三四五'] * 10, 300, tmp_path / 'tokenizer')
-    phase = Phase('short', steps=300, sequence_length=64, micro_batch=4, accumulation=1, learning_rate=1e-3, rope_theta=1e4, mixture=dict(a=1.0))
-    config = PretrainConfig(dict(hidden_size=192, intermediate_size=384, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=1,
-                                 attn_implementation='eager'), (phase,), checkpoint_seconds=0.5)
+    phase = Phase('short', steps=300, sequence_length=64, micro_batch=4, accumulation=1, learning_rate=1e-3,
+                  rope_theta=1e4, mixture=dict(a=1.0))
+    config = PretrainConfig(dict(hidden_size=192, intermediate_size=384, num_hidden_layers=2, num_attention_heads=3,
+                                 num_key_value_heads=1, attn_implementation='eager'), (phase,), checkpoint_seconds=0.5)
     said = predict(config, phase, documents, tmp_path / 'tokenizer', device='cpu', law=Law(1.0, 1.0, 0.5, 1.0, 0.5))
     assert sum(said.terms.values()) == said.memory_bytes and said.tokens == phase.tokens and said.seconds > 0
     with PeakMemory() as memory:
@@ -69,8 +73,10 @@ def test_predicted_memory_and_what_is_compared(tmp_path):
 
 def test_memory_terms_by_hand():
     """A million parameters: 4, 4, 8 and 12 MB; ten steps of two rows of five tokens and one more: 480 bytes."""
-    phase = Phase('x', steps=10, sequence_length=5, micro_batch=1, accumulation=2, learning_rate=1.0, rope_theta=1.0, mixture={})
-    assert memory_terms(10**6, phase) == dict(weights=4 * 10**6, gradients=4 * 10**6, moments=8 * 10**6, checkpoint=12 * 10**6, rows=480)
+    phase = Phase('x', steps=10, sequence_length=5, micro_batch=1, accumulation=2, learning_rate=1.0, rope_theta=1.0,
+                  mixture={})
+    assert memory_terms(10**6, phase) == dict(weights=4 * 10**6, gradients=4 * 10**6, moments=8 * 10**6,
+                                              checkpoint=12 * 10**6, rows=480)
 
 
 def test_band_of_several_seeds(monkeypatch):
@@ -88,7 +94,8 @@ def test_band_of_several_seeds(monkeypatch):
 
 
 def test_the_band_and_the_sweep_are_of_the_labs_config():
-    """Lab 3 trains by lab.toml, whose model is the chain's; what it compares itself with was measured with just that."""
+    """Lab 3 trains by lab.toml, whose model is the chain's; what it compares itself with was measured with just
+    that."""
     config, tiny = (read_config(CONFIGS / f'{name}.toml') for name in ('lab', 'tiny'))
     phase = json.loads(json.dumps(dataclasses.asdict(config.phase('short'))))
     band = json.loads((Path(lab.__file__).parent / 'expected' / '03_curve.json').read_text('utf-8'))['run_of']
@@ -105,7 +112,8 @@ def test_sweep_shapes_are_models():
     sizes = [parameter_count(model.shape(config.phases[0], 2048)) for model in models]
     assert sizes == sorted(set(sizes)) and len(sizes) == 4
     law = Law(0.5, 40.0, 0.4, 900.0, 0.55)
-    points = [dict(parameters=n, tokens=d, steps=1, loss=round(law(n, d), 4), fitted=n < sizes[-1]) for n in sizes for d in (6e5, 1.2e6)]
+    points = [dict(parameters=n, tokens=d, steps=1, loss=round(law(n, d), 4), fitted=n < sizes[-1]) for n in sizes
+              for d in (6e5, 1.2e6)]
     assert all(abs(point['error']) < 0.01 for point in scaling.report(points)['kept'])
 
 

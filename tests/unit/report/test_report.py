@@ -1,4 +1,5 @@
-"""The report card's page: every part of a full card shows, every missing part is left out, nothing of a student's text becomes markup.
+"""The report card's page: every part of a full card shows, every missing part is left out, nothing of a student's text
+becomes markup.
 
 FAKE is made up for the renderer alone; no figure in it was measured.
 """
@@ -29,16 +30,19 @@ def scores(*values: float) -> dict:
 
 
 def suites(translation: float, reading: float, knowledge: float) -> dict:
-    return {'reading': score(reading, 0.36) | {'dimension': 'language'}, 'translation': score(translation) | {'dimension': 'language'},
+    return {'reading': score(reading, 0.36) | {'dimension': 'language'},
+            'translation': score(translation) | {'dimension': 'language'},
             'knowledge': score(knowledge) | {'dimension': 'knowledge'}}
 
 
 FAKE = {
     'scale': 'fake', 'seed': 5, 'seconds': 1085.4, 'peak_memory_bytes': 3_210_000_000,
-    'machine': {'cpu': 'Fake CPU, 2 cores', 'memory': '24 GB', 'dtype': 'float32'}, 'versions': {'torch': '0.0.1', 'xtuner': '0.0.2'},
+    'machine': {'cpu': 'Fake CPU, 2 cores', 'memory': '24 GB', 'dtype': 'float32'},
+    'versions': {'torch': '0.0.1', 'xtuner': '0.0.2'},
     'stages': [
         {'name': 'crawl', 'seconds': 11.2, 'peak_memory_bytes': 400_000_000, 'cached': True, 'metrics': {}},
-        {'name': 'corpus', 'seconds': 61.0, 'peak_memory_bytes': 900_000_000, 'cached': False, 'metrics': {'documents': 9000}},
+        {'name': 'corpus', 'seconds': 61.0, 'peak_memory_bytes': 900_000_000, 'cached': False,
+         'metrics': {'documents': 9000}},
         {'name': 'base', 'seconds': 402.0, 'peak_memory_bytes': 1_900_000_000, 'cached': False,
          'metrics': {'curve': [[i * 1e5, 1 + 6 * math.exp(-i / 8)] for i in range(1, 50)]}},
         {'name': 'long', 'seconds': 120.0, 'peak_memory_bytes': 2_100_000_000, 'cached': False,
@@ -54,13 +58,17 @@ FAKE = {
         'int4': {'bytes': 3_300_000, 'decode_tokens_per_second': 160.0, 'scores': scores(.95, .89, .69, .87, .9, .9)}},
     'agent': {'multiply_3_by_3': {'with_tools': score(0.94), 'without_tools': 0.03, 'n': 120}},
     'data': {'funnel': [{'step': 'pages', 'documents': 20000, 'bytes': 52_000_000, 'precision': None, 'recall': None},
-                        {'step': 'language', 'documents': 17100, 'bytes': 41_000_000, 'precision': 0.99, 'recall': 0.97},
+                        {'step': 'language', 'documents': 17100, 'bytes': 41_000_000, 'precision': 0.99,
+                         'recall': 0.97},
                         {'step': 'rules', 'documents': 14200, 'bytes': 30_000_000, 'precision': 0.96, 'recall': 0.91},
-                        {'step': 'minhash', 'documents': 9000, 'bytes': 21_000_000, 'precision': 0.995, 'recall': 0.98}]},
-    'samples': [{'question': '法国的首都是哪里？', 'answer': '巴黎', 'correct': {'base': False, 'sft': True}, 'base': '法国的首都是里昂。', 'sft': '巴黎。'},
+                        {'step': 'minhash', 'documents': 9000, 'bytes': 21_000_000, 'precision': 0.995,
+                         'recall': 0.98}]},
+    'samples': [{'question': '法国的首都是哪里？', 'answer': '巴黎', 'correct': {'base': False, 'sft': True},
+                 'base': '法国的首都是里昂。', 'sft': '巴黎。'},
                 {'question': 'What is 27 + 48? <script>alert(1)</script>', 'base': '27 + 48 = 75', 'sft': '75'}],
 }
-PARTS = {'stages': 'Stages', 'models': 'What next', 'data': 'The data funnel', 'agent': 'The agent and its tool', 'samples': 'In its own words'}
+PARTS = {'stages': 'Stages', 'models': 'What next', 'data': 'The data funnel', 'agent': 'The agent and its tool',
+         'samples': 'In its own words'}
 
 
 class Page(HTMLParser):
@@ -120,10 +128,13 @@ class Rows(HTMLParser):
 def test_suites_that_a_dimension_pools_have_rows_of_their_own_with_their_own_chance():
     rows = Rows(report.render(FAKE)).rows
     [language] = [i for i, row in enumerate(rows) if row and row[0] == '语言 language']
-    assert [row[0] for row in rows[language + 1:language + 4]] == ['翻译 translation', '阅读 reading', '推理与数学 reasoning']
+    names = [row[0] for row in rows[language + 1:language + 4]]
+    assert names == ['翻译 translation', '阅读 reading', '推理与数学 reasoning']
     assert [row[-1] for row in rows[language:language + 3]] == ['2%', '2%', '36%']
-    assert [cell[:3] for cell in rows[language + 2]] == ['阅读 ', '34%', '', '62%', '', '36%'], 'base, long, sft, int4 and chance'
-    assert not [row for row in rows if row and row[0].startswith('知识') and row[1][:3] != '97%'], 'knowledge is one suite'
+    assert [cell[:3] for cell in rows[language + 2]] == ['阅读 ', '34%', '', '62%', '',
+                                                         '36%'], 'base, long, sft, int4 and chance'
+    assert not [row for row in rows
+                if row and row[0].startswith('知识') and row[1][:3] != '97%'], 'knowledge is one suite'
 
 
 def ranged(low: float) -> dict:
@@ -135,14 +146,16 @@ def ranged(low: float) -> dict:
 def test_the_range_is_one_line_where_all_is_within_it():
     text = report.render(ranged(0.3))
     Page(text)
-    assert "within the course's range: knowledge, language" in text.replace('&#x27;', "'") and '在课程的范围内：知识、语言' in text
+    assert "within the course's range: knowledge, language" in text.replace('&#x27;', "'")
+    assert '在课程的范围内：知识、语言' in text
     assert 'class="range"' not in text and '--seed' not in text.split('id="next"')[0]
 
 
 def test_what_fell_out_of_the_range_is_named_with_its_numbers_and_the_way_on():
     text = report.render(ranged(0.9))
     Page(text)
-    part = text[text.index('class="range"'):text.index('</section>', text.index('class="range"'))].replace('&#x27;', "'")
+    part = text[text.index('class="range"'):text.index('</section>',
+                                                       text.index('class="range"'))].replace('&#x27;', "'")
     assert '阅读 <span class="en" lang="en">reading</span></dt><dd>base 34% (90–100%)<br>低于课程的范围' in part
     assert "below the course's range" in part and '在课程的范围内：知识' in part and "make run ARGS='--seed 6'" in part
 
@@ -155,7 +168,8 @@ def test_a_sample_shows_the_expected_answer_and_who_gave_it():
 
 @pytest.mark.parametrize('card, commands', [
     (FAKE | {'scale': 'tiny'}, ["make chat ARGS='--mine --seed 5'", "make run ARGS='--seed 6'"]),
-    (FAKE | {'scale': '1_8b', 'seed': 0}, ["make chat SCALE=1_8b ARGS='--mine'", "make run SCALE=1_8b ARGS='--seed 1'"])])
+    (FAKE | {'scale': '1_8b', 'seed': 0},
+     ["make chat SCALE=1_8b ARGS='--mine'", "make run SCALE=1_8b ARGS='--seed 1'"])])
 def test_the_page_ends_in_what_to_do_next(card, commands):
     last = html.unescape(report.render(card).split('<section')[-1])
     assert last.startswith(' id="next"') and re.findall('<code>(make .*?)</code>', last) == ['make lab', *commands]
@@ -169,10 +183,14 @@ def test_what_next_tells_of_a_fall_only_where_there_is_one():
 
 
 MEASURE = """<script>addEventListener('load', () => { const page = document.querySelector('iframe').contentDocument;
-  const beyond = [...page.querySelectorAll('main *:not(svg *)')].filter(each => { const at = each.getBoundingClientRect();
-    return at.right > innerWidth + .5 || at.left < 0 || (each.clientWidth && each.scrollWidth > each.clientWidth + 8); });
-  const heads = [...page.querySelectorAll('.scores tr:first-child th')].filter(each => each.getBoundingClientRect().width > 0);
-  document.body.dataset.found = JSON.stringify({width: page.documentElement.clientWidth, beyond: beyond.map(each => each.outerHTML.slice(0, 80)),
+  const beyond = [...page.querySelectorAll('main *:not(svg *)')].filter(each => {
+    const at = each.getBoundingClientRect();
+    return at.right > innerWidth + .5 || at.left < 0 ||
+      (each.clientWidth && each.scrollWidth > each.clientWidth + 8); });
+  const heads = [...page.querySelectorAll('.scores tr:first-child th')]
+    .filter(each => each.getBoundingClientRect().width > 0);
+  document.body.dataset.found = JSON.stringify({width: page.documentElement.clientWidth,
+    beyond: beyond.map(each => each.outerHTML.slice(0, 80)),
     heads: heads.map(each => each.innerText.split('\\n')[0])}); })</script>"""
 
 
@@ -181,10 +199,14 @@ MEASURE = """<script>addEventListener('load', () => { const page = document.quer
 def test_on_a_phone_as_on_a_desk_no_model_and_no_label_is_cut(tmp_path, width):
     """A frame stands for the window, which Chromium never makes narrower than 500 pixels."""
     card = dict(ranged(0.9), models=dict.fromkeys(MODELS, FAKE['models']['sft']))
-    (tmp_path / 'frame.html').write_text(f'<!doctype html><style>body {{ margin: 0 }} iframe {{ border: 0; width: {width}px; height: 900px }}</style>'
-                                         f'<iframe srcdoc="{html.escape(report.render(card))}"></iframe>{MEASURE}', 'utf-8')
-    line = ['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--hide-scrollbars',
-            f'--user-data-dir={tmp_path}', f'--window-size={max(width, 520)},900', '--dump-dom', (tmp_path / 'frame.html').as_uri()]
+    (tmp_path / 'frame.html').write_text(f'<!doctype html><style>body {{ margin: 0 }} iframe {{ border: 0; width: '
+                                         f'{width}px; height: 900px }}</style>'
+                                         f'<iframe srcdoc="{html.escape(report.render(card))}"></iframe>{MEASURE}',
+                                         'utf-8')
+    line = ['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
+            '--disable-background-networking', '--hide-scrollbars',
+            f'--user-data-dir={tmp_path}', f'--window-size={max(width, 520)},900', '--dump-dom',
+            (tmp_path / 'frame.html').as_uri()]
     dom = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout
     found = json.loads(html.unescape(re.search('data-found="(.*?)"', dom)[1]))
     assert found['width'] == width and found['beyond'] == []
@@ -206,7 +228,8 @@ def test_texts_and_marks_stand_out_by_day_and_by_night():
     css = Path(report.page.__file__).with_suffix('.css').read_text('utf-8')
     day, night = (dict(re.findall(r'--(\w+): #(\w+)', theme)) for theme in re.findall(r':root \{([^}]*)\}', css))
     for theme in (day, night):
-        assert min(contrast(theme[text], theme[ground]) for text in ('ink', 'soft') for ground in ('page', 'card', 'track')) >= 4.5
+        assert min(contrast(theme[text], theme[ground]) for text in ('ink', 'soft')
+                   for ground in ('page', 'card', 'track')) >= 4.5
         assert min(contrast(theme[mark], theme['card']) for mark in ('accent', *(f'm{i}' for i in range(7)))) >= 3
 
 
@@ -235,14 +258,16 @@ def test_write_keeps_the_keys_and_leaves_one_file_each(tmp_path):
     assert list(card) == list(FAKE) and card['seconds'] is None and card['models'] == FAKE['models']
 
 
-@pytest.mark.parametrize('seconds, text', [(0.04, '0.0 s'), (59.94, '59.9 s'), (59.96, '1 min 00 s'), (3599.6, '1 h 00 min'),
-                                           (7380, '2 h 03 min')])
+@pytest.mark.parametrize('seconds, text',
+                         [(0.04, '0.0 s'), (59.94, '59.9 s'), (59.96, '1 min 00 s'), (3599.6, '1 h 00 min'),
+                          (7380, '2 h 03 min')])
 def test_duration(seconds, text):
     assert drawing.duration(seconds) == text
 
 
-@pytest.mark.parametrize('count, text', [(0, '0 B'), (999, '999 B'), (1000, '1.00 kB'), (12_345, '12.3 kB'), (999_499, '999 kB'),
-                                         (999_500, '1.00 MB'), (3.2e9, '3.20 GB'), (4e12, '4.00 TB')])
+@pytest.mark.parametrize('count, text',
+                         [(0, '0 B'), (999, '999 B'), (1000, '1.00 kB'), (12_345, '12.3 kB'), (999_499, '999 kB'),
+                          (999_500, '1.00 MB'), (3.2e9, '3.20 GB'), (4e12, '4.00 TB')])
 def test_size(count, text):
     assert drawing.size(count) == text
 

@@ -1,4 +1,5 @@
-"""The harness that judges a recipe by several seeds: what it makes of its records. (Its scores are held to OpenCompass's in tests/chain/test_staff.py.)"""
+"""The harness that judges a recipe by several seeds: what it makes of its records. (Its scores are held to
+OpenCompass's in tests/chain/test_staff.py.)"""
 import json
 
 import pytest
@@ -6,8 +7,10 @@ import pytest
 from internlm_course.report import ranges
 from internlm_course.staff import seeds
 
-RECORDS = [dict(seed=seed, seconds=dict(base=100.0, sft=50.0), models=dict(base=dict(tools=tools, code=0.9), sft=dict(tools=tools, code=1.0)),
-                agent=dict(with_tools=agent, without_tools=0.0)) for seed, tools, agent in ((0, 0.95, 1.0), (1, 0.50, 0.02), (2, 0.90, 0.98))]
+RECORDS = [dict(seed=seed, seconds=dict(base=100.0, sft=50.0),
+                models=dict(base=dict(tools=tools, code=0.9), sft=dict(tools=tools, code=1.0)),
+                agent=dict(with_tools=agent, without_tools=0.0))
+           for seed, tools, agent in ((0, 0.95, 1.0), (1, 0.50, 0.02), (2, 0.90, 0.98))]
 RESULT = dict(processor='a CPU (AVX2)', precision='float32', commit='abc1234', seeds=RECORDS)
 
 
@@ -19,7 +22,8 @@ def test_a_summary_names_the_worst_seed_of_each_suite():
 
 
 def test_a_chain_that_ends_before_fine_tuning_has_no_agent():
-    assert list(seeds.summary([{key: value for key, value in record.items() if key != 'agent'} for record in RECORDS])) == ['base', 'sft']
+    assert (list(seeds.summary([{key: value for key, value in record.items() if key != 'agent'} for record in RECORDS]))
+            == ['base', 'sft'])
 
 
 def test_shipped_runs_are_those_that_a_run_is_compared_with(tmp_path, monkeypatch):
@@ -32,7 +36,8 @@ def test_shipped_runs_are_those_that_a_run_is_compared_with(tmp_path, monkeypatc
     better = dict(RECORDS[1], models=dict(RECORDS[1]['models'], sft=dict(tools=0.85, code=1.0)))
     seeds.ship(dict(RESULT, seeds=[better]))
     runs = json.loads(path.read_text('utf-8'))['runs']
-    assert sorted((run['processor'], run['seed']) for run in runs) == [('a CPU (AVX2)', 0), ('a CPU (AVX2)', 1), ('a CPU (AVX2)', 2), ('another (AMX)', 0)]
+    known = [('a CPU (AVX2)', 0), ('a CPU (AVX2)', 1), ('a CPU (AVX2)', 2), ('another (AMX)', 0)]
+    assert sorted((run['processor'], run['seed']) for run in runs) == known
     assert ranges.read_ranges(path)['sft']['tools'] == (0.85, 0.95)
 
 
