@@ -5,8 +5,8 @@
 Token files and tokenizer are those of the chain in `--root`, made if need be. Every contestant trains the tiny size on the same token files in a process of
 its own, one after the other, round by round, so that a noisy machine disturbs all alike. A peer runs in its best setting here: bf16 autocast where the CPU
 multiplies bf16 (fp32 elsewhere, where bf16 is several times slower), torch.compile, fused AdamW, explicit attention products where it has them (on a CPU
-faster than sdpa), our learning rate; its cosine follows the clock, so that it uses its minutes to the last second. Ours is `pretrain`, compiled (`ours`) and
-as the chain runs it, not compiled (`ours-eager`), with as many steps as its own rounds say will fit. Compile time counts in the minutes and not in the tokens
+faster than sdpa), our learning rate; its cosine follows the clock, so that it uses its minutes to the last second. Ours is `pretrain`, as the chain runs it where
+bf16 is multiplied, its layers compiled (`ours`), and not compiled (`ours-eager`), with as many steps as its own rounds say will fit. Compile time counts in the minutes and not in the tokens
 a second. Of a peer's batch sizes the faster one is compared in speed, and the one with fewer bits after the fewest minutes in quality. Bits per byte: the same
 held-out documents, the same function.
 nanoGPT (MIT) is not a dependency: give a clone; without one it is left out.
@@ -205,13 +205,12 @@ def play(name: str, call: dict) -> dict:
 
 
 def main(options) -> dict:
-    import torch
-
     from internlm_course.course import Course
     from internlm_course.machine import cpu_dtype
     from internlm_course.model import load_tokenizer
     from internlm_course.pretrain.config import CONFIGS
     from internlm_course.pretrain.meter import mfu
+    from internlm_course.staff.seeds import kind
     course = Course.open('tiny', options.root)
     options.tokens, options.tokenizer = course.tokens().path, course.tokenizer().path
     names = [name for name in PEERS if options.nanogpt or not name.startswith('nanogpt')]
@@ -246,7 +245,7 @@ def main(options) -> dict:
     command = (f'python tests/bench/pretraining.py --rounds {options.rounds} --seconds {options.seconds:g} --minutes {minutes}'
                + ' --nanogpt CLONE' * bool(options.nanogpt))
     return dict(date=str(date.today()), command=command, config=str((CONFIGS / 'tiny.toml').name),
-                host=dict(system=platform.platform(), cores=os.cpu_count(), simd=torch.backends.cpu.get_cpu_capability(), precision=cpu_dtype()),
+                host=dict(system=platform.platform(), cores=os.cpu_count(), kind=kind(), precision=cpu_dtype()),
                 gemm_flops=peaks, tokens_per_second=rates, median=medians,
                 ratio={f'{own} to {name}': round(medians[own] / medians[name], 3) for own in ('ours', 'ours-eager') for name in fastest.values()},
                 share_of_gemm_peak={own: round(mfu(shape, LENGTH, medians[own], statistics.median(peaks)), 3) for own in ('ours', 'ours-eager')},
@@ -262,6 +261,6 @@ if __name__ == '__main__':
     chosen.add_argument('--minutes', type=float, nargs='*', default=[1, 3, 5])
     result = main(chosen.parse_args())
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f'pretraining-{date.today()}-{result["host"]["simd"]}.json'
+    path = RESULTS / f'pretraining-{date.today()}-{result["host"]["kind"]}.json'
     path.write_text(json.dumps(result, indent=1) + '\n', 'utf-8')
     print(path.read_text('utf-8'))
