@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from internlm_course.data import tokens
 from internlm_course.data.pipeline import pack
 from internlm_course.errors import CourseError
+from internlm_course.tokenfiles import read_documents
 from internlm_course.world import crawl
 
 
@@ -41,7 +42,7 @@ def test_token_files_give_back_every_document(tmp_path, tokenizer):
         for split in ('', '.validation'):
             path = tmp_path / 'tokens' / f'{domain}{split}.ds'
             if path.exists():
-                documents = tokens.read_documents(path)
+                documents = read_documents(path)
                 assert all(document.dtype == np.uint16 and document[0] == 1 and document[-1] == 2
                            for document in documents)
                 read = [decoder.decode(document[1:-1].tolist(), skip_special_tokens=False) for document in documents]
@@ -59,7 +60,7 @@ def test_special_tokens_in_a_page_stay_text(tmp_path, tokenizer):
     write_clean(tmp_path, [text])
     tokens.tokenize(tmp_path, tokenizer, tmp_path / 'tokens')
     name = next(path.name for path in (tmp_path / 'tokens').glob('*.ds'))
-    document, = tokens.read_documents(tmp_path / 'tokens' / name)
+    document, = read_documents(tmp_path / 'tokens' / name)
     assert document[0] == 1 and document[-1] == 2
     assert not set(document[1:-1].tolist()) & {0, 1, 2, 3}
     assert Tokenizer.from_file(str(tokenizer)).decode(document[1:-1].tolist()) == text
