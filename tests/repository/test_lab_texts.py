@@ -203,14 +203,13 @@ def test_answers_of_lab_3():
     said = outputs('03_pretraining')
     products = re.findall(r'product (\S+)', said['rope-light'])
     assert products[0] == products[1] == products[2] != products[3]
-    (english, bits_english), (chinese,
-                              bits_chinese) = (map(float,
-                                                   re.search(rf'{lang} mine +(\S+) nats a token, (\S+) bits',
-                                                             said['bits-light']).groups())
-                                              for lang in ('en', 'zh'))
+    (english, bits_english), (chinese, bits_chinese) = (
+        map(float, re.search(rf'{lang} mine +(\S+) nats a token, (\S+) bits', said['bits-light']).groups())
+        for lang in ('en', 'zh'))
     assert (english > chinese) != (bits_english > bits_chinese)
     assert '20b: at least 4 card' in said['memory-light']
     base = [float(share) for share in re.findall(r'\d\.\d+', said['needle'].split(';')[0].split(': [[')[1])]
     rows = [base[i:i + 5] for i in range(0, 25, 5)]
-    assert sum(sum(row[:3]) for row in rows) / 15 > 0.9 > sum(row[3]
-                                                              for row in rows) / 5 > sum(row[4] for row in rows) / 5
+    within, beyond, furthest = (sum(sum(row[part]) for row in rows) / sum(len(row[part]) for row in rows)
+                                for part in (slice(3), slice(3, 4), slice(4, 5)))
+    assert within > 0.9 and beyond < 0.2 and furthest < 0.2
