@@ -38,6 +38,9 @@ def runs_folder() -> Path:
     return next((folder for folder in (here, *here.parents) if (folder / 'internlm_course').is_dir()), here) / 'runs'
 
 
+COLOURS = {'✓': 'seagreen', '✗': 'crimson', '○': 'gray'}
+
+
 @dataclass(frozen=True)
 class Earned:
     """What a check cell ends with: its points, which nbgrader reads as partial credit, and for the student a line."""
@@ -48,7 +51,7 @@ class Earned:
         return f'{self.points:g}'
 
     def _repr_html_(self) -> str:
-        return markup(self.says)
+        return markup(self.says, COLOURS[self.says[0]])
 
 
 class Lab:
@@ -71,9 +74,10 @@ class Lab:
         here = Path.cwd()
         if here.name == 'labs' and (here.parent / 'internlm_course').is_dir():
             line('✗',
-                 f"This is the course's template, which the next update replaces: work in work/{name}.ipynb (make lab "
-                 "puts it there). · "
-                      f'这是课程的模板，更新时会被替换：请在 work/{name}.ipynb 里作答（make lab 会放好）。', 'crimson')
+                 f"This is the course's template, which the next update replaces. Close this tab without saving and "
+                 f'open work/{name}.ipynb, from work/START.md. · '
+                 f'这是课程的模板，更新时会被替换：请关掉这一页，不保存，从 work/START.zh.md 打开 work/{name}.ipynb。',
+                 'crimson')
         print(f'Budget · 预算: {minutes:g} min, {gigabytes:g} GB (2 cores, scale {scale} · 双核)')
 
     def keep(self, name: str, make: Callable[[Path], dict | None], **settings) -> Artifact:
@@ -114,13 +118,12 @@ class Lab:
         earned = self.earned[exercise] = points if right == count else 0
         if earned:
             return Earned(earned,
-                          f'✓ {exercise}: all {count} cases right at home: {earned:g} of {points:g} points · '
-                          f'在家核对，{count} 例全对：{earned:g} 分')
+                          f'✓ {exercise}: all {count} cases right: {earned:g} of {points:g} points · '
+                          f'{count} 例全对：{earned:g} 分')
         if all(trial.why == NOT_ATTEMPTED for trial in tried):
             return Earned(0, f'○ {exercise}: {NOT_ATTEMPTED}; 0 of {points:g} points · 分')
-        says = [f'✗ {exercise}: {right} of {count} cases right at home; points need all of them: 0 of {points:g} '
-                'points · '
-                f'在家核对，{count} 例中对 {right} 例；全对才得分：{points:g} 分中得 0 分']
+        says = [f'✗ {exercise}: {right} of {count} cases right; points need all of them: 0 of {points:g} points · '
+                f'{count} 例中对 {right} 例；全对才得分：{points:g} 分中得 0 分']
         for trial in tried:
             if trial.why:
                 says.append(f'{trial.mine.__name__}: {trial.why}')
@@ -151,7 +154,7 @@ class Lab:
         """Shows the points at home by exercise; in JupyterLab an open one is a link to its cell."""
         # As the server calls the notebook
         file = quote(Path(os.environ.get('JPY_SESSION_NAME', f'{self.name}.ipynb')).name)
-        lines = [f'Points at home · 在家得分: {sum(self.earned.values()):g} of {sum(self.points.values()):g}']
+        lines = [f'Points on this computer · 本机得分: {sum(self.earned.values()):g} of {sum(self.points.values()):g}']
         table = ''
         for number, (name, points) in enumerate(self.points.items(), 1):
             earned, mark = f'{self.earned[name]:g} of {points:g}', '' if self.earned[name] else 'open · 未完成'
@@ -214,8 +217,9 @@ def _put_out(checks: dict[str, Any]) -> None:
     text = '\n'.join(json.dumps(dict(check=check, values=values), ensure_ascii=False)
                      for check, values in checks.items())
     rich(text,
-         '<details style="font-size: smaller; opacity: 0.7"><summary>values, for comparison · 供比对的数值</summary>'
-               f'<pre style="white-space: pre-wrap">{html.escape(text)}</pre></details>')
+         '<details style="font-size: smaller; opacity: 0.7">'
+         '<summary>values, for marking by machine; nothing to do · 供机器评分，不用管</summary>'
+         f'<pre style="white-space: pre-wrap">{html.escape(text)}</pre></details>')
 
 
 def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str) -> None:

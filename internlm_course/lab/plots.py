@@ -74,6 +74,8 @@ class LossCurve:
     def __init__(self, expected: Sequence[Sequence[float]] | None = None,
                  band: Sequence[Sequence[float]] | None = None):
         self.expected, self.band, self.points, self.handle = expected or [], band or [], [], None
+        if self.expected or self.band:  # before the first step there is what to expect
+            self.draw(label('训练即将开始', 'about to begin'))
 
     def __call__(self, record: dict) -> None:
         self.points.append((record['tokens'], record['loss']))

@@ -26,13 +26,13 @@ TEXT = dict(zh="""\
 1. 在下表中**打开一个实验**。最好先读旁边的讲义。
 2. 用 Shift+Enter **逐个运行单元**，看看得到了什么；见到“先预测”，先写下你的答案。\
 不做练习也能运行到底：还没作答的，由课程自己的代码代劳。
-3. **做一个练习**：把 `raise NotImplementedError` 那一行换成你的解答，运行它和它下面的单元。\
-绿色是对了，红色给出第一处不同和提示，灰色是还没作答。
+3. **做一个练习**：把 `raise NotImplementedError` 那一行换成你的解答，运行它和它下面的两个单元：\
+第一个核对例子，第二个（折叠的一行）给分。绿色是对了，红色给出第一处不同和提示，灰色是还没作答。
 4. 用 Ctrl+S **保存**。你的文件都在这个文件夹 `work/` 里；更新课程、再次执行 `make lab` 都不会覆盖它们。
 
 ## 实验
 
-| 实验 | 用时 | 你的进度 | 讲义 | 参考解答 |
+| 实验 | 用时 | 打开时的进度 | 讲义 | 参考解答 |
 |---|---|---|---|---|
 {rows}
 
@@ -40,6 +40,7 @@ TEXT = dict(zh="""\
 每次执行 `make lab`，这一页都会重新生成，请不要在这里记笔记。\
 参考解答留到自己试过之后再看。
 
+- **改天接着做**：内核已经忘了一切。点中停下的那个单元，菜单 Run → Run All Above Selected Cell；训练过的直接取用。
 - **出了怪事**：菜单 Kernel → Restart Kernel…，再从头运行。
 - **想重做一遍**：给你的笔记本改个名字，再执行 `make lab`，就有一份新的。
 - **关掉了这一页**：再执行一次 `make lab`，打开着的标签页都还在。
@@ -54,20 +55,23 @@ TEXT = dict(zh="""\
 1. **Open a lab** from the table below. The lecture beside it is best read first.
 2. **Run it cell by cell** with Shift+Enter, and look at what comes; where it says “Predict”, write your answer down
    first. A lab runs to its end unsolved, too: where you have not answered yet, the course's own code goes on.
-3. **Solve an exercise**: write your answer in place of the line `raise NotImplementedError`, then run the cell and
-   the one beneath it. Green is right, red shows the first difference and a hint, grey is not attempted.
+3. **Solve an exercise**: write your answer in place of the line `raise NotImplementedError`, then run the cell
+   and the two beneath it: the first tries examples, the second, a folded bar, gives the points. Green is right, red
+   shows the first difference and a hint, grey is not attempted.
 4. **Save** with Ctrl+S. Your work lies in this folder, `work/`; neither an update of the course nor another `make lab`
    writes over it.
 
 ## Labs
 
-| Lab | Time | Your progress | Lecture | Reference |
+| Lab | Time | Progress when this opened | Lecture | Reference |
 |---|---|---|---|---|
 {rows}
 
 Time: to solve it, and for the computer to run it. Your progress is that of the notebooks you saved; every
 `make lab` writes this page anew, so keep no notes here. The reference is for after you have tried.
 
+- **Going on another day**: the kernel has forgotten everything. Select the cell where you stopped, then
+  Run → Run All Above Selected Cell; what was trained before is fetched.
 - **Something is odd**: Kernel → Restart Kernel…, then run from the top.
 - **Once more from the beginning**: rename your notebook and call `make lab`; there will be a fresh one.
 - **Closed the page**: call `make lab` again; the tabs are those that you left.

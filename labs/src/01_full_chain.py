@@ -40,12 +40,13 @@ course = lab.course
 #
 # 一个小小的合成网络，以 WARC 格式存放，里面混着镜像、广告、乱码和外语；真相另存，所以每个过滤器的查准率和查全率都可以测。datatrove 负责清洗。
 #
-# **先预测**：下面这页 HTML 里，读者要看的正文占几成字节？清洗的哪一步会丢掉最多的网页？
+# **先预测**（下一个代码单元会印出一页 HTML 的开头，可以先运行它）：这页 HTML 里，读者要看的正文占几成字节？清洗的哪一步会丢掉最多的网页？
 #
 # A small synthetic web in WARC files, with mirrors, advertisements, gibberish and other languages mixed in. The truth is kept aside, so each filter's precision
 # and recall can be measured. datatrove does the cleaning.
 #
-# **Predict**: how much of the HTML below, in bytes, is text that a reader came for? Which step of the cleaning will drop most pages?
+# **Predict** (the next code cell prints the beginning of a page's HTML; run it first if you like): how much of that HTML, in bytes, is text that a reader
+# came for? Which step of the cleaning will drop most pages?
 
 # %% [markdown] name="data-guess"
 # **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
@@ -131,11 +132,12 @@ show_values('data', dict(
 # 讲义 · Lecture 1：[第 4.2 节](../lectures/zh/01-full-chain.md#42-预训练internlm-train-与-internevo) /
 # [section 4.2](../lectures/en/01-full-chain.md#42-pre-training-internlm-train-and-internevo)
 #
-# 随机的权重，下一个词元的交叉熵，AdamW。这里只训练大约一分钟；随课程提供的 base 训练得久得多。
+# 随机的权重，下一个词元的交叉熵，AdamW。这里只训练大约一分钟；随课程提供的 base 训练得久得多。电脑太慢，可以按工具栏的 ■ 停下：练习照样能做，只有它下面的核对和三个模型作答的那个单元用得着它。
 #
 # **先预测**：词表有 $V$ 个词元。一个什么都不懂的模型，损失是多少奈特（用 $V$ 来写）？曲线会先快后慢，还是先慢后快？
 #
-# Random weights, cross-entropy of the next token, AdamW. Here for about a minute; the base model that comes with the course saw far more.
+# Random weights, cross-entropy of the next token, AdamW. Here for about a minute; the base model that comes with the course saw far more. If your computer is
+# slow, ■ in the toolbar stops it: the exercises go on without it; only the check beneath and the cell in which three models answer need it.
 #
 # **Predict**: with $V$ tokens in the vocabulary, what is the loss of a model that knows nothing, in nats (write it with $V$)? Will the curve fall fast and then
 # slowly, or the reverse?

@@ -89,7 +89,7 @@ def test_a_lab_says_that_it_is_the_template_and_not_a_copy(monkeypatch, tmp_path
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
         check.Lab('02_data').finish()
-        assert ('work in work/02_data.ipynb' in capsys.readouterr().out) == said
+        assert ('open work/02_data.ipynb' in capsys.readouterr().out) == said
 
 
 def test_what_attempt_says_stands_under_the_cells_table(shell):
@@ -142,7 +142,7 @@ def test_a_notebook_shows_values_folded_and_a_line_and_nbgrader_a_number(shell, 
     assert values['text/html'].startswith('<details') and '&lt;b&gt;' in values['text/html']
     assert '<b>' not in values['text/html']
     assert line['text/plain'] == '0'
-    assert '✗ double: 3 of 5 cases right at home; points need all of them: 0 of 2 points' in line['text/html']
+    assert '✗ double: 3 of 5 cases right; points need all of them: 0 of 2 points' in line['text/html']
     assert shell('lab.check("double", a=(own, own, [(1,)]))')[1][1]['text/plain'] == '2'
     cell = dict(metadata=dict(course={}, nbgrader=dict(points=2)),
                 outputs=[dict(output_type='display_data', data=values)])
@@ -240,7 +240,7 @@ def test_an_answer_above_the_line_of_the_stub_is_not_called_unattempted(lab, cap
 def test_a_check_says_which_part_is_open_and_shows_a_case_that_the_examples_missed(lab):
     half = lab.check('double', a=(own, own, [(1,), (2,)]), b=(stub, own, [(1,)]))
     assert half.points == 0 and half.says.splitlines() == [
-        '✗ double: 2 of 3 cases right at home; points need all of them: 0 of 2 points · 在家核对，3 例中对 2 '
+        '✗ double: 2 of 3 cases right; points need all of them: 0 of 2 points · 3 例中对 2 '
         '例；全对才得分：2 分中得 0 分',
         'stub: not attempted · 未作答']
 
@@ -254,7 +254,7 @@ def test_a_check_says_which_part_is_open_and_shows_a_case_that_the_examples_miss
     check.self_check(nearly, own, [(3,)], hint='')  # the light shows one
     assert len(lab.check('double', **cases).says.splitlines()) == 1
     assert lab.check('double',
-                     x=(own, own, [(1,)])).says.startswith('✓ double: all 1 cases right at home: 2 of 2 points')
+                     x=(own, own, [(1,)])).says.startswith('✓ double: all 1 cases right: 2 of 2 points')
 
 
 GOOD = 'def mine(x): return 2 * x'
@@ -354,7 +354,7 @@ def test_the_tally_has_points_by_exercise_and_links_open_ones_to_their_cells(she
     shell('lab.check("half", x=(lambda x: 3, own, [(1,)]))')
     _, (tally,) = shell('lab.finish()')
     assert re.sub(' +', ' ', tally['text/plain']).splitlines() == [
-        'Points at home · 在家得分: 2 of 4.5', ' 1. double 2 of 2', ' 2. half 0 of 1.5 open · 未完成',
+        'Points on this computer · 本机得分: 2 of 4.5', ' 1. double 2 of 2', ' 2. half 0 of 1.5 open · 未完成',
         ' 3. last 0 of 1 open · 未完成']
     assert re.findall('href="([^"]*)"', tally['text/html']) == ['my%20lab.ipynb#cell-id=half',
                                                                 'my%20lab.ipynb#cell-id=last']

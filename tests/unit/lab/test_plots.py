@@ -66,10 +66,11 @@ def test_without_a_chinese_font_labels_are_english(fresh_fonts, monkeypatch):
 
 
 def test_loss_curve_redraws_in_place(monkeypatch):
-    updates = []
+    updates, first = [], []
     handle = SimpleNamespace(update=lambda data, raw: updates.append(data['text/plain']))
-    monkeypatch.setattr('IPython.display.display', lambda data, raw, display_id: handle)
+    monkeypatch.setattr('IPython.display.display', lambda data, raw, display_id: first.append(data) or handle)
     curve = plots.LossCurve(expected=[[10, 3.0], [20, 2.0]])
+    assert len(first) == 1, 'what to expect stands there before the first step'
     for step in (1, 2, 3):
         curve(dict(step=step, steps=3, tokens=10 * step, loss=4.0 - step, tokens_per_second=5.0))
-    assert updates == ['Loss curve: 3.00, 2.00', 'Loss curve: 3.00, 2.00, 1.00']
+    assert updates == ['Loss curve: 3.00', 'Loss curve: 3.00, 2.00', 'Loss curve: 3.00, 2.00, 1.00'] and len(first) == 1
