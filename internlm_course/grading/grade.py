@@ -93,7 +93,7 @@ def pick(submission: Submission, key: Key) -> tuple[Answers | None, list[str], s
         try:
             answers = take(file.read(), key)
         except (Refused, CourseError) as error:
-            faults.append(f'{file.name}: {error.cause if isinstance(error, CourseError) else error}')
+            faults.append(f'{file.name}: {error.cause if isinstance(error, CourseError) else error}'.rstrip('.'))
             continue
         written = sum(not untouched(source, key.exercises[name]) for name, source in answers.cells.items())
         rank = (answers.lab == key.lab, written, len(answers.cells))

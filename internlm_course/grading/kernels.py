@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from internlm_course.grading.absence import Package, needed
 from internlm_course.grading.rebuild import Key, rebuilt
 
 START = 60  # seconds that kernels may take to start
+PYTHON = [os.path.realpath(sys.executable), '-P', '-s', '-S', '-X', 'utf8']
+WARM = str(Path(__file__).with_name('warm.py'))
+KERNEL_MODULES = ('ipykernel.kernelapp', 'ipykernel.ipkernel', 'ipykernel.zmqshell', 'IPython.core.magics', 'comm', 'zmq.eventloop.zmqstream')
 BOOT = '''
-import os, sys
+import sys
 sys.path[:0] = {paths!r}
 from ipykernel.kernelapp import IPKernelApp
 app = IPKernelApp.instance()
@@ -54,11 +58,28 @@ class Kernels:
         package = Package(key, modules)
         for name, exercise in key.exercises.items():
             package.write(exercise, self.top / 'package' / name)
+        self.warm = self._warm() if mode != 'bwrap' else None
+
+    def _warm(self) -> subprocess.Popen | None:
+        """The process that forks kernels; None where it cannot, and each kernel is a new interpreter."""
+        modules = [*KERNEL_MODULES, *(name for name in self.imports if not name.startswith('_'))]
+        line = [*PYTHON, WARM, 'serve', str(self.top / 'warm'), json.dumps(sandbox.package_folders()), json.dumps(modules)]
+        environment = sandbox.Plan(str(self.top), '', self.mode).variables()
+        process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+                                   cwd=self.top, start_new_session=True)
+        if process.stdout.readline() == b'ready\n':
+            return process
+        process.stdin.close()
+        process.wait()
+        return None
 
     def __enter__(self) -> 'Kernels':
         return self
 
     def __exit__(self, *_) -> None:
+        if self.warm is not None:
+            self.warm.stdin.close()
+            self.warm.wait()
         shutil.rmtree(self.top, ignore_errors=True)
 
     def run(self, jobs: list[Job]) -> dict[str, dict]:
@@ -100,8 +121,13 @@ class Kernels:
         plan = sandbox.Plan(str(box), str(root), self.mode, readable, (*own, *self.hidden),
                             dict(INTERNLM_COURSE_RUNS=f'{box}/runs'), self.limits)
         boot = BOOT.format(paths=[package, *sandbox.package_folders()], connection=f'{box}/kernel.json')
-        python = [os.path.realpath(sys.executable), '-I', '-S', '-X', 'utf8', '-c', boot]
-        kernel = dict(argv=sandbox.command(plan, python), display_name=job.exercise, language='python', metadata=dict(box=str(box)))
+        if self.warm is not None:
+            (spec / 'plan').write_text(plan.text(), 'utf-8')
+            (spec / 'program').write_text(boot, 'utf-8')
+            line = [*PYTHON, WARM, 'ask', str(self.top / 'warm'), str(spec / 'plan'), str(spec / 'program')]
+        else:
+            line = sandbox.command(plan, [*PYTHON, '-c', boot])
+        kernel = dict(argv=line, display_name=job.exercise, language='python', metadata=dict(box=str(box)))
         (spec / 'kernel.json').write_text(json.dumps(kernel), 'utf-8')
 
     def _pytest(self, folder: Path, jobs: list[Job], values: Path) -> None:
@@ -117,15 +143,11 @@ class Kernels:
             process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=environment,
                                        start_new_session=True)
             try:
-                process.wait(START + len(jobs) * (5 * self.timeout + 20))
-            except subprocess.TimeoutExpired:
-                pass
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(START + len(jobs) * (5 * self.timeout + 20))
             finally:
-                for pid in (process.pid,):
-                    try:
-                        os.killpg(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if os.environ.get('INTERNLM_COURSE_DEBUG'):
             print((folder / 'log').read_text('utf-8', 'replace'), file=sys.stderr)

@@ -84,7 +84,7 @@ class Plan:
         quiet = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
         return dict(PATH='/usr/bin:/bin', HOME=self.folder, TMPDIR=self.folder, USER='nobody', LANG='C.UTF-8',
                     IPYTHONDIR=f'{self.folder}/.ipython', MPLCONFIGDIR=f'{self.folder}/.matplotlib',
-                    PYTHONDONTWRITEBYTECODE='1', **quiet, **self.environment)
+                    PYTHONDONTWRITEBYTECODE='1', PYTHONHASHSEED='0', **quiet, **self.environment)
 
     def mounts(self) -> list[tuple[str, str | None]]:
         """(path inside, path outside or None for an empty one), the outer before the inner."""

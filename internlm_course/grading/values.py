@@ -5,6 +5,7 @@ names (TCP does not leave a sandbox); all kernels start at once; a kernel that d
 a limit; no comment in a cell has nbval skip it; and `--values FILE` gets what each cell put out. Nothing is compared here.
 """
 import json
+import subprocess
 import time
 from collections import deque
 from pathlib import Path
@@ -20,6 +21,7 @@ from internlm_course.grading.sandbox import ENDED, FAILED
 
 MOST_OUTPUT, MOST_MESSAGES = 4 << 20, 4000  # of one cell; beyond, it is a flood
 _report: dict[str, dict[str, Any]] = {}  # by notebook
+_started: dict[str, 'Manager'] = {}  # by the name of the kernel
 
 
 class Ended(Exception):
@@ -27,12 +29,36 @@ class Ended(Exception):
 
 
 class Manager(KernelManager):
-    """A kernel whose sockets lie in the folder that its kernelspec names."""
+    """A kernel whose sockets lie in the folder that its kernelspec names; it may have been started before nbval asks."""
 
     def __init__(self, **options):
         super().__init__(**options)
         box = self.kernel_spec.metadata['box']
         self.transport, self.ip, self.connection_file = 'ipc', f'{box}/k', f'{box}/kernel.json'
+
+    def start_kernel(self, **options):
+        """Starts it, once."""
+        if not self.has_kernel:
+            super().start_kernel(**options)
+
+    def client(self, **options):
+        """A client that waits for the first reply alone; nbval itself sees to it that output arrives."""
+        client = super().client(**options)
+        client.wait_for_ready = lambda timeout: self._wait(client, timeout)
+        return client
+
+    def _wait(self, client, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        client.kernel_info()
+        while not client.shell_channel.socket.poll(100):
+            if not self.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError('the kernel did not start')
+        client.get_shell_msg(timeout=1)
+
+
+def _manager(kernel_name: str, **options) -> Manager:
+    """The manager of a kernel, which may be on its way already."""
+    return _started.pop(kernel_name, None) or Manager(kernel_name=kernel_name, **options)
 
 
 class Kernel(nbval.kernel.RunningKernel):
@@ -99,7 +125,7 @@ class Kernel(nbval.kernel.RunningKernel):
             del self.km
 
 
-nbval.kernel.KernelManager, nbval.plugin.RunningKernel = Manager, Kernel
+nbval.kernel.KernelManager, nbval.plugin.RunningKernel = _manager, Kernel
 
 
 def pytest_addoption(parser):
@@ -111,6 +137,9 @@ def pytest_collection_modifyitems(items):
         if isinstance(item, nbval.plugin.IPyNbCell):  # what a student's comments say has no weight
             item.options.clear()
             item.options['check'] = False
+    for name in dict.fromkeys(item.parent.nb.metadata.kernelspec.name for item in items if isinstance(item, nbval.plugin.IPyNbCell)):
+        _started[name] = Manager(kernel_name=name)
+        _started[name].start_kernel(stderr=subprocess.DEVNULL)
 
 
 def pytest_runtest_makereport(item, call):
