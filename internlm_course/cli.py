@@ -141,7 +141,7 @@ def grade(arguments: argparse.Namespace) -> None:
     from internlm_course.grading.grade import Settings, grade
     optional = {name: path and Path(path) for name, path in dict(roster=arguments.roster, seed_file=arguments.seed_file).items()}
     settings = Settings(arguments.lab, Path(arguments.labs), only=arguments.only, jobs=arguments.jobs, timeout=arguments.timeout,
-                        no_sandbox=arguments.no_sandbox, **optional)
+                        memory=int(arguments.memory * 2**30), no_sandbox=arguments.no_sandbox, **optional)
     rows = grade(Path(arguments.submissions), Path(arguments.out), settings, lambda line: print(line, flush=True))
     print(f'{len(rows)} rows in {Path(arguments.out) / "grades.csv"}')
 
@@ -198,6 +198,7 @@ def parser() -> argparse.ArgumentParser:
     graded.add_argument('--seed-file', metavar='FILE', help='the secret seed (default: one made once and kept in DIR)')
     graded.add_argument('--only', metavar='STUDENT', help='grade this student alone, anew')
     graded.add_argument('--timeout', type=float, default=20, help='seconds that a cell may take (default: 20)')
+    graded.add_argument('--memory', type=float, default=2, help='GiB that an exercise may take (default: 2)')
     graded.add_argument('--no-sandbox', action='store_true', help="run students' code with your own rights; the report says so")
     return top
 

@@ -19,7 +19,7 @@ from typing import Any
 from internlm_course.errors import CourseError
 from internlm_course.grading import tables
 from internlm_course.grading.kernels import Job, Kernels, choose_mode
-from internlm_course.grading.rebuild import Answers, Key, digest, read_cells, read_key, take
+from internlm_course.grading.rebuild import Answers, Key, defined, digest, names, read_cells, read_key, take
 from internlm_course.grading.submissions import File, Refused, Student, Submission, align, find, read_roster
 from internlm_course.grading.verdict import Mark, checks, judge, mark, untouched
 
@@ -37,7 +37,7 @@ class Settings:
         lab: the lab; None for the one that the submissions name.
         labs: folder of the labs, with solutions/.
         only: the key or name of the one student to grade now.
-        jobs: submissions at once; timeout: seconds for a cell.
+        jobs: submissions at once; timeout: seconds for a cell; memory: bytes of all processes of an exercise.
     """
     lab: str | None = None
     labs: Path = Path('labs')
@@ -46,6 +46,7 @@ class Settings:
     only: str | None = None
     jobs: int = 0
     timeout: float = 20
+    memory: int = 2 << 30
     no_sandbox: bool = False
 
 
@@ -111,12 +112,10 @@ def pick(submission: Submission, key: Key) -> tuple[Answers | None, list[str], s
 
 def helpers(name: str, answers: Answers) -> tuple[str, ...]:
     """The student's other exercise cells that define a function which this one uses, in the order of the lab."""
-    from internlm_course.grading.rebuild import _names, defined
-    own = set(defined(answers.cells[name]))
-    needed, found = _names(answers.cells[name]) - own, []
+    needed, found = names(answers.cells[name]) - set(defined(answers.cells[name])), []
     while more := [other for other in answers.cells if other != name and other not in found and needed & set(defined(answers.cells[other]))]:
         found += more
-        needed |= set().union(*(_names(answers.cells[other]) for other in more))
+        needed |= set().union(*(names(answers.cells[other]) for other in more))
     return tuple(answers.cells[other] for other in answers.cells if other in found)
 
 
@@ -172,7 +171,7 @@ class Class:
         self.key = read_key(settings.labs, settings.lab or self._lab(found))
         out.mkdir(parents=True, exist_ok=True)
         self.secret = read_seed(out, settings.seed_file)
-        parts = [repr(self.key), hashlib.sha256(self.secret).hexdigest(), json.dumps(environment()), settings.timeout, settings.no_sandbox]
+        parts = [repr(self.key), hashlib.sha256(self.secret).hexdigest(), json.dumps(environment()), settings.timeout, settings.memory, settings.no_sandbox]
         self.version = digest(json.dumps(list(map(str, parts))))
 
     @staticmethod
@@ -269,7 +268,7 @@ def _run(group: Class, mode: str, todo: list[tuple], rows: dict[str, dict], say:
     jobs = max(1, group.settings.jobs or os.cpu_count() or 1)
     here = Path(__file__).resolve().parents[2]
     hidden = (here, group.settings.labs, group.out, submissions)
-    with Kernels(group.key, mode, group.settings.timeout, hidden=hidden) as kernels, ThreadPoolExecutor(jobs) as pool:
+    with Kernels(group.key, mode, group.settings.timeout, group.settings.memory, hidden) as kernels, ThreadPoolExecutor(jobs) as pool:
         grader = Grader(group.key, kernels, group.secret)
         running = {pool.submit(grader.mark, answers): (student, answers, notes, state) for student, answers, notes, state in todo}
         for count, done in enumerate(as_completed(running), 1):

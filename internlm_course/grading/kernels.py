@@ -2,7 +2,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from internlm_course.errors import CourseError
-from internlm_course.grading import sandbox
+from internlm_course.grading import sandbox, warm
 from internlm_course.grading.absence import Package, needed
 from internlm_course.grading.rebuild import Key, rebuilt
 
@@ -27,6 +26,19 @@ from ipykernel.kernelapp import IPKernelApp
 app = IPKernelApp.instance()
 app.initialize(['-f', {connection!r}, '--HistoryManager.enabled=False', '--IPKernelApp.log_level=50'])
 app.start()
+'''
+
+NBVAL = '''
+import os, resource, sys
+os.environ.clear()
+os.environ.update({environment!r})
+os.chdir({folder!r})
+log = os.open('log', os.O_WRONLY | os.O_CREAT)
+for number in (1, 2):
+    os.dup2(log, number)
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 31, 1 << 31))
+import pytest
+sys.exit(int(pytest.main({line!r})))
 '''
 
 
@@ -48,38 +60,39 @@ class Kernels:
         hidden: folders that no kernel may see, even beneath a readable one.
     """
 
-    def __init__(self, key: Key, mode: str, timeout: float = 20, limits: sandbox.Limits | None = None, hidden: tuple[Path, ...] = ()):
+    def __init__(self, key: Key, mode: str, timeout: float = 20, memory: int = 2 << 30, hidden: tuple[Path, ...] = ()):
         self.key, self.mode, self.timeout = key, mode, timeout
-        self.limits = limits or sandbox.Limits(seconds=START + 8 * timeout, cpu=int(4 * timeout) + 20)
+        self.limits = sandbox.Limits(memory, START + 8 * timeout, cpu=int(4 * timeout) + 20)
         self.hidden = tuple(str(path.resolve()) for path in hidden)
         self.top = Path(tempfile.mkdtemp(prefix='grade-'))
         self._count, self._lock = 0, threading.Lock()
-        modules, self.imports = needed(key)
+        self._servers: list[subprocess.Popen] = []
+        modules, imports = needed(key)
         package = Package(key, modules)
         for name, exercise in key.exercises.items():
             package.write(exercise, self.top / 'package' / name)
-        self.warm = self._warm() if mode != 'bwrap' else None
+        imports = [*KERNEL_MODULES, *(name for name in imports if not name.startswith('_'))]
+        self.warm = mode != 'bwrap' and self._serve('kernels', sandbox.package_folders(), imports)
+        root = str(Path(__file__).resolve().parents[2])
+        self._serve('nbval', [root, *sandbox.package_folders()], ['pytest', 'nbval.plugin', 'internlm_course.grading.values'])
 
-    def _warm(self) -> subprocess.Popen | None:
-        """The process that forks kernels; None where it cannot, and each kernel is a new interpreter."""
-        modules = [*KERNEL_MODULES, *(name for name in self.imports if not name.startswith('_'))]
-        line = [*PYTHON, WARM, 'serve', str(self.top / 'warm'), json.dumps(sandbox.package_folders()), json.dumps(modules)]
+    def _serve(self, name: str, folders: list[str], modules: list[str]) -> bool:
+        """Starts a process that forks programs with these modules; False where it cannot."""
         environment = sandbox.Plan(str(self.top), '', self.mode).variables()
-        process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-                                   cwd=self.top, start_new_session=True)
-        if process.stdout.readline() == b'ready\n':
-            return process
-        process.stdin.close()
-        process.wait()
-        return None
+        process = subprocess.Popen([*PYTHON, WARM, 'serve', str(self.top / name)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL, env=environment, cwd=self.top, start_new_session=True)
+        self._servers.append(process)
+        process.stdin.write(json.dumps([folders, modules]).encode() + b'\n')
+        process.stdin.flush()
+        return process.stdout.readline() == b'ready\n'
 
     def __enter__(self) -> 'Kernels':
         return self
 
     def __exit__(self, *_) -> None:
-        if self.warm is not None:
-            self.warm.stdin.close()
-            self.warm.wait()
+        for server in self._servers:
+            server.stdin.close()
+            server.wait()
         shutil.rmtree(self.top, ignore_errors=True)
 
     def run(self, jobs: list[Job]) -> dict[str, dict]:
@@ -121,10 +134,10 @@ class Kernels:
         plan = sandbox.Plan(str(box), str(root), self.mode, readable, (*own, *self.hidden),
                             dict(INTERNLM_COURSE_RUNS=f'{box}/runs'), self.limits)
         boot = BOOT.format(paths=[package, *sandbox.package_folders()], connection=f'{box}/kernel.json')
-        if self.warm is not None:
+        if self.warm:
             (spec / 'plan').write_text(plan.text(), 'utf-8')
             (spec / 'program').write_text(boot, 'utf-8')
-            line = [*PYTHON, WARM, 'ask', str(self.top / 'warm'), str(spec / 'plan'), str(spec / 'program')]
+            line = [*PYTHON, WARM, 'ask', str(self.top / 'kernels'), str(spec / 'plan'), str(spec / 'program')]
         else:
             line = sandbox.command(plan, [*PYTHON, '-c', boot])
         kernel = dict(argv=line, display_name=job.exercise, language='python', metadata=dict(box=str(box)))
@@ -132,23 +145,14 @@ class Kernels:
 
     def _pytest(self, folder: Path, jobs: list[Job], values: Path) -> None:
         """nbval on the notebooks in a folder."""
-        line = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-p', 'nbval.plugin', '-p', 'internlm_course.grading.values',
-                '-c', os.devnull, '--rootdir', str(folder), '--noconftest', '--nbval-lax', '--nbval-cell-timeout', str(self.timeout),
+        line = ['-q', '-p', 'no:cacheprovider', '-p', 'nbval.plugin', '-p', 'internlm_course.grading.values', '-c', os.devnull,
+                '--rootdir', str(folder), '--noconftest', '--nbval-lax', '--nbval-cell-timeout', str(self.timeout),
                 '--nbval-kernel-startup-timeout', str(START), '--values', str(values), *(f'{folder / job.exercise}.ipynb' for job in jobs)]
-        names = ('PATH', 'LANG', 'HOME', 'TMPDIR', 'SYSTEMROOT')
-        environment = {name: os.environ[name] for name in names if name in os.environ}
-        environment |= dict(PYTEST_DISABLE_PLUGIN_AUTOLOAD='1', JUPYTER_PATH=str(folder), JUPYTER_RUNTIME_DIR=str(folder), PYTHONUTF8='1',
-                            JUPYTER_CONFIG_DIR=str(folder), JUPYTER_NO_CONFIG='1', PYTHONPATH=str(Path(__file__).resolve().parents[2]))
-        with open(folder / 'log', 'wb') as log:
-            process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=environment,
-                                       start_new_session=True)
-            try:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(START + len(jobs) * (5 * self.timeout + 20))
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        environment = dict(HOME=str(folder), PATH=os.environ.get('PATH', os.defpath), LANG='C.UTF-8', PYTEST_DISABLE_PLUGIN_AUTOLOAD='1',
+                           JUPYTER_PATH=str(folder), JUPYTER_RUNTIME_DIR=str(folder), JUPYTER_CONFIG_DIR=str(folder), JUPYTER_NO_CONFIG='1')
+        with suppress(OSError):  # it took too long, or was killed: what is missing is run again alone
+            warm.ask(str(self.top / 'nbval'), '', NBVAL.format(environment=environment, folder=str(folder), line=line),
+                     START + len(jobs) * (5 * self.timeout + 20))
         if os.environ.get('INTERNLM_COURSE_DEBUG'):
             print((folder / 'log').read_text('utf-8', 'replace'), file=sys.stderr)
 

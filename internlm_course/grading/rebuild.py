@@ -213,7 +213,7 @@ def _without_id(cells: list[dict], exercise: Exercise) -> tuple[list[dict], dict
 
 def _choose(name: str, found: list[dict], exercise: Exercise, answers: Answers) -> str:
     """One text of several cells: the last that is not the stub."""
-    written = list(dict.fromkeys(cell['source'] for cell in found if cell['source'] != exercise.stub))
+    written = [cell['source'] for cell in found if cell['source'].strip() not in ('', exercise.stub.strip())]
     if len(found) > 1:
         answers.note(f'{name}: {len(found)} cells have this id; the last with an answer counts.',
                      f'{name}：有 {len(found)} 个单元用同一 id，以最后一个有作答的为准。')
@@ -243,7 +243,7 @@ def digest(source: str) -> str:
     return hashlib.sha256(source.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
 
 
-def _names(source: str) -> set[str]:
+def names(source: str) -> set[str]:
     """Every name that a cell reads."""
     try:
         return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
@@ -259,9 +259,9 @@ def rebuilt(key: Key, exercise: Exercise, source: str, seed: str, kernel: str, b
         kernel: name of the kernel that runs it.
         before: answers to other exercises, to run first.
     """
-    names = _names(source)
-    needed = [line for name, line in key.imports.items() if name in names]
-    check = f'import os\nos.environ[{SEED!r}] = {seed!r}\ndel os\n{exercise.check}'
+    used = names(source)
+    needed = [line for name, line in key.imports.items() if name in used]
+    check = f'__import__("os").environ[{SEED!r}] = {seed!r}\n{exercise.check}'
     parts = [*((f'setup-{i}', text) for i, text in enumerate(key.setup)), ('imports', '\n'.join(needed)),
              *((f'before-{i}', text) for i, text in enumerate(before)), ('answer', source), ('check', check)]
     cells = [dict(id=name, cell_type='code', source=text, metadata={}, outputs=[], execution_count=None) for name, text in parts if text]

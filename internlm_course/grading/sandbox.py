@@ -337,7 +337,7 @@ def watch(plan: Plan, payload: Callable[[], None], lifeline: int | None = None, 
         with suppress(BlockingIOError):
             if lifeline is not None and not os.read(lifeline, 1):
                 break
-    while tree := _tree():
+    while os.getpid() != 1 and (tree := _tree()):  # with the first process of a sandbox all others end
         for pid in tree:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -392,15 +392,34 @@ def enter(plan: Plan, payload: Callable[[], None], loud: bool = False, lifeline:
     return _keep(first, lifeline)
 
 
-def _keep(first: int, lifeline: int) -> int:
-    """Waits for the sandbox's first process; kills it when the lifeline breaks."""
+def keep(payload: Callable[[], None], lifeline: int) -> int:
+    """Runs `payload` in a child without a sandbox; kills its session when the lifeline breaks, and returns its code."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.setsid()
+            payload()
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        finally:
+            os._exit(code)
+    code = _keep(child, lifeline)
+    with suppress(OSError):
+        os.killpg(child, signal.SIGKILL)
+    return code
+
+
+def _keep(child: int, lifeline: int) -> int:
+    """Waits for a child; kills it when the lifeline breaks."""
     while True:
-        ended, status = os.waitpid(first, os.WNOHANG)
+        ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
         if select.select([lifeline], [], [], 0.02)[0] and not os.read(lifeline, 1):
-            os.kill(first, signal.SIGKILL)
-            os.waitpid(first, 0)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
             return 1
 
 

@@ -107,4 +107,4 @@ def _compared(exercise: Exercise, found: dict[str, Any], wanted: dict[str, Any])
 def _error(value: Any) -> str:
     """The error that stands in place of a value; '' where a value is there."""
     error = value.get('error') if isinstance(value, dict) and value.keys() == {'error'} else None
-    return error[:60] if isinstance(error, str) and error.isidentifier() else ''
+    return error[:60] if isinstance(error, str) and error.isidentifier() and error not in ('nan', 'inf') else ''

@@ -1,9 +1,9 @@
-"""Sandboxes that start in a moment: a process that has imported what kernels need forks for each one.
+"""Programs that start in a moment: a process that has imported what they need forks for each one.
 
-It is started fresh, knows no submission, seed or expected value, runs no student's code itself, and each fork enters a
-sandbox before it does. The file runs by itself and needs the standard library alone:
-`warm.py serve SOCKET FOLDERS MODULES` waits for requests, `warm.py ask SOCKET PLAN PROGRAM` makes one and lives as long
-as its sandbox does.
+Kernels are forked from one that knows no submission, seed or expected value and runs no student's code itself; each fork
+enters a sandbox first. nbval is forked from another. The file runs by itself and needs the standard library alone:
+`warm.py serve SOCKET` reads folders and modules from its input and waits for requests; `warm.py ask SOCKET PLAN PROGRAM`
+makes one from two files and lives as long as its sandbox does.
 """
 import gc
 import importlib
@@ -26,14 +26,19 @@ def _sandbox():
 
 
 def _answer(connection: socket.socket, sandbox) -> None:
-    """One request, in a process of its own: a plan and a program; the reply is the code with which the sandbox ended."""
+    """One request, in a process of its own: a plan, or '' for no sandbox, and a program; the reply is its exit code."""
     with connection.makefile('rb') as stream:
         plan, program = json.loads(stream.readline())
-    plan, code = sandbox.Plan.read(plan), sandbox.FAILED
+    code = sandbox.FAILED
     with suppress(OSError):
-        code = sandbox.enter(plan, lambda: exec(compile(program, 'kernel', 'exec'), {'__name__': '__main__'}), lifeline=connection.fileno())
+        code = (sandbox.enter(sandbox.Plan.read(plan), lambda: _run(program), lifeline=connection.fileno()) if plan else
+                sandbox.keep(lambda: _run(program), connection.fileno()))
     with suppress(OSError):
         connection.sendall(f'{code}\n'.encode())
+
+
+def _run(program: str) -> None:
+    exec(compile(program, 'program', 'exec'), {'__name__': '__main__'})
 
 
 def serve(address: str, folders: list[str], modules: list[str]) -> None:
@@ -53,7 +58,7 @@ def serve(address: str, folders: list[str], modules: list[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     print('ready', flush=True)
     if os.fork():  # ends with whoever started it
-        sys.stdin.buffer.read()
+        sys.stdin.read()
         os.killpg(0, signal.SIGKILL)
     while True:
         connection, _ = listener.accept()
@@ -68,16 +73,21 @@ def serve(address: str, folders: list[str], modules: list[str]) -> None:
         connection.close()
 
 
-def ask(address: str, plan: str, program: str) -> int:
-    """Has a program run in a sandbox, waits for its end, and returns its code."""
+def ask(address: str, plan: str, program: str, timeout: float | None = None) -> int:
+    """Has a program run, waits for its end, and returns its code; when it takes longer than `timeout` it is killed.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
     with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout)
         connection.connect(address)
-        connection.sendall(json.dumps([Path(plan).read_text('utf-8'), Path(program).read_text('utf-8')]).encode() + b'\n')
+        connection.sendall(json.dumps([plan, program]).encode() + b'\n')
         with connection.makefile('rb') as stream:
             return int(stream.readline() or b'1')
 
 
 if __name__ == '__main__':
     if sys.argv[1] == 'serve':
-        serve(sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4]))
-    sys.exit(ask(*sys.argv[2:]))
+        serve(sys.argv[2], *json.loads(sys.stdin.readline()))
+    sys.exit(ask(sys.argv[2], *(Path(path).read_text('utf-8') for path in sys.argv[3:])))
