@@ -197,7 +197,7 @@ def parser() -> argparse.ArgumentParser:
     graded.add_argument('--jobs', type=int, default=0, help='submissions at once (default: one for each core)')
     graded.add_argument('--seed-file', metavar='FILE', help='the secret seed (default: one made once and kept in DIR)')
     graded.add_argument('--only', metavar='STUDENT', help='grade this student alone, anew')
-    graded.add_argument('--timeout', type=float, default=20, help='seconds that a cell may take (default: 20)')
+    graded.add_argument('--timeout', type=float, default=10, help='seconds of CPU time that an exercise may take (default: 10)')
     graded.add_argument('--memory', type=float, default=2, help='GiB that an exercise may take (default: 2)')
     graded.add_argument('--no-sandbox', action='store_true', help="run students' code with your own rights; the report says so")
     return top

@@ -37,7 +37,7 @@ class Settings:
         lab: the lab; None for the one that the submissions name.
         labs: folder of the labs, with solutions/.
         only: the key or name of the one student to grade now.
-        jobs: submissions at once; timeout: seconds for a cell; memory: bytes of all processes of an exercise.
+        jobs: submissions at once; timeout: seconds of CPU time, and memory: bytes, for an exercise.
     """
     lab: str | None = None
     labs: Path = Path('labs')
@@ -45,7 +45,7 @@ class Settings:
     seed_file: Path | None = None
     only: str | None = None
     jobs: int = 0
-    timeout: float = 20
+    timeout: float = 10
     memory: int = 2 << 30
     no_sandbox: bool = False
 

@@ -56,13 +56,14 @@ class Kernels:
 
     Args:
         mode: of `sandbox.MODES`, or 'none'.
-        timeout: seconds for a cell.
+        timeout: seconds of CPU time for an exercise, which a busy computer does not shorten; a cell that waits has three times
+            as many on the clock.
         hidden: folders that no kernel may see, even beneath a readable one.
     """
 
-    def __init__(self, key: Key, mode: str, timeout: float = 20, memory: int = 2 << 30, hidden: tuple[Path, ...] = ()):
+    def __init__(self, key: Key, mode: str, timeout: float = 10, memory: int = 2 << 30, hidden: tuple[Path, ...] = ()):
         self.key, self.mode, self.timeout = key, mode, timeout
-        self.limits = sandbox.Limits(memory, START + 8 * timeout, cpu=int(4 * timeout) + 20)
+        self.limits = sandbox.Limits(memory, START + 20 * timeout, timeout)
         self.hidden = tuple(str(path.resolve()) for path in hidden)
         self.top = Path(tempfile.mkdtemp(prefix='grade-'))
         self._count, self._lock = 0, threading.Lock()
@@ -71,7 +72,8 @@ class Kernels:
         package = Package(key, modules)
         for name, exercise in key.exercises.items():
             package.write(exercise, self.top / 'package' / name)
-        imports = [*KERNEL_MODULES, *(name for name in imports if not name.startswith('_'))]
+        tour = {line.split()[1] for line in key.imports.values()}  # an answer may use what the lab imports further up
+        imports = [*KERNEL_MODULES, *(name for name in imports if not name.startswith('_')), *sorted(tour)]
         self.warm = mode != 'bwrap' and self._serve('kernels', sandbox.package_folders(), imports)
         root = str(Path(__file__).resolve().parents[2])
         self._serve('nbval', [root, *sandbox.package_folders()], ['pytest', 'nbval.plugin', 'internlm_course.grading.values'])
@@ -146,13 +148,13 @@ class Kernels:
     def _pytest(self, folder: Path, jobs: list[Job], values: Path) -> None:
         """nbval on the notebooks in a folder."""
         line = ['-q', '-p', 'no:cacheprovider', '-p', 'nbval.plugin', '-p', 'internlm_course.grading.values', '-c', os.devnull,
-                '--rootdir', str(folder), '--noconftest', '--nbval-lax', '--nbval-cell-timeout', str(self.timeout),
+                '--rootdir', str(folder), '--noconftest', '--nbval-lax', '--nbval-cell-timeout', str(3 * self.timeout),
                 '--nbval-kernel-startup-timeout', str(START), '--values', str(values), *(f'{folder / job.exercise}.ipynb' for job in jobs)]
         environment = dict(HOME=str(folder), PATH=os.environ.get('PATH', os.defpath), LANG='C.UTF-8', PYTEST_DISABLE_PLUGIN_AUTOLOAD='1',
                            JUPYTER_PATH=str(folder), JUPYTER_RUNTIME_DIR=str(folder), JUPYTER_CONFIG_DIR=str(folder), JUPYTER_NO_CONFIG='1')
         with suppress(OSError):  # it took too long, or was killed: what is missing is run again alone
             warm.ask(str(self.top / 'nbval'), '', NBVAL.format(environment=environment, folder=str(folder), line=line),
-                     START + len(jobs) * (5 * self.timeout + 20))
+                     START + len(jobs) * (10 * self.timeout + 20))
         if os.environ.get('INTERNLM_COURSE_DEBUG'):
             print((folder / 'log').read_text('utf-8', 'replace'), file=sys.stderr)
 

@@ -40,11 +40,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Limits:
-    """What everything inside may take together; the CPU time and the file size hold for a process and a file each."""
+    """What everything inside may take together: bytes of memory and disk, seconds on the clock and of CPU time, processes,
+    files; `file` is the size of one."""
     memory: int = 2 << 30
     seconds: float = 300
-    cpu: int = 120
-    processes: int = 64
+    cpu: float = 120
+    processes: int = 32
     file: int = 64 << 20
     disk: int = 64 << 20
     files: int = 4096
@@ -208,23 +209,29 @@ def give_up_capabilities() -> None:
     _call('prctl', SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _tree() -> list[int]:
-    """The processes that descend from this one."""
+def _tree() -> dict[int, float]:
+    """The processes that descend from this one, with the CPU time of each and of its children that ended, in seconds."""
     children: dict[int, list[int]] = {}
+    ticks = {}
     for entry in os.listdir('/proc'):
         if entry.isdigit():
             with suppress(OSError), open(f'/proc/{entry}/stat', 'rb') as stream:
-                children.setdefault(int(stream.read().rpartition(b')')[2].split()[1]), []).append(int(entry))
-    found, todo = [], [os.getpid()]
+                fields = stream.read().rpartition(b')')[2].split()
+                children.setdefault(int(fields[1]), []).append(int(entry))
+                ticks[int(entry)] = sum(map(int, fields[11:15]))
+    found, todo = {}, [os.getpid()]
     while todo:
         more = children.get(todo.pop(), [])
-        found += more
+        found |= {pid: ticks[pid] / os.sysconf('SC_CLK_TCK') for pid in more}
         todo += more
     return found
 
 
-def _memory(pid: int) -> int:
-    """Anonymous and shared memory of a process in bytes."""
+def _memory(pid: int, exact: bool = False) -> int:
+    """Anonymous and shared memory of a process in bytes; what several share counts in full, or `exact`ly in part."""
+    if exact:
+        with suppress(OSError), open(f'/proc/{pid}/smaps_rollup', 'rb') as stream:
+            return sum(int(line.split()[1]) << 10 for line in stream if line.startswith((b'Pss_Anon:', b'Pss_Shmem:')))
     with suppress(OSError), open(f'/proc/{pid}/status', 'rb') as stream:
         return sum(int(line.split()[1]) << 10 for line in stream if line.startswith((b'RssAnon:', b'RssShmem:')))
     return 0
@@ -265,17 +272,19 @@ def _fault(plan: Plan, began: float) -> str | None:
     unlinked: dict[tuple, int] = {}
     for pid in tree:
         _unlinked(pid, unlinked)
-    if sum(map(_memory, tree)) + sum(unlinked.values()) > limits.memory:
+    held = sum(unlinked.values())
+    if held + sum(map(_memory, tree)) > limits.memory < held + sum(_memory(pid, exact=True) for pid in tree):
         return 'memory'
     size, count = _disk([plan.folder] + ['/dev/shm'] * (plan.mode != 'none'), limits.files)
     if size > limits.disk or count > limits.files:
         return 'disk'
-    return 'timeout' if time.monotonic() - began > limits.seconds else None
+    late = time.monotonic() - began > limits.seconds or sum(tree.values()) > limits.cpu
+    return 'timeout' if late else None
 
 
 def _restrict(limits: Limits) -> None:
     """The limits that the kernel holds a process to."""
-    for name, value in dict(CORE=0, CPU=limits.cpu, FSIZE=limits.file, NOFILE=512, NPROC=8 * limits.processes,
+    for name, value in dict(CORE=0, CPU=int(2 * limits.cpu) + 1, FSIZE=limits.file, NOFILE=512, NPROC=8 * limits.processes,
                             DATA=2 * limits.memory, MSGQUEUE=0, MEMLOCK=64 << 10).items():
         kind = getattr(resource, f'RLIMIT_{name}')
         hard = resource.getrlimit(kind)[1]
@@ -345,8 +354,6 @@ def watch(plan: Plan, payload: Callable[[], None], lifeline: int | None = None, 
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.002)
-    if why is None and status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
-        why = 'timeout'
     return CODE[why] if why else 0 if status == 0 else 1
 
 

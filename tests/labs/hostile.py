@@ -22,6 +22,9 @@ lab = Lab('98_hostile', points=dict(bits=2, slow=3))
 
 # %% name="tour"
 import statistics
+
+import torch
+
 print(statistics.mean([1, 2]))
 
 # %% name="bits" exercise=true
@@ -144,7 +147,7 @@ CELLS = {  # status, points, the cell
     'memory at once': ('memory', 0, body('return len(bytes(10 ** 11))')),
     'shared memory': ('memory', 0, 'import mmap\nm = [mmap.mmap(-1, 1 << 30) for _ in range(4)]\nfor part in m:\n'
                                    '    for i in range(0, 1 << 30, 4096): part[i] = 1\n'),
-    'fork bomb': ('killed', 0, 'import os, time\nwhile True:\n    try: os.fork()\n    except OSError: time.sleep(0.01)\n'),
+    'fork bomb': ('killed', 0, 'import os, time\nwhile True:\n    if os.fork() == 0: time.sleep(99)\n'),
     'orphan': ('wrong', 0, after('import os, time', 'if os.fork() == 0:', '    os.setsid()', '    time.sleep(600)', '    os._exit(0)')),
     'prints without end': ('flood', 0, 'while True: print("x" * 10000)\n'),
     'displays without end': ('flood', 0, 'while True: display("x" * 20000)\n'),

@@ -40,7 +40,7 @@ def graded(labs, tmp_path_factory):
     top = tmp_path_factory.mktemp('class')
     (top / 'submissions').mkdir()
     expected = hostile.write_class(top / 'submissions', json.loads((labs / '98_hostile.ipynb').read_text('utf-8')), labs / 'src' / '98_hostile.py')
-    rows = grade(top / 'submissions', top / 'out', Settings('98_hostile', labs, timeout=8, jobs=3, memory=1 << 29), lambda line: None)
+    rows = grade(top / 'submissions', top / 'out', Settings('98_hostile', labs, timeout=5, jobs=4, memory=1 << 29), lambda line: None)
     return {row['student']: row for row in rows}, expected, top
 
 
