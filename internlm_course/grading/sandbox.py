@@ -443,8 +443,9 @@ def _bubblewrap(plan: Plan) -> list[str]:
         else:
             line += ['--ro-bind', outside, inside]
     here = str(Path(__file__).resolve())
-    return [*line, '--proc', '/proc', '--dev', '/dev', '--symlink', plan.folder, '/tmp', '--ro-bind', here, '/sandbox.py',
-            '--bind', plan.folder, plan.folder, '--remount-ro', '/', '--chdir', plan.folder]
+    line += [] if Path(plan.folder).is_relative_to('/tmp') else ['--symlink', plan.folder, '/tmp']
+    return [*line, '--proc', '/proc', '--dev', '/dev', '--ro-bind', here, '/sandbox.py', '--bind', plan.folder, plan.folder,
+            '--remount-ro', '/', '--chdir', plan.folder]
 
 
 def command(plan: Plan, line: Sequence[str]) -> list[str]:
@@ -512,9 +513,12 @@ MODES = ('bwrap', 'namespaces')
 
 
 def best() -> tuple[str, dict[str, str]]:
-    """The first mode that works, or '', and why those before it do not."""
+    """The first mode that works, or '', and why those before it do not.
+
+    Root's namespaces come first: under bubblewrap a process of root's would still own what root owns.
+    """
     faults = {}
-    for mode in MODES:
+    for mode in reversed(MODES) if os.geteuid() == 0 else MODES:
         if not (why := probe(mode)):
             return mode, faults
         faults[mode] = why
