@@ -32,7 +32,7 @@ SYSTEM = ('/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/etc/ld.so.cache
 # linux/sched.h, linux/mount.h, linux/prctl.h
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE, DETACH = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18, 2
-SET_DUMPABLE, CAPBSET_DROP, SET_CHILD_SUBREAPER, SET_NO_NEW_PRIVS, CAP_AMBIENT = 4, 24, 36, 38, 47
+SET_PDEATHSIG, SET_DUMPABLE, CAPBSET_DROP, SET_CHILD_SUBREAPER, SET_NO_NEW_PRIVS, CAP_AMBIENT = 1, 4, 24, 36, 38, 47
 PIVOT_ROOT, MOUNT_SETATTR = {'x86_64': (155, 442), 'aarch64': (41, 442)}.get(os.uname().machine, (None, None))
 CAPSET = {'x86_64': 126, 'aarch64': 91}.get(os.uname().machine)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -444,8 +444,8 @@ def _bubblewrap(plan: Plan) -> list[str]:
             line += ['--ro-bind', outside, inside]
     here = str(Path(__file__).resolve())
     line += [] if Path(plan.folder).is_relative_to('/tmp') else ['--symlink', plan.folder, '/tmp']
-    return [*line, '--proc', '/proc', '--dev', '/dev', '--ro-bind', here, '/sandbox.py', '--bind', plan.folder, plan.folder,
-            '--remount-ro', '/', '--chdir', plan.folder]
+    return [*line, '--proc', '/proc', '--dev', '/dev', '--tmpfs', '/dev/shm', '--remount-ro', '/dev', '--ro-bind', here, '/sandbox.py',
+            '--bind', plan.folder, plan.folder, '--remount-ro', '/', '--chdir', plan.folder]
 
 
 def command(plan: Plan, line: Sequence[str]) -> list[str]:
@@ -453,12 +453,18 @@ def command(plan: Plan, line: Sequence[str]) -> list[str]:
     python = [os.path.realpath(sys.executable), '-I', '-S']
     if plan.mode != 'bwrap':
         return [*python, str(Path(__file__).resolve()), plan.text(), *line]
-    inside = Plan(**{**vars(plan), 'mode': 'watch'})
+    inside = Plan(plan.folder, '', 'watch', environment=plan.environment, limits=plan.limits)  # what runs inside can read it
     return [*_bubblewrap(plan), *python, '/sandbox.py', inside.text(), *line]
+
+
+def die_with_parent() -> None:
+    """Has the kernel kill this process when its parent dies."""
+    _call('prctl', SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def main(arguments: Sequence[str]) -> int:
     """`PLAN COMMAND …`: runs the command in a sandbox."""
+    die_with_parent()
     plan, line = Plan.read(arguments[0]), arguments[1:]
 
     def payload() -> None:

@@ -19,7 +19,7 @@ MOST_MEMBERS, MOST_UNPACKED = 20_000, 256 << 20  # of one zip; of one student's 
 MOODLE = re.compile(r'(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?')
 CANVAS = re.compile(r'(?P<student>[^_/]+)(?:_LATE)?_(?P<id>\d+)_\d+_.+')
 WRAPPERS = ('submitted', 'submissions', '__MACOSX', 'autograded')
-ROSTER = dict(student=('student', 'student id', 'login', 'sis login id', 'username', 'login_id', '学号', '用户名'),
+ROSTER = dict(student=('sis login id', 'login', 'login_id', 'username', 'student id', '学号', '用户名'),
               name=('name', 'full name', 'student name', '姓名', '全名'), id=('id', 'canvas id', 'identifier', 'user id', '编号'),
               sis=('sis user id', 'sis_user_id'), email=('email', 'email address', '邮箱', '电子邮箱'), section=('section', '班级'))
 
@@ -217,6 +217,8 @@ def read_roster(path: Path) -> list[Student]:
     for row in rows:
         cells = {(head or '').strip().lower(): (value or '').strip() for head, value in row.items() if isinstance(value, str | None)}
         said = {name: next((cells[head] for head in heads if cells.get(head)), '') for name, heads in ROSTER.items()}
+        if cells.get('student'):  # Canvas means the name
+            said['name' if said['student'] and not said['name'] else 'student'] = cells['student']
         key = said['student'] or said['sis'] or said['id'] or said['email'] or said['name']
         if key and key not in students and key.lower() != 'points possible':
             students[key] = Student(**{**said, 'student': key})

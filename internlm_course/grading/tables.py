@@ -32,8 +32,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A CSV text with every text in quotes."""
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator='\n')
-    writer.writerow(head)
-    writer.writerows([[safe(value) for value in row] for row in rows])
+    writer.writerows([[safe(value) for value in row] for row in (head, *rows)])
     return out.getvalue()
 
 

@@ -90,4 +90,5 @@ def ask(address: str, plan: str, program: str, timeout: float | None = None) -> 
 if __name__ == '__main__':
     if sys.argv[1] == 'serve':
         serve(sys.argv[2], *json.loads(sys.stdin.readline()))
+    _sandbox().die_with_parent()
     sys.exit(ask(sys.argv[2], *(Path(path).read_text('utf-8') for path in sys.argv[3:])))
