@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from internlm_course.errors import CourseError
-from internlm_course.grading import tables
+from internlm_course.grading import feedback, tables
 from internlm_course.grading.kernels import Job, Kernels, choose_mode
 from internlm_course.grading.rebuild import Answers, Key, defined, digest, names, read_cells, read_key, take
 from internlm_course.grading.submissions import File, Refused, Student, Submission, align, find, read_roster
@@ -95,6 +95,9 @@ def pick(submission: Submission, key: Key) -> tuple[Answers | None, list[str], s
             answers = take(file.read(), key)
         except (Refused, CourseError) as error:
             faults.append(f'{file.name}: {error.cause if isinstance(error, CourseError) else error}'.rstrip('.'))
+            continue
+        except Exception as error:  # whatever stands in the file
+            faults.append(f'{file.name}: not readable ({type(error).__name__})')
             continue
         written = sum(not untouched(source, key.exercises[name]) for name, source in answers.cells.items())
         rank = (answers.lab == key.lab, written, len(answers.cells))
@@ -214,7 +217,7 @@ class Class:
 
 
 def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str], None] = print) -> list[dict]:
-    """Grades a class and writes OUT/grades.csv, grades.json, canvas.csv and moodle.csv.
+    """Grades a class and writes OUT/grades.csv, grades.json, canvas.csv, moodle.csv, class.html and feedback/.
 
     Returns:
         a row for each student of the roster, then for those not in it.
@@ -227,9 +230,11 @@ def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str],
         raise CourseError(f'There is no student "{settings.only}".', f'Students: {", ".join(s.student for s, _ in group.rows[:20])}.')
     mode, faults = choose_mode(settings.no_sandbox)
     rows: dict[str, dict] = {}
-    todo = []
+    todo, sources = [], {}
     for student, submission in group.rows:
-        row, work = _without_running(group, student, submission)
+        row, work, answers = _without_running(group, student, submission)
+        if answers is not None:
+            sources[student.student] = answers.cells
         if row is not None:
             rows[student.student] = row
         elif work is not None:
@@ -240,27 +245,29 @@ def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str],
                  sandbox='none: students\' code ran with the instructor\'s own rights' if mode == 'none' else 'sandboxed')
     ordered = [rows[student.student] for student, _ in group.rows]
     tables.write_all(out, group.key, ordered, about)
+    feedback.write_pages(out, group.key, ordered, sources, about['sandbox'])
     return ordered
 
 
-def _without_running(group: Class, student: Student, submission: Submission | None) -> tuple[dict | None, tuple | None]:
-    """A student's row where nothing has to be run; else what to run."""
+def _without_running(group: Class, student: Student,
+                     submission: Submission | None) -> tuple[dict | None, tuple | None, Answers | None]:
+    """A student's row where nothing has to be run, else what to run; and the answers, where they were read."""
     key = group.key
     if not group.wanted(student):
         nothing = {name: mark('not attempted') for name in key.exercises}
         note = dict(en='Not graded yet.', zh='尚未评分。')
-        return group.known(student.student, '') or row_of(student, key, nothing, [note], None, 'not graded'), None
+        return group.known(student.student, '') or row_of(student, key, nothing, [note], None, 'not graded'), None, None
     if submission is None:
         note = dict(en='Nothing was handed in.', zh='没有提交。')
-        return row_of(student, key, {name: mark('not attempted') for name in key.exercises}, [note], None, 'not attempted'), None
+        return row_of(student, key, {name: mark('not attempted') for name in key.exercises}, [note], None, 'not attempted'), None, None
     answers, faults, _ = pick(submission, key)
     notes = [dict(en=f'Refused: {fault}.', zh=f'拒收：{fault}。') for fault in faults]
     state = group.state(answers, faults, student)
     if answers is None:
-        return row_of(student, key, {name: mark('unreadable') for name in key.exercises}, notes, None, 'unreadable'), None
+        return row_of(student, key, {name: mark('unreadable') for name in key.exercises}, notes, None, 'unreadable'), None, None
     if group.settings.only is None and (row := group.known(student.student, state)):
-        return row, None
-    return None, (student, answers, [*notes, *answers.notes], state)
+        return row, None, answers
+    return None, (student, answers, [*notes, *answers.notes], state), answers
 
 
 def _run(group: Class, mode: str, todo: list[tuple], rows: dict[str, dict], say: Callable[[str], None], submissions: Path) -> None:
@@ -273,7 +280,11 @@ def _run(group: Class, mode: str, todo: list[tuple], rows: dict[str, dict], say:
         running = {pool.submit(grader.mark, answers): (student, answers, notes, state) for student, answers, notes, state in todo}
         for count, done in enumerate(as_completed(running), 1):
             student, answers, notes, state = running[done]
-            row = row_of(student, group.key, done.result(), notes, answers)
-            tables.write(group.kept(student.student), json.dumps(dict(state=state, row=row)))
+            try:
+                row = row_of(student, group.key, done.result(), notes, answers)
+                tables.write(group.kept(student.student), json.dumps(dict(state=state, row=row)))
+            except Exception as error:  # a row for everybody; the next run tries again
+                fault = dict(en=f'Grading itself failed: {type(error).__name__}.', zh=f'评分程序出错：{type(error).__name__}。')
+                row = row_of(student, group.key, {name: mark('killed') for name in group.key.exercises}, [*notes, fault], answers)
             rows[student.student] = row
             say(f'{count}/{len(todo)} {student.student}: {row["points"]:g} of {group.key.points:g} ({row["status"]})')

@@ -16,6 +16,7 @@ from internlm_course.errors import CourseError
 from internlm_course.grading.notebook import cell_name, load
 
 MOST_BYTES = 64 << 20  # of a notebook
+MOST_TEXT = 256 << 10  # characters of an answer
 MARKER = re.compile(r'^#+[ \t]*(?:exercise|练习)[ \t]*[:：][ \t]*([a-z0-9][a-z0-9-]*)', re.M)
 SEED = 'INTERNLM_COURSE_SEED'
 
@@ -192,7 +193,8 @@ def take(content: bytes, key: Key) -> Answers:
             if found:
                 answers.note(f'{name}: the cell has lost its id; taken by {how["en"]}.', f'{name}：单元丢失了 id，按{how["zh"]}认出。')
         if found:
-            answers.cells[name] = _choose(name, found, exercise, answers)
+            text = _choose(name, found, exercise, answers)
+            answers.cells[name] = text if len(text) <= MOST_TEXT else f"raise ValueError('a cell of over {MOST_TEXT} characters is not run')"
         else:
             answers.note(f'{name}: there is no cell with this id.', f'{name}：找不到这个单元。')
     _compare_others(cells, key, answers)

@@ -100,21 +100,21 @@ FILES = ('grades.csv', 'grades.json', 'canvas.csv', 'moodle.csv')
 
 
 @pytest.fixture(scope='module')
-def few(graded, tmp_path_factory):
-    """(submissions of three students, a seed, a roster) for runs that are compared."""
+def few(labs, tmp_path_factory):
+    """A folder with four submissions, a seed and a roster, for runs that are compared."""
     folder = tmp_path_factory.mktemp('few')
-    (folder / 'real').mkdir()
+    blank = json.loads((labs / '98_hostile.ipynb').read_text('utf-8'))
     for student in ('right', 'wrong', 'sleeps', 'empty'):
-        (folder / 'real' / student).mkdir()
-        content = (graded[2] / 'submissions' / student / 'lab.ipynb').read_bytes()
-        (folder / 'real' / student / 'lab.ipynb').write_bytes(content)
+        (folder / 'in' / student).mkdir(parents=True)
+        content = json.dumps(hostile.notebook_of(blank, hostile.CELLS[student][2])) if student in hostile.CELLS else ''
+        (folder / 'in' / student / 'lab.ipynb').write_text(content)
     (folder / 'seed').write_text('a long random text\n')
     (folder / 'roster.csv').write_text('student,name\nwrong,W\nabsent,A\nright,R\nsleeps,S\n')
     return folder
 
 
 def command(labs, few, out, *more: str) -> list[str]:
-    return [sys.executable, '-m', 'internlm_course.cli', 'grade', str(few / 'real'), '--out', str(out), '--lab', '98_hostile', '--labs', str(labs),
+    return [sys.executable, '-m', 'internlm_course.cli', 'grade', str(few / 'in'), '--out', str(out), '--lab', '98_hostile', '--labs', str(labs),
             '--seed-file', str(few / 'seed'), '--roster', str(few / 'roster.csv'), '--timeout', '2', '--jobs', '1', *more]
 
 
