@@ -12,7 +12,7 @@ from internlm_course.grading.tables import write
 
 STYLE = """
 body { font: 16px/1.5 system-ui, "Noto Sans CJK SC", "Microsoft YaHei", sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem;
-       color: #1a1a1a; background: #fff; overflow-wrap: anywhere; }
+       color: #1a1a1a; background: #fff; overflow-wrap: break-word; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0; border-bottom: 1px solid #ddd; }
 .bar { background: #2f6f9f; height: .9rem; display: inline-block; vertical-align: middle; } .ok { color: #146c2e; } .not { color: #a11; }
