@@ -3,6 +3,7 @@
 A kernel cannot read, import or find in memory what is not there. Left out are all files but the needed modules, and in
 those the bodies of functions: the lab's answers, and whatever in the package does what this exercise asks for.
 """
+
 import ast
 import json
 import os
@@ -19,7 +20,7 @@ from internlm_course.grading.rebuild import Exercise, Key
 PACKAGE = 'internlm_course'
 OWN = 'PackagesOwnAnswer'  # the error of a function that was left out
 RAISE = f"raise type({OWN!r}, (Exception,), {{}})('not in the kernel that is graded')"
-RECORD = '''
+RECORD = """
 import contextlib, io, json, sys
 for source in json.loads(sys.stdin.read()):
     with contextlib.redirect_stdout(io.StringIO()):
@@ -28,7 +29,7 @@ modules = {name: module.__file__ for name, module in sorted(sys.modules.items())
            if name.partition('.')[0] == 'internlm_course' and getattr(module, '__file__', None)}
 third = sorted({name for name in sys.modules if not name.startswith('internlm_course')})
 print(json.dumps([modules, third]))
-'''
+"""
 
 
 def needed(key: Key) -> tuple[dict[str, Path], list[str]]:
@@ -40,11 +41,19 @@ def needed(key: Key) -> tuple[dict[str, Path], list[str]]:
     parts = [text for exercise in key.exercises.values() for text in (exercise.answer, exercise.check)]
     with tempfile.TemporaryDirectory(prefix='key-') as folder:
         root = str(Path(__file__).resolve().parents[2])
-        done = subprocess.run([sys.executable, '-c', RECORD], input=json.dumps([*key.setup, *parts]), text=True, capture_output=True,
-                              env=dict(os.environ, PYTHONPATH=root, INTERNLM_COURSE_RUNS=folder), cwd=folder)
+        done = subprocess.run(
+            [sys.executable, '-c', RECORD],
+            input=json.dumps([*key.setup, *parts]),
+            text=True,
+            capture_output=True,
+            env=dict(os.environ, PYTHONPATH=root, INTERNLM_COURSE_RUNS=folder),
+            cwd=folder,
+        )
     if done.returncode:
         last = (done.stderr.strip() or '?').splitlines()[-1]
-        raise CourseError(f"The instructor's own cells of {key.lab} fail: {last}", 'Build the lab again: internlm-course notebooks.')
+        raise CourseError(
+            f"The instructor's own cells of {key.lab} fail: {last}", 'Build the lab again: internlm-course notebooks.'
+        )
     modules, others = json.loads(done.stdout)
     return {name: Path(path) for name, path in modules.items()}, others
 
@@ -64,7 +73,8 @@ def own_answers(check: str) -> set[str]:
 def _names(tree: ast.AST) -> set[str]:
     """Every name and attribute in a piece of code."""
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
-        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    }
 
 
 class Package:
@@ -74,8 +84,11 @@ class Package:
         self.key, self.paths = key, modules
         self.trees = {name: ast.parse(path.read_text('utf-8')) for name, path in modules.items()}
         self.answers = set().union(*(own_answers(exercise.check) for exercise in key.exercises.values()))
-        home = {name for name, tree in self.trees.items() if any(
-            isinstance(node, ast.FunctionDef) and node.name in self.answers for node in tree.body)}
+        home = {
+            name
+            for name, tree in self.trees.items()
+            if any(isinstance(node, ast.FunctionDef) and node.name in self.answers for node in tree.body)
+        }
         self.functions: dict[str, ast.FunctionDef] = {}
         for module in self._imported(home):
             self.functions |= {node.name: node for node in self.trees[module].body if isinstance(node, ast.FunctionDef)}
@@ -90,8 +103,11 @@ class Package:
                 found.add(module)
                 for node in ast.walk(self.trees[module]):
                     if isinstance(node, ast.ImportFrom) and (node.module or '').startswith(PACKAGE):
-                        todo += [name for name in (node.module, *(f'{node.module}.{alias.name}' for alias in node.names))
-                                 if name in self.trees]
+                        todo += [
+                            name
+                            for name in (node.module, *(f'{node.module}.{alias.name}' for alias in node.names))
+                            if name in self.trees
+                        ]
         return found
 
     def _reach(self, names: Iterable[str]) -> set[str]:

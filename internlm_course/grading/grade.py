@@ -1,8 +1,9 @@
-"""Marks for a class: every submission rebuilt, run with nbval in sandboxed kernels, and compared here with the reference.
+"""Marks for a class: every submission is rebuilt, run with nbval in sandboxed kernels, and compared with the reference.
 
 The expected values are made when marks are given, by the reference under a secret seed, and never leave this process.
 What a student earned is kept in OUT/.grading as soon as it is known, so that a run that was killed goes on from there.
 """
+
 import hashlib
 import hmac
 import json
@@ -20,7 +21,7 @@ from internlm_course.errors import CourseError
 from internlm_course.grading import feedback, tables
 from internlm_course.grading.kernels import Job, Kernels, choose_mode
 from internlm_course.grading.rebuild import Answers, Key, defined, digest, names, read_cells, read_key, take
-from internlm_course.grading.submissions import File, Refused, Student, Submission, align, find, read_roster
+from internlm_course.grading.submissions import Refused, Student, Submission, align, find, read_roster
 from internlm_course.grading.verdict import Mark, checks, judge, mark, untouched
 
 STATE = '.grading'
@@ -39,6 +40,7 @@ class Settings:
         only: the key or name of the one student to grade now.
         jobs: submissions at once; timeout: seconds of CPU time, and memory: bytes, for an exercise.
     """
+
     lab: str | None = None
     labs: Path = Path('labs')
     roster: Path | None = None
@@ -75,7 +77,9 @@ def read_seed(out: Path, given: Path | None) -> bytes:
             path.write_text(secrets.token_hex(16) + '\n')
         seed = path.read_bytes().strip()
     except OSError as error:
-        raise CourseError(f'The seed {path} cannot be read: {error.strerror}.', 'Give a file with a long random text.') from error
+        raise CourseError(
+            f'The seed {path} cannot be read: {error.strerror}.', 'Give a file with a long random text.'
+        ) from error
     if not seed:
         raise CourseError(f'The seed {path} is empty.', 'Put a long random text into it, or delete it.')
     return seed
@@ -87,7 +91,7 @@ def seed_of(secret: bytes, lab: str, exercise: str) -> str:
 
 
 def pick(submission: Submission, key: Key) -> tuple[Answers | None, list[str], str]:
-    """The answers of a submission, what was refused, and which file was taken: the lab's notebook with the most answers."""
+    """The answers of the lab's notebook with most of them, what was refused, and the name of the file taken."""
     faults, best = list(submission.faults), None
     files = submission.files[:MOST_FILES]
     for file in files:
@@ -107,7 +111,9 @@ def pick(submission: Submission, key: Key) -> tuple[Answers | None, list[str], s
         return None, faults or ['there is no notebook'], ''
     _, answers, file = best
     if len(files) > 1:
-        answers.note(f'{len(files)} notebooks; {file.name} counts.', f'交了 {len(files)} 份笔记本，以 {file.name} 为准。')
+        answers.note(
+            f'{len(files)} notebooks; {file.name} counts.', f'交了 {len(files)} 份笔记本，以 {file.name} 为准。'
+        )
     if answers.lab and answers.lab != key.lab:
         answers.note(f'The notebook says that it is of lab {answers.lab}.', f'笔记本自称属于实验 {answers.lab}。')
     return answers, faults, file.name
@@ -116,7 +122,11 @@ def pick(submission: Submission, key: Key) -> tuple[Answers | None, list[str], s
 def helpers(name: str, answers: Answers) -> tuple[str, ...]:
     """The student's other exercise cells that define a function which this one uses, in the order of the lab."""
     needed, found = names(answers.cells[name]) - set(defined(answers.cells[name])), []
-    while more := [other for other in answers.cells if other != name and other not in found and needed & set(defined(answers.cells[other]))]:
+    while more := [
+        other
+        for other in answers.cells
+        if other != name and other not in found and needed & set(defined(answers.cells[other]))
+    ]:
         found += more
         needed |= set().union(*(names(answers.cells[other]) for other in more))
     return tuple(answers.cells[other] for other in answers.cells if other in found)
@@ -134,12 +144,14 @@ class Grader:
         self.seeds = {name: seed_of(secret, key.lab, name) for name in key.exercises}
         said = kernels.run([Job(name, exercise.answer, self.seeds[name]) for name, exercise in key.exercises.items()])
         self.wanted = {name: checks(said.get(name, {})) for name in key.exercises}
-        for name, exercise in key.exercises.items():
+        for name in key.exercises:
             values = json.dumps(self.wanted[name])
             if not self.wanted[name] or said[name]['ended'] or '{"error": "' in values.replace('"error": "nan"', ''):
                 why = said.get(name, {}).get('why') or said.get(name, {}).get('ended') or said.get(name)
-                raise CourseError(f'The reference of exercise "{name}" puts out no values to compare with: {str(why)[:300]}.',
-                                  'Run its cells in the labs/solutions notebook.')
+                raise CourseError(
+                    f'The reference of exercise "{name}" puts out no values to compare with: {str(why)[:300]}.',
+                    'Run its cells in the labs/solutions notebook.',
+                )
 
     def mark(self, answers: Answers) -> dict[str, Mark]:
         """A mark for each exercise."""
@@ -150,18 +162,31 @@ class Grader:
             else:
                 jobs.append(Job(name, answers.cells[name], self.seeds[name], helpers(name, answers)))
         said = self.kernels.run(jobs) if jobs else {}
-        marks |= {job.exercise: judge(self.key.exercises[job.exercise], said.get(job.exercise), self.wanted[job.exercise]) for job in jobs}
+        marks |= {
+            job.exercise: judge(self.key.exercises[job.exercise], said.get(job.exercise), self.wanted[job.exercise])
+            for job in jobs
+        }
         return {name: marks[name] for name in self.key.exercises}
 
 
-def row_of(student: Student, key: Key, marks: dict[str, Mark], notes: list[dict], answers: Answers | None, status: str = '') -> dict[str, Any]:
+def row_of(
+    student: Student, key: Key, marks: dict[str, Mark], notes: list[dict], answers: Answers | None, status: str = ''
+) -> dict[str, Any]:
     """The row of a student, as grades.json has it; `ran` proves which of the student's cells were run."""
     statuses = [each.status for each in marks.values()]
     worst = next((name for name in WORST if name in statuses), 'ok')
     ran = {name: digest(source) for name, source in answers.cells.items()} if answers else {}
-    return dict(student=student.student, name=student.name, status=status or worst, points=sum(each.points for each in marks.values()),
-                possible=key.points, exercises={name: asdict(each) for name, each in marks.items()}, notes=notes, ran=ran,
-                ids=dict(id=student.id, sis=student.sis, email=student.email, section=student.section))
+    return dict(
+        student=student.student,
+        name=student.name,
+        status=status or worst,
+        points=sum(each.points for each in marks.values()),
+        possible=key.points,
+        exercises={name: asdict(each) for name, each in marks.items()},
+        notes=notes,
+        ran=ran,
+        ids=dict(id=student.id, sis=student.sis, email=student.email, section=student.section),
+    )
 
 
 class Class:
@@ -174,7 +199,14 @@ class Class:
         self.key = read_key(settings.labs, settings.lab or self._lab(found))
         out.mkdir(parents=True, exist_ok=True)
         self.secret = read_seed(out, settings.seed_file)
-        parts = [repr(self.key), hashlib.sha256(self.secret).hexdigest(), json.dumps(environment()), settings.timeout, settings.memory, settings.no_sandbox]
+        parts = [
+            repr(self.key),
+            hashlib.sha256(self.secret).hexdigest(),
+            json.dumps(environment()),
+            settings.timeout,
+            settings.memory,
+            settings.no_sandbox,
+        ]
         self.version = digest(json.dumps(list(map(str, parts))))
 
     @staticmethod
@@ -190,8 +222,10 @@ class Class:
                 labs[lab] = labs.get(lab, 0) + bool(lab)
         labs = {lab: count for lab, count in labs.items() if lab}
         if len(labs) != 1:
-            raise CourseError(f'The submissions are of {len(labs)} labs{": " + ", ".join(sorted(labs)) if labs else ""}.',
-                              'Say which to grade: --lab 03_pretraining.')
+            raise CourseError(
+                f'The submissions are of {len(labs)} labs{": " + ", ".join(sorted(labs)) if labs else ""}.',
+                'Say which to grade: --lab 03_pretraining.',
+            )
         return next(iter(labs))
 
     def kept(self, student: str) -> Path:
@@ -227,7 +261,9 @@ def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str],
     """
     group = Class(submissions, out, settings)
     if settings.only is not None and not any(group.wanted(student) for student, _ in group.rows):
-        raise CourseError(f'There is no student "{settings.only}".', f'Students: {", ".join(s.student for s, _ in group.rows[:20])}.')
+        raise CourseError(
+            f'There is no student "{settings.only}".', f'Students: {", ".join(s.student for s, _ in group.rows[:20])}.'
+        )
     mode, faults = choose_mode(settings.no_sandbox)
     rows: dict[str, dict] = {}
     todo, sources = [], {}
@@ -241,16 +277,21 @@ def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str],
             todo.append(work)
     if todo:
         _run(group, mode, todo, rows, say, submissions)
-    about = dict(lab=group.key.lab, possible=group.key.points, environment=environment(),
-                 sandbox='none: students\' code ran with the instructor\'s own rights' if mode == 'none' else 'sandboxed')
+    about = dict(
+        lab=group.key.lab,
+        possible=group.key.points,
+        environment=environment(),
+        sandbox="none: students' code ran with the instructor's own rights" if mode == 'none' else 'sandboxed',
+    )
     ordered = [rows[student.student] for student, _ in group.rows]
     tables.write_all(out, group.key, ordered, about)
     feedback.write_pages(out, group.key, ordered, sources, about['sandbox'])
     return ordered
 
 
-def _without_running(group: Class, student: Student,
-                     submission: Submission | None) -> tuple[dict | None, tuple | None, Answers | None]:
+def _without_running(
+    group: Class, student: Student, submission: Submission | None
+) -> tuple[dict | None, tuple | None, Answers | None]:
     """A student's row where nothing has to be run, else what to run; and the answers, where they were read."""
     key = group.key
     if not group.wanted(student):
@@ -259,32 +300,54 @@ def _without_running(group: Class, student: Student,
         return group.known(student.student, '') or row_of(student, key, nothing, [note], None, 'not graded'), None, None
     if submission is None:
         note = dict(en='Nothing was handed in.', zh='没有提交。')
-        return row_of(student, key, {name: mark('not attempted') for name in key.exercises}, [note], None, 'not attempted'), None, None
+        return (
+            row_of(
+                student, key, {name: mark('not attempted') for name in key.exercises}, [note], None, 'not attempted'
+            ),
+            None,
+            None,
+        )
     answers, faults, _ = pick(submission, key)
     notes = [dict(en=f'Refused: {fault}.', zh=f'拒收：{fault}。') for fault in faults]
     state = group.state(answers, faults, student)
     if answers is None:
-        return row_of(student, key, {name: mark('unreadable') for name in key.exercises}, notes, None, 'unreadable'), None, None
+        return (
+            row_of(student, key, {name: mark('unreadable') for name in key.exercises}, notes, None, 'unreadable'),
+            None,
+            None,
+        )
     if group.settings.only is None and (row := group.known(student.student, state)):
         return row, None, answers
     return None, (student, answers, [*notes, *answers.notes], state), answers
 
 
-def _run(group: Class, mode: str, todo: list[tuple], rows: dict[str, dict], say: Callable[[str], None], submissions: Path) -> None:
+def _run(
+    group: Class, mode: str, todo: list[tuple], rows: dict[str, dict], say: Callable[[str], None], submissions: Path
+) -> None:
     """Runs submissions side by side; a row is kept as soon as it is known."""
     jobs = max(1, group.settings.jobs or os.cpu_count() or 1)
     here = Path(__file__).resolve().parents[2]
     hidden = (here, group.settings.labs, group.out, submissions)
-    with Kernels(group.key, mode, group.settings.timeout, group.settings.memory, hidden) as kernels, ThreadPoolExecutor(jobs) as pool:
+    with (
+        Kernels(group.key, mode, group.settings.timeout, group.settings.memory, hidden) as kernels,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
         grader = Grader(group.key, kernels, group.secret)
-        running = {pool.submit(grader.mark, answers): (student, answers, notes, state) for student, answers, notes, state in todo}
+        running = {
+            pool.submit(grader.mark, answers): (student, answers, notes, state)
+            for student, answers, notes, state in todo
+        }
         for count, done in enumerate(as_completed(running), 1):
             student, answers, notes, state = running[done]
             try:
                 row = row_of(student, group.key, done.result(), notes, answers)
                 tables.write(group.kept(student.student), json.dumps(dict(state=state, row=row)))
             except Exception as error:  # a row for everybody; the next run tries again
-                fault = dict(en=f'Grading itself failed: {type(error).__name__}.', zh=f'评分程序出错：{type(error).__name__}。')
-                row = row_of(student, group.key, {name: mark('killed') for name in group.key.exercises}, [*notes, fault], answers)
+                fault = dict(
+                    en=f'Grading itself failed: {type(error).__name__}.', zh=f'评分程序出错：{type(error).__name__}。'
+                )
+                row = row_of(
+                    student, group.key, {name: mark('killed') for name in group.key.exercises}, [*notes, fault], answers
+                )
             rows[student.student] = row
             say(f'{count}/{len(todo)} {student.student}: {row["points"]:g} of {group.key.points:g} ({row["status"]})')

@@ -1,4 +1,5 @@
 """Runs a student's exercises, each in a kernel and a sandbox of its own, with nbval."""
+
 import json
 import os
 import shutil
@@ -18,17 +19,24 @@ from internlm_course.grading.rebuild import Key, rebuilt
 START = 60  # seconds that kernels may take to start
 PYTHON = [os.path.realpath(sys.executable), '-P', '-s', '-S', '-X', 'utf8']
 WARM = str(Path(__file__).with_name('warm.py'))
-KERNEL_MODULES = ('ipykernel.kernelapp', 'ipykernel.ipkernel', 'ipykernel.zmqshell', 'IPython.core.magics', 'comm', 'zmq.eventloop.zmqstream')
-BOOT = '''
+KERNEL_MODULES = (
+    'ipykernel.kernelapp',
+    'ipykernel.ipkernel',
+    'ipykernel.zmqshell',
+    'IPython.core.magics',
+    'comm',
+    'zmq.eventloop.zmqstream',
+)
+BOOT = """
 import sys
 sys.path[:0] = {paths!r}
 from ipykernel.kernelapp import IPKernelApp
 app = IPKernelApp.instance()
 app.initialize(['-f', {connection!r}, '--HistoryManager.enabled=False', '--IPKernelApp.log_level=50'])
 app.start()
-'''
+"""
 
-NBVAL = '''
+NBVAL = """
 import os, resource, sys
 os.environ.clear()
 os.environ.update({environment!r})
@@ -39,12 +47,13 @@ for number in (1, 2):
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 31, 1 << 31))
 import pytest
 sys.exit(int(pytest.main({line!r})))
-'''
+"""
 
 
 @dataclass(frozen=True)
 class Job:
     """One exercise to run: its name, the student's text, its seed, and texts of other cells that it needs."""
+
     exercise: str
     source: str
     seed: str
@@ -52,11 +61,12 @@ class Job:
 
 
 class Kernels:
-    """What all submissions to one lab share: the package without its answers, for each exercise, and the way into a sandbox.
+    """What all submissions to one lab share: the package without its answers, by exercise, and the way into a sandbox.
 
     Args:
         mode: of `sandbox.MODES`, or 'none'.
-        timeout: seconds of CPU time for an exercise, which a busy computer does not shorten; a cell that waits has three times
+        timeout: seconds of CPU time for an exercise, which a busy computer does not shorten; a cell that waits has
+            three times
             as many on the clock.
         hidden: folders that no kernel may see, even beneath a readable one.
     """
@@ -76,13 +86,22 @@ class Kernels:
         imports = [*KERNEL_MODULES, *(name for name in imports if not name.startswith('_')), *sorted(tour)]
         self.warm = mode != 'bwrap' and self._serve('kernels', sandbox.package_folders(), imports)
         root = str(Path(__file__).resolve().parents[2])
-        self._serve('nbval', [root, *sandbox.package_folders()], ['pytest', 'nbval.plugin', 'internlm_course.grading.values'])
+        self._serve(
+            'nbval', [root, *sandbox.package_folders()], ['pytest', 'nbval.plugin', 'internlm_course.grading.values']
+        )
 
     def _serve(self, name: str, folders: list[str], modules: list[str]) -> bool:
         """Starts a process that forks programs with these modules; False where it cannot."""
         environment = sandbox.Plan(str(self.top), '', self.mode).variables()
-        process = subprocess.Popen([*PYTHON, WARM, 'serve', str(self.top / name)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL, env=environment, cwd=self.top, start_new_session=True)
+        process = subprocess.Popen(
+            [*PYTHON, WARM, 'serve', str(self.top / name)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            cwd=self.top,
+            start_new_session=True,
+        )
         self._servers.append(process)
         process.stdin.write(json.dumps([folders, modules]).encode() + b'\n')
         process.stdin.flush()
@@ -98,7 +117,7 @@ class Kernels:
         shutil.rmtree(self.top, ignore_errors=True)
 
     def run(self, jobs: list[Job]) -> dict[str, dict]:
-        """What each exercise put out: {exercise: {cells: {id: {shown, error}}, ended}}; a job without an entry was lost."""
+        """What each exercise put out: {exercise: {cells: {id: {shown, error}}, ended}}; what was lost is not there."""
         said = self._nbval(jobs)
         if lost := [job for job in jobs if job.exercise not in said and len(jobs) > 1]:
             for job in lost:  # something took nbval down; each alone shows which
@@ -127,14 +146,30 @@ class Kernels:
         exercise = self.key.exercises[job.exercise]
         notebook = rebuilt(self.key, exercise, job.source, job.seed, job.exercise, job.before)
         (folder / f'{job.exercise}.ipynb').write_text(json.dumps(notebook), 'utf-8')
-        box, root, spec = folder / job.exercise / 'box', folder / job.exercise / 'root', folder / 'kernels' / job.exercise
+        box, root, spec = (
+            folder / job.exercise / 'box',
+            folder / job.exercise / 'root',
+            folder / 'kernels' / job.exercise,
+        )
         for path in (box, root, spec):
             path.mkdir(parents=True)
         package = str(self.top / 'package' / job.exercise)
         readable = {**sandbox.readable_system(), package: package}
-        own = [f'{path}/{name}' for path in sandbox.package_folders() for name in os.listdir(path) if 'internlm_course' in name]
-        plan = sandbox.Plan(str(box), str(root), self.mode, readable, (*own, *self.hidden),
-                            dict(INTERNLM_COURSE_RUNS=f'{box}/runs'), self.limits)
+        own = [
+            f'{path}/{name}'
+            for path in sandbox.package_folders()
+            for name in os.listdir(path)
+            if 'internlm_course' in name
+        ]
+        plan = sandbox.Plan(
+            str(box),
+            str(root),
+            self.mode,
+            readable,
+            (*own, *self.hidden),
+            dict(INTERNLM_COURSE_RUNS=f'{box}/runs'),
+            self.limits,
+        )
         boot = BOOT.format(paths=[package, *sandbox.package_folders()], connection=f'{box}/kernel.json')
         if self.warm:
             (spec / 'plan').write_text(plan.text(), 'utf-8')
@@ -147,14 +182,45 @@ class Kernels:
 
     def _pytest(self, folder: Path, jobs: list[Job], values: Path) -> None:
         """nbval on the notebooks in a folder."""
-        line = ['-q', '-p', 'no:cacheprovider', '-p', 'nbval.plugin', '-p', 'internlm_course.grading.values', '-c', os.devnull,
-                '--rootdir', str(folder), '--noconftest', '--nbval-lax', '--nbval-cell-timeout', str(3 * self.timeout),
-                '--nbval-kernel-startup-timeout', str(START), '--values', str(values), *(f'{folder / job.exercise}.ipynb' for job in jobs)]
-        environment = dict(HOME=str(folder), PATH=os.environ.get('PATH', os.defpath), LANG='C.UTF-8', PYTEST_DISABLE_PLUGIN_AUTOLOAD='1',
-                           JUPYTER_PATH=str(folder), JUPYTER_RUNTIME_DIR=str(folder), JUPYTER_CONFIG_DIR=str(folder), JUPYTER_NO_CONFIG='1')
+        line = [
+            '-q',
+            '-p',
+            'no:cacheprovider',
+            '-p',
+            'nbval.plugin',
+            '-p',
+            'internlm_course.grading.values',
+            '-c',
+            os.devnull,
+            '--rootdir',
+            str(folder),
+            '--noconftest',
+            '--nbval-lax',
+            '--nbval-cell-timeout',
+            str(3 * self.timeout),
+            '--nbval-kernel-startup-timeout',
+            str(START),
+            '--values',
+            str(values),
+            *(f'{folder / job.exercise}.ipynb' for job in jobs),
+        ]
+        environment = dict(
+            HOME=str(folder),
+            PATH=os.environ.get('PATH', os.defpath),
+            LANG='C.UTF-8',
+            PYTEST_DISABLE_PLUGIN_AUTOLOAD='1',
+            JUPYTER_PATH=str(folder),
+            JUPYTER_RUNTIME_DIR=str(folder),
+            JUPYTER_CONFIG_DIR=str(folder),
+            JUPYTER_NO_CONFIG='1',
+        )
         with suppress(OSError):  # it took too long, or was killed: what is missing is run again alone
-            warm.ask(str(self.top / 'nbval'), '', NBVAL.format(environment=environment, folder=str(folder), line=line),
-                     START + len(jobs) * (10 * self.timeout + 20))
+            warm.ask(
+                str(self.top / 'nbval'),
+                '',
+                NBVAL.format(environment=environment, folder=str(folder), line=line),
+                START + len(jobs) * (10 * self.timeout + 20),
+            )
         if os.environ.get('INTERNLM_COURSE_DEBUG'):
             print((folder / 'log').read_text('utf-8', 'replace'), file=sys.stderr)
 
@@ -169,6 +235,9 @@ def choose_mode(no_sandbox: bool) -> tuple[str, dict[str, str]]:
     if no_sandbox or mode:
         return ('none' if no_sandbox else mode), faults
     why = '; '.join(f'{name}: {fault}' for name, fault in faults.items())
-    raise CourseError(f'No sandbox can be built here, so students\' code is not run ({why}).',
-                      'Install bubblewrap, allow user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0), or run as root; '
-                      '--no-sandbox runs the code with your own rights, and the report says so.')
+    raise CourseError(
+        f"No sandbox can be built here, so students' code is not run ({why}).",
+        'Install bubblewrap, allow user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0), or run as '
+        'root; '
+        '--no-sandbox runs the code with your own rights, and the report says so.',
+    )

@@ -1,8 +1,10 @@
-"""A student's notebook, in whatever state it comes back, and from it the instructor's with the student's exercise cells.
+"""A student's notebook, in whatever state, and from it the instructor's with the student's exercise cells.
 
-Only the text of exercise cells is taken, by the cell's id; where a tool dropped the ids by nbgrader's name of the cell, by
-the comment `# exercise: NAME`, or by the function that it defines. Whatever else was changed is said, and changes nothing.
+Only the text of exercise cells is taken, by the cell's id; where a tool dropped the ids by nbgrader's name of the
+cell, by the comment `# exercise: NAME`, or by the function that it defines. Whatever else was changed is said, and
+changes nothing.
 """
+
 import ast
 import hashlib
 import json
@@ -31,6 +33,7 @@ class Exercise:
         partial: whether the parts of the check that agree earn their share.
         functions: what the cell defines.
     """
+
     name: str
     points: float
     answer: str
@@ -43,7 +46,8 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Key:
-    """What the instructor's notebook holds: its set-up, exercises, the texts of other cells, and imports outside them."""
+    """The instructor's notebook: set-up, exercises, the texts of other cells, and the imports outside set-up."""
+
     lab: str
     setup: tuple[str, ...]
     exercises: dict[str, Exercise]
@@ -65,6 +69,7 @@ class Answers:
         notes: what was changed and what was done about it, in English and Chinese.
         lab: as the notebook says.
     """
+
     cells: dict[str, str] = field(default_factory=dict)
     notes: list[dict[str, str]] = field(default_factory=list)
     lab: str = ''
@@ -111,19 +116,33 @@ def read_key(labs: Path, lab: str) -> Key:
     for path in paths:
         if not path.is_file():
             there = ', '.join(sorted(path.stem for path in labs.glob('*.ipynb'))) or 'none'
-            raise CourseError(f'There is no {path}, which marks of lab "{lab}" need.', f'Labs there: {there}; --labs names another folder.')
+            raise CourseError(
+                f'There is no {path}, which marks of lab "{lab}" need.',
+                f'Labs there: {there}; --labs names another folder.',
+            )
     solved, blank = (load(path) for path in paths)
     stubs = {cell_name(cell): cell.source for cell in blank.cells}
-    checks = {cell.metadata['course']['check']: cell for cell in solved.cells
-              if cell.metadata.get('course', {}).get('check') and cell.metadata.get('nbgrader', {}).get('grade')}
+    checks = {
+        cell.metadata['course']['check']: cell
+        for cell in solved.cells
+        if cell.metadata.get('course', {}).get('check') and cell.metadata.get('nbgrader', {}).get('grade')
+    }
     setup, exercises, others, imports = [], {}, {}, {}
     for cell in solved.cells:
         name, metadata = cell_name(cell), cell.metadata
         if name in checks:
             check = checks[name]
             course = check.metadata['course']
-            exercises[name] = Exercise(name, check.metadata['nbgrader']['points'], cell.source, stubs.get(name, ''), check.source,
-                                       dict(course.get('tolerance', {})), bool(course.get('partial')), defined(cell.source))
+            exercises[name] = Exercise(
+                name,
+                check.metadata['nbgrader']['points'],
+                cell.source,
+                stubs.get(name, ''),
+                check.source,
+                dict(course.get('tolerance', {})),
+                bool(course.get('partial')),
+                defined(cell.source),
+            )
         elif cell.cell_type == 'code':
             others[name] = stubs.get(name, cell.source)
             if metadata.get('course', {}).get('setup'):
@@ -152,24 +171,36 @@ def read_cells(content: bytes) -> tuple[list[dict[str, str]], str]:
         CourseError: it is no notebook.
     """
     if len(content) > MOST_BYTES:
-        raise CourseError(f'The notebook is larger than {MOST_BYTES >> 20} MB.', 'Clear its outputs and hand it in again.')
+        raise CourseError(
+            f'The notebook is larger than {MOST_BYTES >> 20} MB.', 'Clear its outputs and hand it in again.'
+        )
     try:
         notebook = json.loads(content.decode('utf-8-sig'))
     except (ValueError, RecursionError, MemoryError) as error:
-        raise CourseError(f'It is no notebook that can be read ({type(error).__name__}).', 'Hand in the .ipynb file itself.') from None
+        raise CourseError(
+            f'It is no notebook that can be read ({type(error).__name__}).', 'Hand in the .ipynb file itself.'
+        ) from None
     notebook = _mapping(notebook)
     cells = notebook.get('cells')
     if not isinstance(cells, list):  # nbformat 3
         sheets = notebook.get('worksheets')
-        cells = [cell for sheet in (sheets if isinstance(sheets, list) else ())
-                 for cell in (_mapping(sheet).get('cells') if isinstance(_mapping(sheet).get('cells'), list) else ())]
+        cells = [
+            cell
+            for sheet in (sheets if isinstance(sheets, list) else ())
+            for cell in (_mapping(sheet).get('cells') if isinstance(_mapping(sheet).get('cells'), list) else ())
+        ]
     if not cells:
         raise CourseError('It has no cells.', 'Hand in the notebook of the lab.')
     found = []
     for cell in map(_mapping, cells):
         name = cell.get('id') or _mapping(_mapping(cell.get('metadata')).get('nbgrader')).get('grade_id')
-        found.append(dict(id=name if isinstance(name, str) else '', kind=str(cell.get('cell_type')),
-                          source=_text(cell.get('source', cell.get('input')))))
+        found.append(
+            dict(
+                id=name if isinstance(name, str) else '',
+                kind=str(cell.get('cell_type')),
+                source=_text(cell.get('source', cell.get('input'))),
+            )
+        )
         grade = _mapping(_mapping(cell.get('metadata')).get('nbgrader')).get('grade_id')
         found[-1]['grade_id'] = grade if isinstance(grade, str) else ''
     lab = _mapping(_mapping(notebook.get('metadata')).get('course')).get('lab')
@@ -191,10 +222,17 @@ def take(content: bytes, key: Key) -> Answers:
         if not found:
             found, how = _without_id([cell for cell in cells if id(cell) not in taken], exercise)
             if found:
-                answers.note(f'{name}: the cell has lost its id; taken by {how["en"]}.', f'{name}：单元丢失了 id，按{how["zh"]}认出。')
+                answers.note(
+                    f'{name}: the cell has lost its id; taken by {how["en"]}.',
+                    f'{name}：单元丢失了 id，按{how["zh"]}认出。',
+                )
         if found:
             text = _choose(name, found, exercise, answers)
-            answers.cells[name] = text if len(text) <= MOST_TEXT else f"raise ValueError('a cell of over {MOST_TEXT} characters is not run')"
+            answers.cells[name] = (
+                text
+                if len(text) <= MOST_TEXT
+                else f"raise ValueError('a cell of over {MOST_TEXT} characters is not run')"
+            )
         else:
             answers.note(f'{name}: there is no cell with this id.', f'{name}：找不到这个单元。')
     _compare_others(cells, key, answers)
@@ -209,18 +247,30 @@ def _without_id(cells: list[dict], exercise: Exercise) -> tuple[list[dict], dict
     marked = [cell for cell in cells if exercise.name in MARKER.findall(cell['source'])]
     if marked:
         return marked, dict(en='its marker comment', zh='标记注释')
-    same = [cell for cell in cells if cell['kind'] == 'code' and exercise.functions and set(exercise.functions) <= set(defined(cell['source']))]
-    return same, dict(en=f'the function that it defines, {", ".join(exercise.functions)}', zh=f'它定义的函数 {"、".join(exercise.functions)} ')
+    same = [
+        cell
+        for cell in cells
+        if cell['kind'] == 'code' and exercise.functions and set(exercise.functions) <= set(defined(cell['source']))
+    ]
+    return same, dict(
+        en=f'the function that it defines, {", ".join(exercise.functions)}',
+        zh=f'它定义的函数 {"、".join(exercise.functions)} ',
+    )
 
 
 def _choose(name: str, found: list[dict], exercise: Exercise, answers: Answers) -> str:
     """One text of several cells: the last that is not the stub."""
     written = [cell['source'] for cell in found if cell['source'].strip() not in ('', exercise.stub.strip())]
     if len(found) > 1:
-        answers.note(f'{name}: {len(found)} cells have this id; the last with an answer counts.',
-                     f'{name}：有 {len(found)} 个单元用同一 id，以最后一个有作答的为准。')
+        answers.note(
+            f'{name}: {len(found)} cells have this id; the last with an answer counts.',
+            f'{name}：有 {len(found)} 个单元用同一 id，以最后一个有作答的为准。',
+        )
     if any(cell['kind'] != 'code' for cell in found):
-        answers.note(f'{name}: the cell is no longer a code cell; its text was run as code.', f'{name}：单元类型被改，仍按代码运行。')
+        answers.note(
+            f'{name}: the cell is no longer a code cell; its text was run as code.',
+            f'{name}：单元类型被改，仍按代码运行。',
+        )
     return written[-1] if written else exercise.stub
 
 
@@ -264,8 +314,21 @@ def rebuilt(key: Key, exercise: Exercise, source: str, seed: str, kernel: str, b
     used = names(source)
     needed = [line for name, line in key.imports.items() if name in used]
     check = f'__import__("os").environ[{SEED!r}] = {seed!r}\n{exercise.check}'
-    parts = [*((f'setup-{i}', text) for i, text in enumerate(key.setup)), ('imports', '\n'.join(needed)),
-             *((f'before-{i}', text) for i, text in enumerate(before)), ('answer', source), ('check', check)]
-    cells = [dict(id=name, cell_type='code', source=text, metadata={}, outputs=[], execution_count=None) for name, text in parts if text]
-    return dict(nbformat=4, nbformat_minor=5, cells=cells,
-                metadata=dict(kernelspec=dict(name=kernel, display_name=kernel, language='python')))
+    parts = [
+        *((f'setup-{i}', text) for i, text in enumerate(key.setup)),
+        ('imports', '\n'.join(needed)),
+        *((f'before-{i}', text) for i, text in enumerate(before)),
+        ('answer', source),
+        ('check', check),
+    ]
+    cells = [
+        dict(id=name, cell_type='code', source=text, metadata={}, outputs=[], execution_count=None)
+        for name, text in parts
+        if text
+    ]
+    return dict(
+        nbformat=4,
+        nbformat_minor=5,
+        cells=cells,
+        metadata=dict(kernelspec=dict(name=kernel, display_name=kernel, language='python')),
+    )

@@ -5,6 +5,7 @@ bubblewrap builds it where it is installed and works, Linux namespaces where not
 `python -I -S sandbox.py PLAN COMMAND …`, and then needs the standard library alone; its exit code tells why it ended.
 The first process inside (PID 1) watches: it cannot be traced, nor killed from inside, and when it ends everything does.
 """
+
 import ctypes
 import json
 import os
@@ -40,8 +41,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Limits:
-    """What everything inside may take together: bytes of memory and disk, seconds on the clock and of CPU time, processes,
-    files; `file` is the size of one."""
+    """What everything inside may take together: bytes of memory and disk, seconds on the clock and of CPU time,
+    processes, files; `file` is the size of one."""
+
     memory: int = 2 << 30
     seconds: float = 300
     cpu: float = 120
@@ -62,6 +64,7 @@ class Plan:
         readable: {path inside: path outside}, read-only.
         hidden: paths that are empty inside, even beneath a readable one.
     """
+
     folder: str
     root: str
     mode: str
@@ -83,16 +86,29 @@ class Plan:
     def variables(self) -> dict[str, str]:
         """The environment inside: nothing of the caller's."""
         quiet = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
-        return dict(PATH='/usr/bin:/bin', HOME=self.folder, TMPDIR=self.folder, USER='nobody', LANG='C.UTF-8',
-                    IPYTHONDIR=f'{self.folder}/.ipython', MPLCONFIGDIR=f'{self.folder}/.matplotlib',
-                    PYTHONDONTWRITEBYTECODE='1', PYTHONHASHSEED='0', **quiet, **self.environment)
+        return dict(
+            PATH='/usr/bin:/bin',
+            HOME=self.folder,
+            TMPDIR=self.folder,
+            USER='nobody',
+            LANG='C.UTF-8',
+            IPYTHONDIR=f'{self.folder}/.ipython',
+            MPLCONFIGDIR=f'{self.folder}/.matplotlib',
+            PYTHONDONTWRITEBYTECODE='1',
+            PYTHONHASHSEED='0',
+            **quiet,
+            **self.environment,
+        )
 
     def mounts(self) -> list[tuple[str, str | None]]:
         """(path inside, path outside or None for an empty one), the outer before the inner."""
-        wanted = {**{path: None for path in self.hidden}, **self.readable}
+        wanted = {**dict.fromkeys(self.hidden), **self.readable}
         ordered = sorted(wanted.items(), key=lambda mount: len(Path(mount[0]).parts))
-        return [(inside, outside) for inside, outside in ordered
-                if outside is not None or any(Path(inside).is_relative_to(other) for other in self.readable)]
+        return [
+            (inside, outside)
+            for inside, outside in ordered
+            if outside is not None or any(Path(inside).is_relative_to(other) for other in self.readable)
+        ]
 
 
 def _call(name: str, *arguments) -> int:
@@ -105,7 +121,9 @@ def _call(name: str, *arguments) -> int:
     result = getattr(_libc, name)(*values)
     if result < 0:
         code = ctypes.get_errno()
-        raise OSError(code, f'{name}: {os.strerror(code)}', *[value for value in arguments if isinstance(value, str)][:1])
+        raise OSError(
+            code, f'{name}: {os.strerror(code)}', *[value for value in arguments if isinstance(value, str)][:1]
+        )
     return result
 
 
@@ -210,7 +228,7 @@ def give_up_capabilities() -> None:
 
 
 def _tree() -> dict[int, float]:
-    """The processes that descend from this one, with the CPU time of each and of its children that ended, in seconds."""
+    """The processes that descend from this one, with the CPU seconds of each and of its children that ended."""
     children: dict[int, list[int]] = {}
     ticks = {}
     for entry in os.listdir('/proc'):
@@ -284,8 +302,16 @@ def _fault(plan: Plan, began: float) -> str | None:
 
 def _restrict(limits: Limits) -> None:
     """The limits that the kernel holds a process to."""
-    for name, value in dict(CORE=0, CPU=int(2 * limits.cpu) + 1, FSIZE=limits.file, NOFILE=512, NPROC=8 * limits.processes,
-                            DATA=2 * limits.memory, MSGQUEUE=0, MEMLOCK=64 << 10).items():
+    for name, value in dict(
+        CORE=0,
+        CPU=int(2 * limits.cpu) + 1,
+        FSIZE=limits.file,
+        NOFILE=512,
+        NPROC=8 * limits.processes,
+        DATA=2 * limits.memory,
+        MSGQUEUE=0,
+        MEMLOCK=64 << 10,
+    ).items():
         kind = getattr(resource, f'RLIMIT_{name}')
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -432,11 +458,29 @@ def _keep(child: int, lifeline: int) -> int:
 
 def _bubblewrap(plan: Plan) -> list[str]:
     """bubblewrap's command line for a plan; the watcher is the first process inside."""
-    line = ['bwrap', '--unshare-all', '--die-with-parent', '--new-session', '--as-pid-1', '--clearenv', '--cap-drop', 'ALL',
-            '--uid', str(NOBODY), '--gid', str(NOBODY), '--hostname', 'sandbox']
+    line = [
+        'bwrap',
+        '--unshare-all',
+        '--die-with-parent',
+        '--new-session',
+        '--as-pid-1',
+        '--clearenv',
+        '--cap-drop',
+        'ALL',
+        '--uid',
+        str(NOBODY),
+        '--gid',
+        str(NOBODY),
+        '--hostname',
+        'sandbox',
+    ]
     for inside, outside in plan.mounts():
         if outside is None:
-            kind = ['--ro-bind', '/dev/null', inside] if os.path.isfile(inside) else ['--tmpfs', inside, '--remount-ro', inside]
+            kind = (
+                ['--ro-bind', '/dev/null', inside]
+                if os.path.isfile(inside)
+                else ['--tmpfs', inside, '--remount-ro', inside]
+            )
             line += kind if os.path.exists(inside) else []
         elif os.path.islink(outside) and inside == outside:
             line += ['--symlink', os.readlink(outside), inside]
@@ -444,8 +488,27 @@ def _bubblewrap(plan: Plan) -> list[str]:
             line += ['--ro-bind', outside, inside]
     here = str(Path(__file__).resolve())
     line += [] if Path(plan.folder).is_relative_to('/tmp') else ['--symlink', plan.folder, '/tmp']
-    return [*line, '--proc', '/proc', '--dev', '/dev', '--tmpfs', '/dev/shm', '--remount-ro', '/dev', '--ro-bind', here, '/sandbox.py',
-            '--bind', plan.folder, plan.folder, '--remount-ro', '/', '--chdir', plan.folder]
+    return [
+        *line,
+        '--proc',
+        '/proc',
+        '--dev',
+        '/dev',
+        '--tmpfs',
+        '/dev/shm',
+        '--remount-ro',
+        '/dev',
+        '--ro-bind',
+        here,
+        '/sandbox.py',
+        '--bind',
+        plan.folder,
+        plan.folder,
+        '--remount-ro',
+        '/',
+        '--chdir',
+        plan.folder,
+    ]
 
 
 def command(plan: Plan, line: Sequence[str]) -> list[str]:
@@ -453,7 +516,9 @@ def command(plan: Plan, line: Sequence[str]) -> list[str]:
     python = [os.path.realpath(sys.executable), '-I', '-S']
     if plan.mode != 'bwrap':
         return [*python, str(Path(__file__).resolve()), plan.text(), *line]
-    inside = Plan(plan.folder, '', 'watch', environment=plan.environment, limits=plan.limits)  # what runs inside can read it
+    inside = Plan(
+        plan.folder, '', 'watch', environment=plan.environment, limits=plan.limits
+    )  # what runs inside can read it
     return [*_bubblewrap(plan), *python, '/sandbox.py', inside.text(), *line]
 
 
@@ -490,7 +555,9 @@ def readable_system() -> dict[str, str]:
 
 def package_folders() -> list[str]:
     """The folders of installed packages."""
-    return [path for path in map(os.path.realpath, sys.path) if os.path.basename(path) in ('site-packages', 'dist-packages')]
+    return [
+        path for path in map(os.path.realpath, sys.path) if os.path.basename(path) in ('site-packages', 'dist-packages')
+    ]
 
 
 def probe(mode: str) -> str:
@@ -499,10 +566,12 @@ def probe(mode: str) -> str:
         return 'bubblewrap is not installed'
     if mode == 'namespaces' and PIVOT_ROOT is None:
         return f'not known on {os.uname().machine}'
-    test = ('import os, socket; assert os.getuid() == 65534 and os.getpid() <= 2, os.getuid(); '
-            'assert not os.path.exists({secret!r}); '
-            'assert socket.socket().connect_ex(("127.0.0.1", 9)) and open("here", "w").write("x"); '
-            'assert not os.access("/", os.W_OK); print("inside")')
+    test = (
+        'import os, socket; assert os.getuid() == 65534 and os.getpid() <= 2, os.getuid(); '
+        'assert not os.path.exists({secret!r}); '
+        'assert socket.socket().connect_ex(("127.0.0.1", 9)) and open("here", "w").write("x"); '
+        'assert not os.access("/", os.W_OK); print("inside")'
+    )
     with tempfile.TemporaryDirectory(prefix='sandbox-') as top:
         for name in ('folder', 'root', 'secret'):
             Path(top, name).mkdir()
@@ -512,7 +581,11 @@ def probe(mode: str) -> str:
             done = subprocess.run(command(plan, line), capture_output=True, text=True, timeout=20)
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)
-        return '' if done.stdout == 'inside\n' else (done.stderr.strip() or f'it ended with code {done.returncode}').splitlines()[-1]
+        return (
+            ''
+            if done.stdout == 'inside\n'
+            else (done.stderr.strip() or f'it ended with code {done.returncode}').splitlines()[-1]
+        )
 
 
 MODES = ('bwrap', 'namespaces')

@@ -1,7 +1,9 @@
 """Submissions as Moodle, Canvas and JupyterHub export them: folders and zips, by student.
 
-Nothing is unpacked to disk and no link is followed: a file is read into memory, up to a limit, whatever it says its size is.
+Nothing is unpacked to disk and no link is followed: a file is read into memory, up to a limit, whatever it says its
+size is.
 """
+
 import csv
 import io
 import os
@@ -19,9 +21,14 @@ MOST_MEMBERS, MOST_UNPACKED = 20_000, 256 << 20  # of one zip; of one student's 
 MOODLE = re.compile(r'(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?')
 CANVAS = re.compile(r'(?P<student>[^_/]+)(?:_LATE)?_(?P<id>\d+)_\d+_.+')
 WRAPPERS = ('submitted', 'submissions', '__MACOSX', 'autograded')
-ROSTER = dict(student=('sis login id', 'login', 'login_id', 'username', 'student id', '学号', '用户名'),
-              name=('name', 'full name', 'student name', '姓名', '全名'), id=('id', 'canvas id', 'identifier', 'user id', '编号'),
-              sis=('sis user id', 'sis_user_id'), email=('email', 'email address', '邮箱', '电子邮箱'), section=('section', '班级'))
+ROSTER = dict(
+    student=('sis login id', 'login', 'login_id', 'username', 'student id', '学号', '用户名'),
+    name=('name', 'full name', 'student name', '姓名', '全名'),
+    id=('id', 'canvas id', 'identifier', 'user id', '编号'),
+    sis=('sis user id', 'sis_user_id'),
+    email=('email', 'email address', '邮箱', '电子邮箱'),
+    section=('section', '班级'),
+)
 
 
 class Refused(Exception):
@@ -31,6 +38,7 @@ class Refused(Exception):
 @dataclass(frozen=True)
 class File:
     """A file of a submission: its path, and the members of zips on the way to it."""
+
     path: Path
     members: tuple[str, ...] = ()
 
@@ -52,7 +60,11 @@ class File:
                     if not stat.S_ISREG(os.fstat(handle).st_mode):
                         raise Refused('no regular file')
                     return _limited(stream, most)
-            container = self.path if len(self.members) == 1 else io.BytesIO(File(self.path, self.members[:-1]).read(MOST_UNPACKED))
+            container = (
+                self.path
+                if len(self.members) == 1
+                else io.BytesIO(File(self.path, self.members[:-1]).read(MOST_UNPACKED))
+            )
             with zipfile.ZipFile(container) as archive, archive.open(self.members[-1]) as stream:
                 return _limited(stream, most)
         except Refused:
@@ -76,6 +88,7 @@ class Submission:
         student: the key of the row; name: for people; number: of the platform that exported it.
         files: notebooks; faults: what was refused, and why.
     """
+
     student: str
     name: str = ''
     number: str = ''
@@ -136,7 +149,9 @@ def _members(file: File, depth: int = 0) -> Iterator[tuple[str, File | None, str
 
 def _inside(name: str) -> str:
     """A path without what leads out."""
-    return '/'.join(part for part in PurePosixPath(name).parts if part not in ('..', '/') and ':' not in part) or 'unnamed'
+    return (
+        '/'.join(part for part in PurePosixPath(name).parts if part not in ('..', '/') and ':' not in part) or 'unnamed'
+    )
 
 
 def find(source: Path) -> dict[str, Submission]:
@@ -148,7 +163,9 @@ def find(source: Path) -> dict[str, Submission]:
     if source.is_dir():
         entries = _walk(source)
     elif source.is_file():
-        entries = _members(File(source)) if source.suffix.lower() != '.ipynb' else iter([(source.name, File(source), '')])
+        entries = (
+            _members(File(source)) if source.suffix.lower() != '.ipynb' else iter([(source.name, File(source), '')])
+        )
     else:
         raise CourseError(f'There is no folder or zip {source}.', 'Give what Moodle, Canvas or JupyterHub exported.')
     found: dict[str, Submission] = {}
@@ -165,7 +182,9 @@ def find(source: Path) -> dict[str, Submission]:
         elif why:
             submission.faults.append(f'{PurePosixPath(relative).name or relative}: {why}')
     if not found:
-        raise CourseError(f'There are no submissions in {source}.', 'Each student is a folder, a zip or a notebook there.')
+        raise CourseError(
+            f'There are no submissions in {source}.', 'Each student is a folder, a zip or a notebook there.'
+        )
     return dict(sorted(found.items()))
 
 
@@ -173,7 +192,11 @@ def _unwrapped(entries: list[tuple]) -> list[tuple]:
     """The same without a folder around all students."""
     paths = [PurePosixPath(relative).parts for relative, *_ in entries]
     around = {parts[0] for parts in paths if parts}
-    if len(around) == 1 and len({parts[1] for parts in paths if len(parts) > 2}) > 1 and not identify(paths[0][0] + '/')[2]:
+    if (
+        len(around) == 1
+        and len({parts[1] for parts in paths if len(parts) > 2}) > 1
+        and not identify(paths[0][0] + '/')[2]
+    ):
         return [(relative.partition('/')[2], *rest) for relative, *rest in entries if relative.partition('/')[2]]
     return entries
 
@@ -195,6 +218,7 @@ def identify(relative: str) -> tuple[str, str, str]:
 @dataclass(frozen=True)
 class Student:
     """A line of the roster."""
+
     student: str
     name: str = ''
     id: str = ''
@@ -215,7 +239,11 @@ def read_roster(path: Path) -> list[Student]:
         raise CourseError(f'The roster {path} cannot be read: {error}.', 'Give a CSV file in UTF-8.') from error
     students: dict[str, Student] = {}
     for row in rows:
-        cells = {(head or '').strip().lower(): (value or '').strip() for head, value in row.items() if isinstance(value, str | None)}
+        cells = {
+            (head or '').strip().lower(): (value or '').strip()
+            for head, value in row.items()
+            if isinstance(value, str | None)
+        }
         said = {name: next((cells[head] for head in heads if cells.get(head)), '') for name, heads in ROSTER.items()}
         if cells.get('student'):  # Canvas means the name
             said['name' if said['student'] and not said['name'] else 'student'] = cells['student']
@@ -223,20 +251,42 @@ def read_roster(path: Path) -> list[Student]:
         if key and key not in students and key.lower() != 'points possible':
             students[key] = Student(**{**said, 'student': key})
     if not students:
-        raise CourseError(f'The roster {path} names no student.', 'It needs a head line with "student", "name", "id" or "email".')
+        raise CourseError(
+            f'The roster {path} names no student.', 'It needs a head line with "student", "name", "id" or "email".'
+        )
     return list(students.values())
 
 
 def align(found: dict[str, Submission], roster: list[Student]) -> list[tuple[Student, Submission | None]]:
-    """The roster in its order, each with the submission that bears one of the student's names; then those of nobody in it."""
+    """The roster in its order, each with the submission that bears one of the student's names; then all others."""
+
     def normal(text: str) -> str:
         return re.sub(r'[\s,.\-]+', '', text).casefold()
 
     left, rows = dict(found), []
     for student in roster:
-        names = {normal(text) for text in (student.student, student.name, student.id, student.sis, student.email,
-                                           student.email.partition('@')[0], ''.join(reversed(student.name.split(', ')))) if text}
-        key = next((key for key, submission in left.items()
-                    if {normal(key), normal(submission.name), normal(submission.number)} & names - {''}), None)
+        names = {
+            normal(text)
+            for text in (
+                student.student,
+                student.name,
+                student.id,
+                student.sis,
+                student.email,
+                student.email.partition('@')[0],
+                ''.join(reversed(student.name.split(', '))),
+            )
+            if text
+        }
+        key = next(
+            (
+                key
+                for key, submission in left.items()
+                if {normal(key), normal(submission.name), normal(submission.number)} & names - {''}
+            ),
+            None,
+        )
         rows.append((student, left.pop(key) if key else None))
-    return rows + [(Student(submission.student, submission.name, submission.number), submission) for submission in left.values()]
+    return rows + [
+        (Student(submission.student, submission.name, submission.number), submission) for submission in left.values()
+    ]

@@ -1,9 +1,11 @@
-"""A pytest plugin for nbval, `-p internlm_course.grading.values`: cells run in kernels that may be hostile, values leave as JSON.
+"""A pytest plugin for nbval, `-p internlm_course.grading.values`: kernels may be hostile, values leave as JSON.
 
-nbval runs the cells as it always does. What is added: kernels speak through Unix sockets in the folder that their kernelspec
-names (TCP does not leave a sandbox); all kernels start at once; a kernel that died is noticed at once, and why; output has
-a limit; no comment in a cell has nbval skip it; and `--values FILE` gets what each cell put out. Nothing is compared here.
+nbval runs the cells as it always does. What is added: kernels speak through Unix sockets in the folder that their
+kernelspec names (TCP does not leave a sandbox); all kernels start at once; a kernel that died is noticed at once, and
+why; output has a limit; no comment in a cell has nbval skip it; and `--values FILE` gets what each cell put out.
+Nothing is compared here.
 """
+
 import json
 import subprocess
 import time
@@ -29,7 +31,7 @@ class Ended(Exception):
 
 
 class Manager(KernelManager):
-    """A kernel whose sockets lie in the folder that its kernelspec names; it may have been started before nbval asks."""
+    """A kernel whose sockets lie in the folder that its kernelspec names; it may be started before nbval asks."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -137,7 +139,9 @@ def pytest_collection_modifyitems(items):
         if isinstance(item, nbval.plugin.IPyNbCell):  # what a student's comments say has no weight
             item.options.clear()
             item.options['check'] = False
-    for name in dict.fromkeys(item.parent.nb.metadata.kernelspec.name for item in items if isinstance(item, nbval.plugin.IPyNbCell)):
+    for name in dict.fromkeys(
+        item.parent.nb.metadata.kernelspec.name for item in items if isinstance(item, nbval.plugin.IPyNbCell)
+    ):
         _started[name] = Manager(kernel_name=name)
         _started[name].start_kernel(stderr=subprocess.DEVNULL)
 
@@ -150,8 +154,10 @@ def pytest_runtest_makereport(item, call):
         kernel, error = item.parent.kernel, call.excinfo and call.excinfo.value
         if item.parent.timed_out or isinstance(error, Ended):
             said['ended'] = said['ended'] or ('timeout' if item.parent.timed_out else kernel.ended)
-        said['cells'][item.cell.id] = dict(shown=[text for output in outputs for text in _shown(output)],
-                                           error=next(map(_failure, filter(_failure, outputs)), None))
+        said['cells'][item.cell.id] = dict(
+            shown=[text for output in outputs for text in _shown(output)],
+            error=next(map(_failure, filter(_failure, outputs)), None),
+        )
     elif call.when == 'setup' and call.excinfo:
         said = _report.setdefault(item.parent.path.stem, dict(cells={}, ended=''))
         said['ended'] = said['ended'] or 'sandbox'

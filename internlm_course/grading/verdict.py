@@ -2,6 +2,7 @@
 
 Points need a comparison that took place: what is missing, doubled or of another form earns nothing.
 """
+
 import ast
 from dataclasses import dataclass
 from typing import Any
@@ -21,15 +22,22 @@ SAYS = {
     'killed': ('Its kernel ended before the check was over.', '内核在核对结束之前退出。'),
     'memory': ('It took more memory than allowed.', '超出内存限制。'),
     'flood': ('It put out or wrote more than allowed.', '输出或写入的内容超出限制。'),
-    'tampered': ('The check did not put out what a check puts out: its values are missing, doubled or of another form.',
-                 '核对单元的输出不是它该有的样子：数值缺失、重复，或形式不符。'),
-    'unreadable': ('The submission could not be read.', '提交的文件无法读取。')}
-SAYS_OWN = ("It calls the package's own function instead of an answer, which earns nothing.", '直接调用了课程包自带的函数，没有作答，不得分。')
+    'tampered': (
+        'The check did not put out what a check puts out: its values are missing, doubled or of another form.',
+        '核对单元的输出不是它该有的样子：数值缺失、重复，或形式不符。',
+    ),
+    'unreadable': ('The submission could not be read.', '提交的文件无法读取。'),
+}
+SAYS_OWN = (
+    "It calls the package's own function instead of an answer, which earns nothing.",
+    '直接调用了课程包自带的函数，没有作答，不得分。',
+)
 
 
 @dataclass(frozen=True)
 class Mark:
     """One exercise's status, its points, and a sentence in English and Chinese."""
+
     status: str
     points: float
     en: str
@@ -91,8 +99,12 @@ def _compared(exercise: Exercise, found: dict[str, Any], wanted: dict[str, Any])
     agree = {name: same(found[name], wanted[name], **exercise.tolerance) for name in wanted}
     if all(agree.values()):
         return mark('ok', exercise.points)
-    each = [(value, right) for name in wanted if isinstance(found[name], list) and isinstance(wanted[name], list)
-            for value, right in zip(found[name], wanted[name], strict=False)]
+    each = [
+        (value, right)
+        for name in wanted
+        if isinstance(found[name], list) and isinstance(wanted[name], list)
+        for value, right in zip(found[name], wanted[name], strict=False)
+    ]
     if each and all(value == UNSOLVED for value, _ in each):
         return mark('not attempted')
     faults = [_error(value) for value, right in each if not same(value, right, **exercise.tolerance)]

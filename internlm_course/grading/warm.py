@@ -1,10 +1,11 @@
 """Programs that start in a moment: a process that has imported what they need forks for each one.
 
-Kernels are forked from one that knows no submission, seed or expected value and runs no student's code itself; each fork
-enters a sandbox first. nbval is forked from another. The file runs by itself and needs the standard library alone:
-`warm.py serve SOCKET` reads folders and modules from its input and waits for requests; `warm.py ask SOCKET PLAN PROGRAM`
-makes one from two files and lives as long as its sandbox does.
+Kernels are forked from one that knows no submission, seed or expected value and runs no student's code itself; each
+fork enters a sandbox first. nbval is forked from another. The file runs by itself and needs the standard library
+alone: `warm.py serve SOCKET` reads folders and modules from its input and waits for requests; `warm.py ask SOCKET
+PLAN PROGRAM` makes one from two files and lives as long as its sandbox does.
 """
+
 import gc
 import importlib
 import importlib.util
@@ -31,8 +32,11 @@ def _answer(connection: socket.socket, sandbox) -> None:
         plan, program = json.loads(stream.readline())
     code = sandbox.FAILED
     with suppress(OSError):
-        code = (sandbox.enter(sandbox.Plan.read(plan), lambda: _run(program), lifeline=connection.fileno()) if plan else
-                sandbox.keep(lambda: _run(program), connection.fileno()))
+        code = (
+            sandbox.enter(sandbox.Plan.read(plan), lambda: _run(program), lifeline=connection.fileno())
+            if plan
+            else sandbox.keep(lambda: _run(program), connection.fileno())
+        )
     with suppress(OSError):
         connection.sendall(f'{code}\n'.encode())
 

@@ -1,7 +1,9 @@
 """What marks cost: processor and wall seconds for a submission to a lab, beside bare nbval of the same cells in the same run.
 
-`python tests/bench/grading.py [LAB] [COPIES]`, as root with cgroup v1's cpuacct or any user on an idle computer (wall time alone).
+`python tests/bench/grading.py [LAB] [COPIES]`, as root with cgroup v1's cpuacct or any user on an idle computer (wall
+time alone).
 """
+
 import json
 import os
 import subprocess
@@ -38,10 +40,24 @@ def measured(call) -> dict[str, float | None]:
 def bare(key, folder: Path) -> None:
     """nbval on set-up, answers and checks, in one kernel without a sandbox."""
     parts = [*key.setup, *(text for exercise in key.exercises.values() for text in (exercise.answer, exercise.check))]
-    cells = [dict(id=f'c{i}', cell_type='code', source=text, metadata={}, outputs=[], execution_count=None) for i, text in enumerate(parts)]
+    cells = [
+        dict(id=f'c{i}', cell_type='code', source=text, metadata={}, outputs=[], execution_count=None)
+        for i, text in enumerate(parts)
+    ]
     notebook = dict(nbformat=4, nbformat_minor=5, metadata={}, cells=cells)
     (folder / 'bare.ipynb').write_text(json.dumps(notebook))
-    line = [sys.executable, '-m', 'pytest', '-q', '-c', os.devnull, '--noconftest', '--nbval-lax', '--nbval-current-env', str(folder / 'bare.ipynb')]
+    line = [
+        sys.executable,
+        '-m',
+        'pytest',
+        '-q',
+        '-c',
+        os.devnull,
+        '--noconftest',
+        '--nbval-lax',
+        '--nbval-current-env',
+        str(folder / 'bare.ipynb'),
+    ]
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL, cwd=folder, env=dict(os.environ, PYTHONPATH=str(ROOT)))
 
 
@@ -56,13 +72,27 @@ def main(lab: str = '03_pretraining', copies: str = '10') -> None:
             (top / f'in{number}').mkdir()
             for i in range(number):
                 (top / f'in{number}' / f'student{i}.ipynb').write_bytes(solved)
-            return measured(lambda: grade(top / f'in{number}', top / f'out{number}', Settings(lab, ROOT / 'labs'), lambda line: None))
+            return measured(
+                lambda: grade(
+                    top / f'in{number}', top / f'out{number}', Settings(lab, ROOT / 'labs'), lambda line: None
+                )
+            )
 
         one, all_ = graded(1), graded(1 + many)
         each = {name: (all_[name] - one[name]) / many for name in one if one[name] is not None}
         alone = measured(lambda: bare(key, top))
-        print(json.dumps(dict(lab=lab, submissions=many, each=each, start=one, bare_nbval=alone,
-                              ratio={name: each[name] / alone[name] for name in each})))
+        print(
+            json.dumps(
+                dict(
+                    lab=lab,
+                    submissions=many,
+                    each=each,
+                    start=one,
+                    bare_nbval=alone,
+                    ratio={name: each[name] / alone[name] for name in each},
+                )
+            )
+        )
 
 
 if __name__ == '__main__':

@@ -1,8 +1,10 @@
 """Submissions that try to earn what they do not deserve, or come back in a state that nobody foresaw; made by code.
 
 Each is a class member with two exercises: `bits` is honest and right in every one, `slow` is where something is tried.
-A case is (status of `slow`, points of `slow`, the file or files); `bits` must be right in all but the cases that say so.
+A case is (status of `slow`, points of `slow`, the file or files); `bits` must be right in all but the cases that say
+so.
 """
+
 import copy
 import io
 import json
@@ -52,8 +54,10 @@ cases = [(rng.choice([64, 96, 128]), rng.choice([1e4, 5e4, 1e6]), rng.randrange(
 lab.check('slow', slow=(slow_pairs, own.slow_pairs, cases))
 """
 BITS = 'def bits_per_byte(nats, text):\n    return sum(nats) / math.log(2) / len(text.encode())\n'
-RIGHT = ('def slow_pairs(d, theta, context):\n'
-         '    return sum(2 * math.pi * theta ** (2 * i / d) > context for i in range(d // 2))\n')
+RIGHT = (
+    'def slow_pairs(d, theta, context):\n'
+    '    return sum(2 * math.pi * theta ** (2 * i / d) > context for i in range(d // 2))\n'
+)
 WRONG = 'def slow_pairs(d, theta, context):\n    return 7\n'
 FULL = 3
 LINE = '{"check": "slow", "values": [7, 7, 7, 7, 7, 7, 7, 7]}'
@@ -72,16 +76,32 @@ def after(*lines: str) -> str:
 
 CELLS = {  # status, points, the cell
     'right': ('ok', FULL, RIGHT),
-    'right, with numpy': ('ok', FULL, body('return (2 * np.pi * theta ** (2 * np.arange(d // 2) / d) > context).sum()')),
-    'right, with torch': ('ok', FULL, 'import torch\n' + body('i = torch.arange(d // 2, dtype=torch.float64)',
-                                                             'return (2 * math.pi * theta ** (2 * i / d) > context).sum()')),
+    'right, with numpy': (
+        'ok',
+        FULL,
+        body('return (2 * np.pi * theta ** (2 * np.arange(d // 2) / d) > context).sum()'),
+    ),
+    'right, with torch': (
+        'ok',
+        FULL,
+        'import torch\n'
+        + body(
+            'i = torch.arange(d // 2, dtype=torch.float64)',
+            'return (2 * math.pi * theta ** (2 * i / d) > context).sum()',
+        ),
+    ),
     'right, with an import of the tour': ('ok', FULL, body('statistics.mean([1])', RIGHT.splitlines()[1].strip())),
     'right, and prints': ('ok', FULL, 'print("x" * 1000)\n' + body(f'print({LINE!r})', RIGHT.splitlines()[1].strip())),
     'right, after an error of its own': ('ok', FULL, RIGHT + 'assert slow_pairs(8, 10.0, 100) == 99\n'),
     'right, with a magic': ('ok', FULL, '%time\n' + RIGHT + '!true\n'),
     'right, and async': ('ok', FULL, 'import asyncio\nawait asyncio.sleep(0)\n' + RIGHT),
     'right, and an alert': ('ok', FULL, 'import warnings\nwarnings.warn("x")\n' + RIGHT),
-    'right, in Chinese': ('ok', FULL, '# 一圈是 2π\n圈 = 2 * math.pi\n' + body('return sum(圈 * theta ** (2 * i / d) > context for i in range(d // 2))')),
+    'right, in Chinese': (
+        'ok',
+        FULL,
+        '# 一圈是 2π\n圈 = 2 * math.pi\n'
+        + body('return sum(圈 * theta ** (2 * i / d) > context for i in range(d // 2))'),
+    ),
     'right, NBVAL_SKIP': ('ok', FULL, '# NBVAL_SKIP\n' + RIGHT),
     'wrong': ('wrong', 0, WRONG),
     'comments only': ('not attempted', 0, '# I had no time\n'),
@@ -100,46 +120,109 @@ CELLS = {  # status, points, the cell
     'deep list': ('wrong', 0, body('x = []', 'for _ in range(300): x = [x]', 'return x')),
     'recursion': ('error', 0, body('return slow_pairs(d, theta, context)')),
     'numpy scalar of another value': ('wrong', 0, body('return np.int64(7)')),
-    'always equal': ('wrong', 0, 'class Equal(int):\n    __eq__ = lambda *a: True\n    __hash__ = int.__hash__\n'
-                                 + body('return Equal(7)')),
-    'lies about its class': ('error', 0, 'class Liar:\n    __class__ = int\n    def __eq__(self, other): return True\n'
-                                         + body('return Liar()')),
-    'its tolist never ends': ('timeout', 0, 'class L:\n    def tolist(self):\n        while True: pass\n' + body('return L()')),
+    'always equal': (
+        'wrong',
+        0,
+        'class Equal(int):\n    __eq__ = lambda *a: True\n    __hash__ = int.__hash__\n' + body('return Equal(7)'),
+    ),
+    'lies about its class': (
+        'error',
+        0,
+        'class Liar:\n    __class__ = int\n    def __eq__(self, other): return True\n' + body('return Liar()'),
+    ),
+    'its tolist never ends': (
+        'timeout',
+        0,
+        'class L:\n    def tolist(self):\n        while True: pass\n' + body('return L()'),
+    ),
     'public values': ('wrong', 0, 'count = iter([16, 3, 9, 22, 31, 4, 7, 12])\n' + body('return next(count)')),
     "the package's own": ('wrong', 0, body('return own.slow_pairs(d, theta, context)')),
     "the package's own, imported": ('wrong', 0, 'from internlm_course.lab.answers.lab03 import slow_pairs\n'),
-    "the package's own, found": ('wrong', 0, 'import sys\nslow_pairs = sys.modules["internlm_course.lab.answers.lab03"].slow_pairs\n'),
+    "the package's own, found": (
+        'wrong',
+        0,
+        'import sys\nslow_pairs = sys.modules["internlm_course.lab.answers.lab03"].slow_pairs\n',
+    ),
     'prints the line itself': ('wrong', 0, after(f'print({LINE!r})')),
     'displays the line in its cell': ('wrong', 0, after(f'display({{"text/plain": {LINE!r}}}, raw=True)')),
-    'displays the line from the function': ('tampered', 0, body(f'display({{"text/plain": {LINE!r}}}, raw=True)', 'return 7')),
+    'displays the line from the function': (
+        'tampered',
+        0,
+        body(f'display({{"text/plain": {LINE!r}}}, raw=True)', 'return 7'),
+    ),
     'patched json': ('tampered', 0, after('import json', f'json.dumps = lambda *a, **k: {LINE[:-1]!r}')),
     'patched json with the line': ('tampered', 0, after('import json', f'json.dumps = lambda *a, **k: {LINE!r}')),
-    'patched comparison': ('wrong', 0, after('import internlm_course.lab.trial as t, internlm_course.grading.compare as c',
-                                             't.same = c.same = lambda *a, **k: True')),
+    'patched comparison': (
+        'wrong',
+        0,
+        after(
+            'import internlm_course.lab.trial as t, internlm_course.grading.compare as c',
+            't.same = c.same = lambda *a, **k: True',
+        ),
+    ),
     'patched check': ('tampered', 0, after('Lab.check = lambda *a, **k: 3')),
     'patched points': ('wrong', 0, after('lab.points["slow"] = 1000')),
     'patched seed': ('wrong', 0, after('import random', 'seeded = lambda name: random.Random(1)')),
-    'no cases': ('wrong', 0, after('import internlm_course.lab.check as c', 'old = c.Trial',
-                                   'c.Trial = lambda mine, own, cases: old(mine, own, [])')),
-    'transformer that drops cells': ('tampered', 0, after('get_ipython().input_transformers_cleanup.append(lambda lines: [])')),
-    'transformer that answers': ('wrong', 0, after(
-        f'get_ipython().input_transformers_cleanup.append(lambda lines: [{FORGE!r}])')),
-    'ast transformer': ('tampered', 0, after('import ast', 'class T(ast.NodeTransformer):',
-                                             '    def visit_Module(self, node):', '        node.body = []', '        return node',
-                                             'get_ipython().ast_transformers.append(T())')),
+    'no cases': (
+        'wrong',
+        0,
+        after(
+            'import internlm_course.lab.check as c',
+            'old = c.Trial',
+            'c.Trial = lambda mine, own, cases: old(mine, own, [])',
+        ),
+    ),
+    'transformer that drops cells': (
+        'tampered',
+        0,
+        after('get_ipython().input_transformers_cleanup.append(lambda lines: [])'),
+    ),
+    'transformer that answers': (
+        'wrong',
+        0,
+        after(f'get_ipython().input_transformers_cleanup.append(lambda lines: [{FORGE!r}])'),
+    ),
+    'ast transformer': (
+        'tampered',
+        0,
+        after(
+            'import ast',
+            'class T(ast.NodeTransformer):',
+            '    def visit_Module(self, node):',
+            '        node.body = []',
+            '        return node',
+            'get_ipython().ast_transformers.append(T())',
+        ),
+    ),
     'display hook': ('wrong', 0, after('get_ipython().display_pub.register_hook(lambda m: m)')),
     'display hook that swallows': ('tampered', 0, after('get_ipython().display_pub.register_hook(lambda m: None)')),
-    'post_run_cell event': ('tampered', 0, after(
-        'get_ipython().events.register("post_run_cell", lambda *a: '
-        f'display({{"text/plain": {LINE!r}}}, raw=True))')),
-    'thread that displays later': ('wrong', 0, after('import threading, time', 'def later():', '    time.sleep(30)',
-                                                     'threading.Thread(target=later, daemon=True).start()')),
+    'post_run_cell event': (
+        'tampered',
+        0,
+        after(
+            f'get_ipython().events.register("post_run_cell", lambda *a: display({{"text/plain": {LINE!r}}}, raw=True))'
+        ),
+    ),
+    'thread that displays later': (
+        'wrong',
+        0,
+        after(
+            'import threading, time',
+            'def later():',
+            '    time.sleep(30)',
+            'threading.Thread(target=later, daemon=True).start()',
+        ),
+    ),
     'at exit': ('wrong', 0, after('import atexit', f'atexit.register(print, {LINE!r})')),
     'looks for the seed': ('wrong', 0, 'import os\n' + body('return len(os.environ.get("INTERNLM_COURSE_SEED", ""))')),
     'leaves at once': ('killed', 0, 'import os\nos._exit(0)\n'),
     'leaves in the check': ('killed', 0, 'import os\n' + body('os._exit(0)')),
     'kills itself': ('killed', 0, 'import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n'),
-    'kills everything': ('killed', 0, 'import os, signal\nfor pid in (1, -1, 0): \n    try: os.kill(pid, signal.SIGKILL)\n    except OSError: pass\n'),
+    'kills everything': (
+        'killed',
+        0,
+        'import os, signal\nfor pid in (1, -1, 0): \n    try: os.kill(pid, signal.SIGKILL)\n    except OSError: pass\n',
+    ),
     'segmentation fault': ('killed', 0, 'import ctypes\nctypes.string_at(0)\n'),
     'stops itself': ('timeout', 0, 'import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n'),
     'endless': ('timeout', 0, 'while True: pass\n'),
@@ -148,23 +231,51 @@ CELLS = {  # status, points, the cell
     'waits for input': ('error', 0, 'input()\n'),
     'memory': ('memory', 0, 'x = []\nwhile True: x.append(bytearray(b"x" * (1 << 24)))\n'),
     'memory at once': ('memory', 0, body('return len(bytes(10 ** 11))')),
-    'shared memory': ('memory', 0, 'import mmap\nm = [mmap.mmap(-1, 1 << 30) for _ in range(4)]\nfor part in m:\n'
-                                   '    for i in range(0, 1 << 30, 4096): part[i] = 1\n'),
+    'shared memory': (
+        'memory',
+        0,
+        'import mmap\nm = [mmap.mmap(-1, 1 << 30) for _ in range(4)]\nfor part in m:\n'
+        '    for i in range(0, 1 << 30, 4096): part[i] = 1\n',
+    ),
     'fork bomb': ('killed', 0, 'import os, time\nwhile True:\n    if os.fork() == 0: time.sleep(99)\n'),
-    'orphan': ('wrong', 0, after('import os, time', 'if os.fork() == 0:', '    os.setsid()', '    time.sleep(600)', '    os._exit(0)')),
+    'orphan': (
+        'wrong',
+        0,
+        after('import os, time', 'if os.fork() == 0:', '    os.setsid()', '    time.sleep(600)', '    os._exit(0)'),
+    ),
     'prints without end': ('flood', 0, 'while True: print("x" * 10000)\n'),
     'displays without end': ('flood', 0, 'while True: display("x" * 20000)\n'),
     'prints through a program': ('flood', 0, 'import os\nos.system("yes | head -c 50000000")\n' + RIGHT),
-    'fills the disk': ('flood', 0, 'for i in range(10**6):\n    with open(f"file{i}", "wb") as f: f.write(b"x" * (1 << 22))\n'),
+    'fills the disk': (
+        'flood',
+        0,
+        'for i in range(10**6):\n    with open(f"file{i}", "wb") as f: f.write(b"x" * (1 << 22))\n',
+    ),
     'many files': ('flood', 0, 'for i in range(10**7): open(f"file{i}", "w").close()\n'),
-    'rewrites the package': ('wrong', 0, after('import internlm_course, os', 'try:',
-                                               '    open(os.path.join(internlm_course.__path__[0], "lab/check.py"), "w").write("")',
-                                               'except OSError: pass', 'else: raise SystemExit')),
-    'sitecustomize': ('wrong', 0, after('open("sitecustomize.py", "w").write("1/0")', 'open("conftest.py", "w").write("1/0")',
-                                        'import os', 'os.makedirs(".ipython/profile_default/startup", exist_ok=True)',
-                                        'open(".ipython/profile_default/startup/a.py", "w").write("1/0")')),
+    'rewrites the package': (
+        'wrong',
+        0,
+        after(
+            'import internlm_course, os',
+            'try:',
+            '    open(os.path.join(internlm_course.__path__[0], "lab/check.py"), "w").write("")',
+            'except OSError: pass',
+            'else: raise SystemExit',
+        ),
+    ),
+    'sitecustomize': (
+        'wrong',
+        0,
+        after(
+            'open("sitecustomize.py", "w").write("1/0")',
+            'open("conftest.py", "w").write("1/0")',
+            'import os',
+            'os.makedirs(".ipython/profile_default/startup", exist_ok=True)',
+            'open(".ipython/profile_default/startup/a.py", "w").write("1/0")',
+        ),
+    ),
 }
-PRYING = '''import glob, os, socket
+PRYING = """import glob, os, socket
 def pry():
     found = []
     for path in {paths!r}:
@@ -191,7 +302,7 @@ def pry():
     if os.getuid() != 65534: found.append('uid')
     return found
 if pry(): raise SystemExit(str(pry()))
-'''
+"""
 
 
 def notebook_of(blank: dict, slow: str | None) -> dict:
@@ -226,8 +337,17 @@ def _without_ids(made: dict) -> None:
 
 
 def _version_3(made: dict) -> dict:
-    cells = [dict(cell_type='code', input=cell['source'].splitlines(True), language='python', outputs=[], metadata={},
-                  prompt_number=1) for cell in made['cells']]
+    cells = [
+        dict(
+            cell_type='code',
+            input=cell['source'].splitlines(True),
+            language='python',
+            outputs=[],
+            metadata={},
+            prompt_number=1,
+        )
+        for cell in made['cells']
+    ]
     return dict(nbformat=3, nbformat_minor=0, metadata=dict(name=''), worksheets=[dict(cells=cells, metadata={})])
 
 
@@ -245,36 +365,100 @@ def _marked(made: dict) -> None:
     _without_ids(made)
     for cell in made['cells']:
         if 'def slow_pairs' in cell['source']:
-            cell['source'] = '# exercise: slow\n' + RIGHT.replace('def slow_pairs', 'slow_pairs = lambda *a: other(*a)\ndef other')
+            cell['source'] = '# exercise: slow\n' + RIGHT.replace(
+                'def slow_pairs', 'slow_pairs = lambda *a: other(*a)\ndef other'
+            )
 
 
 NOTEBOOKS = {  # status and points of slow, then of bits; the change
     'checks edited': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'check-slow').update(source='pass')),
-    'checks deleted': ('ok', FULL, 'ok', 2, lambda made: made.update(cells=[c for c in made['cells'] if 'check' not in c['id']])),
+    'checks deleted': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: made.update(cells=[c for c in made['cells'] if 'check' not in c['id']]),
+    ),
     'reversed': ('ok', FULL, 'ok', 2, lambda made: made['cells'].reverse()),
-    'a cell more': ('ok', FULL, 'ok', 2, lambda made: made['cells'].insert(0, dict(cell_type='code', id='x', source='import os; os._exit(1)'))),
+    'a cell more': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: made['cells'].insert(0, dict(cell_type='code', id='x', source='import os; os._exit(1)')),
+    ),
     'setup edited': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'setup').update(source='1/0')),
     'exercise deleted': ('not attempted', 0, 'ok', 2, lambda made: made['cells'].remove(cell_of(made, 'slow'))),
     'exercise doubled': ('ok', FULL, 'ok', 2, _twice),
-    'exercises swapped': ('error', 0, 'error', 0, lambda made: (
-        cell_of(made, 'slow').update(source=BITS), cell_of(made, 'bits').update(source=RIGHT)) and None),
+    'exercises swapped': (
+        'error',
+        0,
+        'error',
+        0,
+        lambda made: [cell_of(made, 'slow').update(source=BITS), cell_of(made, 'bits').update(source=RIGHT)][0],
+    ),
     'exercise retyped': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'slow').update(cell_type='markdown')),
     'without ids': ('ok', FULL, 'ok', 2, _without_ids),
     'without ids, by its comment': ('ok', FULL, 'ok', 2, _marked),
     'version 3': ('ok', FULL, 'ok', 2, _version_3),
-    'null metadata': ('ok', FULL, 'ok', 2, lambda made: (made.update(metadata=None), _each(made, metadata=None)) and None),
-    'odd metadata': ('ok', FULL, 'ok', 2, lambda made: (made.update(metadata=[1]), _each(made, metadata='x', outputs=7)) and None),
-    'source as lines': ('ok', FULL, 'ok', 2, lambda made: [c.update(source=c['source'].splitlines(True)) for c in made['cells']] and None),
+    'null metadata': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [made.update(metadata=None), _each(made, metadata=None)][0],
+    ),
+    'odd metadata': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [made.update(metadata=[1]), _each(made, metadata='x', outputs=7)][0],
+    ),
+    'source as lines': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [c.update(source=c['source'].splitlines(True)) for c in made['cells']] and None,
+    ),
     'lone surrogate': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'slow').update(source=RIGHT + '# \ud800\n')),
-    'large outputs': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'setup').update(
-        outputs=[dict(output_type='stream', name='stdout', text='x' * (20 << 20))])),
-    'tags that skip': ('ok', FULL, 'ok', 2, lambda made: _each(made, metadata=dict(tags=['nbval-skip', 'raises-exception']))),
-    'another kernel': ('ok', FULL, 'ok', 2, lambda made: made['metadata'].update(kernelspec=dict(name='bash', display_name='x'))),
+    'large outputs': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: cell_of(made, 'setup').update(
+            outputs=[dict(output_type='stream', name='stdout', text='x' * (20 << 20))]
+        ),
+    ),
+    'tags that skip': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: _each(made, metadata=dict(tags=['nbval-skip', 'raises-exception'])),
+    ),
+    'another kernel': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: made['metadata'].update(kernelspec=dict(name='bash', display_name='x')),
+    ),
 }
 UNREADABLE = {
-    'empty': b'', 'text': b'hello', 'list': b'[1, 2]', 'null': b'null', 'no cells': b'{"cells": []}',
-    'cells are text': b'{"cells": "x", "nbformat": 4}', 'deep': b'[' * 100_000, 'not UTF-8': b'\xff\xfe\x00{',
-    'cut off': b'{"cells": [{"cell_type": "code", "sou', 'too large': b' ' * ((64 << 20) + 1)}
+    'empty': b'',
+    'text': b'hello',
+    'list': b'[1, 2]',
+    'null': b'null',
+    'no cells': b'{"cells": []}',
+    'cells are text': b'{"cells": "x", "nbformat": 4}',
+    'deep': b'[' * 100_000,
+    'not UTF-8': b'\xff\xfe\x00{',
+    'cut off': b'{"cells": [{"cell_type": "code", "sou',
+    'too large': b' ' * ((64 << 20) + 1),
+}
 
 
 def _zip(members: dict[str, bytes], links: tuple[str, ...] = ()) -> bytes:
@@ -305,7 +489,9 @@ def write_class(folder: Path, blank: dict, secret: Path) -> dict[str, tuple[str,
         (folder / student / name).write_bytes(content)
         expected[student] = wanted
 
-    prying = PRYING.format(paths=[str(secret), str(folder), str(Path(__file__).resolve()), '/root/.bashrc', '/home', '/var/log'])
+    prying = PRYING.format(
+        paths=[str(secret), str(folder), str(Path(__file__).resolve()), '/root/.bashrc', '/home', '/var/log']
+    )
     for student, (status, points, cell) in dict(CELLS, prying=('ok', FULL, prying + RIGHT)).items():
         put(student, json.dumps(notebook_of(blank, cell)).encode(), status, points, 'ok', 2)
     for student, (status, points, other, bits, change) in NOTEBOOKS.items():

@@ -1,4 +1,5 @@
 """A class of hostile and honest submissions, graded once: no unearned point, no lost one, the right status for each."""
+
 import csv
 import json
 import os
@@ -40,13 +41,32 @@ def graded(labs, tmp_path_factory):
     """(rows by student, what was expected, the folder of the results)."""
     top = tmp_path_factory.mktemp('class')
     (top / 'submissions').mkdir()
-    expected = hostile.write_class(top / 'submissions', json.loads((labs / '98_hostile.ipynb').read_text('utf-8')), labs / 'src' / '98_hostile.py')
-    rows = grade(top / 'submissions', top / 'out', Settings('98_hostile', labs, timeout=5, jobs=4, memory=1 << 29), lambda line: None)
+    expected = hostile.write_class(
+        top / 'submissions', json.loads((labs / '98_hostile.ipynb').read_text('utf-8')), labs / 'src' / '98_hostile.py'
+    )
+    rows = grade(
+        top / 'submissions',
+        top / 'out',
+        Settings('98_hostile', labs, timeout=5, jobs=4, memory=1 << 29),
+        lambda line: None,
+    )
     return {row['student']: row for row in rows}, expected, top
 
 
-STUDENTS = [*hostile.CELLS, 'prying', *hostile.NOTEBOOKS, *hostile.UNREADABLE, 'zip', 'zip slip', 'zip with a link', 'zip bomb', 'broken zip',
-            'link', 'folder only', '=1+1']
+STUDENTS = [
+    *hostile.CELLS,
+    'prying',
+    *hostile.NOTEBOOKS,
+    *hostile.UNREADABLE,
+    'zip',
+    'zip slip',
+    'zip with a link',
+    'zip bomb',
+    'broken zip',
+    'link',
+    'folder only',
+    '=1+1',
+]
 
 
 @pytest.mark.parametrize('student', STUDENTS)
@@ -68,7 +88,9 @@ def test_nothing_of_the_class_is_left_running(graded):
 
 def left() -> list[str]:
     """Processes of a grading that still run."""
-    return [pid for pid in os.listdir('/proc') if pid.isdigit() and pid != str(os.getpid()) and b'/grade-' in _line(pid)]
+    return [
+        pid for pid in os.listdir('/proc') if pid.isdigit() and pid != str(os.getpid()) and b'/grade-' in _line(pid)
+    ]
 
 
 def _line(pid: str) -> bytes:
@@ -90,7 +112,10 @@ def test_tables_hold_every_row_and_no_formula(graded):
 
 def test_the_report_proves_what_ran_and_holds_no_seed_and_no_value(graded):
     rows, _, top = graded
-    assert rows['right']['ran']['slow'] != rows['wrong']['ran']['slow'] and rows['right']['ran']['bits'] == rows['wrong']['ran']['bits']
+    assert (
+        rows['right']['ran']['slow'] != rows['wrong']['ran']['slow']
+        and rows['right']['ran']['bits'] == rows['wrong']['ran']['bits']
+    )
     seed = (top / 'out' / '.grading' / 'seed').read_text().strip()
     files = [path for path in (top / 'out').rglob('*') if path.is_file() and path.name != 'seed']
     assert not any(seed in path.read_text('utf-8') or '"values"' in path.read_text('utf-8') for path in files)
@@ -114,15 +139,37 @@ def few(labs, tmp_path_factory):
 
 
 def command(labs, few, out, *more: str) -> list[str]:
-    return [sys.executable, '-m', 'internlm_course.cli', 'grade', str(few / 'in'), '--out', str(out), '--lab', '98_hostile', '--labs', str(labs),
-            '--seed-file', str(few / 'seed'), '--roster', str(few / 'roster.csv'), '--timeout', '2', '--jobs', '1', *more]
+    return [
+        sys.executable,
+        '-m',
+        'internlm_course.cli',
+        'grade',
+        str(few / 'in'),
+        '--out',
+        str(out),
+        '--lab',
+        '98_hostile',
+        '--labs',
+        str(labs),
+        '--seed-file',
+        str(few / 'seed'),
+        '--roster',
+        str(few / 'roster.csv'),
+        '--timeout',
+        '2',
+        '--jobs',
+        '1',
+        *more,
+    ]
 
 
 @pytest.fixture(scope='module')
 def first(labs, few, tmp_path_factory):
     """The results of one whole run of the command."""
     out = tmp_path_factory.mktemp('first')
-    done = subprocess.run(command(labs, few, out), capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    done = subprocess.run(
+        command(labs, few, out), capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT))
+    )
     assert done.returncode == 0, done.stderr
     return {name: (out / name).read_bytes() for name in FILES}
 
@@ -130,12 +177,18 @@ def first(labs, few, tmp_path_factory):
 def test_rows_stand_in_the_rosters_order(first):
     lines = list(csv.DictReader(first['grades.csv'].decode().splitlines()))
     assert [(line['student'], line['name'], line['status'], line['points']) for line in lines] == [
-        ('wrong', 'W', 'wrong', '2'), ('absent', 'A', 'not attempted', '0'), ('right', 'R', 'ok', '5'), ('sleeps', 'S', 'timeout', '2'),
-        ('empty', 'empty', 'unreadable', '0')]
+        ('wrong', 'W', 'wrong', '2'),
+        ('absent', 'A', 'not attempted', '0'),
+        ('right', 'R', 'ok', '5'),
+        ('sleeps', 'S', 'timeout', '2'),
+        ('empty', 'empty', 'unreadable', '0'),
+    ]
 
 
 def test_killed_and_run_again_gives_the_same_bytes(labs, few, first, tmp_path):
-    process = subprocess.Popen(command(labs, few, tmp_path), stdout=subprocess.PIPE, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    process = subprocess.Popen(
+        command(labs, few, tmp_path), stdout=subprocess.PIPE, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT))
+    )
     assert process.stdout.readline().startswith('1/3')
     process.kill()
     process.wait()
@@ -143,16 +196,28 @@ def test_killed_and_run_again_gives_the_same_bytes(labs, few, first, tmp_path):
     while left() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left()
-    again = subprocess.run(command(labs, few, tmp_path), capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    again = subprocess.run(
+        command(labs, few, tmp_path), capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT))
+    )
     assert again.returncode == 0 and '1/2' in again.stdout  # one was known
     assert {name: (tmp_path / name).read_bytes() for name in FILES} == first
 
 
 def test_one_student_alone(labs, few, first, tmp_path):
-    done = subprocess.run(command(labs, few, tmp_path, '--only', 'right'), capture_output=True, text=True,
-                          env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    done = subprocess.run(
+        command(labs, few, tmp_path, '--only', 'right'),
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+    )
     lines = list(csv.DictReader((tmp_path / 'grades.csv').read_text('utf-8').splitlines()))
-    assert done.returncode == 0 and [line['status'] for line in lines] == ['not graded', 'not graded', 'ok', 'not graded', 'not graded']
+    assert done.returncode == 0 and [line['status'] for line in lines] == [
+        'not graded',
+        'not graded',
+        'ok',
+        'not graded',
+        'not graded',
+    ]
 
 
 def test_faults_of_the_call_are_one_sentence(labs, few, tmp_path, capsys):
@@ -169,4 +234,10 @@ def test_without_a_sandbox_nothing_runs_unless_the_instructor_says_so(labs, few,
     assert 'not here' in capsys.readouterr().err and not (tmp_path / 'grades.csv').exists()
     assert cli.main([*command(labs, few, tmp_path)[3:], '--no-sandbox']) == 0
     rows = json.loads((tmp_path / 'grades.json').read_text('utf-8'))
-    assert 'none' in rows['sandbox'] and [row['status'] for row in rows['rows']] == ['wrong', 'not attempted', 'ok', 'timeout', 'unreadable']
+    assert 'none' in rows['sandbox'] and [row['status'] for row in rows['rows']] == [
+        'wrong',
+        'not attempted',
+        'ok',
+        'timeout',
+        'unreadable',
+    ]
