@@ -139,7 +139,8 @@ def overview(key: Key, rows: Sequence[dict], groups: Sequence[tuple[str, list[st
             + (
                 f'<h2>雷同 · Alike</h2>'
                 f'<p class="grey">去掉注释、空白和变量名后相同；短答案本来就会相同，请自行判断。<br>'
-                f'The same but for comments, white space and names; judge for yourself, since short answers are alike anyway.</p>'
+                f'The same but for comments, white space and names; judge for yourself, since '
+                f'short answers are alike anyway.</p>'
                 f'<table>{same}</table>'
                 if same
                 else ''
