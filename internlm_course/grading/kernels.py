@@ -17,7 +17,8 @@ from internlm_course.grading.absence import Package, needed
 from internlm_course.grading.rebuild import Key, rebuilt
 
 START = 60  # seconds that kernels may take to start
-PYTHON = [os.path.realpath(sys.executable), '-P', '-s', '-S', '-X', 'utf8']
+SAFE_PATH = ['-P'] if sys.version_info >= (3, 11) else []
+PYTHON = [os.path.realpath(sys.executable), *SAFE_PATH, '-s', '-S', '-X', 'utf8']
 WARM = str(Path(__file__).with_name('warm.py'))
 KERNEL_MODULES = (
     'ipykernel.kernelapp',

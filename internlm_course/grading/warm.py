@@ -48,7 +48,8 @@ def _run(program: str) -> None:
 def serve(address: str, folders: list[str], modules: list[str]) -> None:
     """Imports the modules, then forks for each connection, until its standard input is closed."""
     sandbox = _sandbox()
-    sys.path[:0] = folders
+    here = str(Path(__file__).resolve().parent)  # before Python 3.11 it is on the path of its own accord
+    sys.path[:] = [*folders, *(path for path in sys.path if path != here)]
     for name in modules:
         with suppress(Exception):
             importlib.import_module(name)
