@@ -136,6 +136,16 @@ def notebooks(arguments: argparse.Namespace) -> int:
     return code
 
 
+def grade(arguments: argparse.Namespace) -> None:
+    """Gives marks for a class: each submission run with nbval in sandboxed kernels, values compared outside."""
+    from internlm_course.grading.grade import Settings, grade
+    roster, seed = (path and Path(path) for path in (arguments.roster, arguments.seed_file))
+    settings = Settings(arguments.lab, Path(arguments.labs), roster, seed, arguments.only, arguments.jobs,
+                        arguments.timeout, int(arguments.memory * 2**30), arguments.no_sandbox)
+    rows = grade(Path(arguments.submissions), Path(arguments.out), settings, lambda line: print(line, flush=True))
+    print(f'{len(rows)} rows in {Path(arguments.out) / "grades.csv"}')
+
+
 def _seed(text: str) -> int | str:
     """The number where the text is one; what is none, `Course.open` refuses with a sentence."""
     return int(text) if text.isascii() and text.isdigit() else text
@@ -178,6 +188,22 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument('--folder', default='labs', help='folder with src/ (default: labs)')
     built.add_argument('--check', action='store_true', help='only say which notebooks differ from their sources')
     built.add_argument('--force', action='store_true', help='write over what somebody changed, too')
+    graded = command(grade)
+    graded.add_argument('submissions', metavar='SUBMISSIONS',
+                        help='folder or zip as Moodle, Canvas or JupyterHub exports it')
+    graded.add_argument('--out', required=True, metavar='DIR', help='folder for grades.csv and all else')
+    graded.add_argument('--lab', help='such as 03_pretraining (default: what the notebooks say)')
+    graded.add_argument('--labs', default='labs', help='folder with the labs and solutions/ (default: labs)')
+    graded.add_argument('--roster', metavar='CSV',
+                        help='students in their order; a head line with student, name, id or email')
+    graded.add_argument('--jobs', type=int, default=0, help='submissions at once (default: one for each core)')
+    graded.add_argument('--seed-file', metavar='FILE', help='the secret seed (default: one made once and kept in DIR)')
+    graded.add_argument('--only', metavar='STUDENT', help='grade this student alone, anew')
+    graded.add_argument('--timeout', type=float, default=10,
+                        help='seconds of CPU time that an exercise may take (default: 10)')
+    graded.add_argument('--memory', type=float, default=2, help='GiB that an exercise may take (default: 2)')
+    graded.add_argument('--no-sandbox', action='store_true',
+                        help="run students' code with your own rights; the report says so")
     return top
 
 

@@ -1,0 +1,124 @@
+"""What an instructor takes away: grades.csv, grades.json, and the forms that Canvas and Moodle import.
+
+Rows stand in the roster's order; the same marks give the same bytes."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from internlm_course.grading.rebuild import Key
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a whole file or none, even if killed in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f'{path.name}.part')
+    draft.write_text(text, 'utf-8', newline='')
+    os.replace(draft, path)
+
+
+def safe(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula; numbers stay numbers."""
+    if not isinstance(value, str):
+        return value
+    value = ' '.join(value.replace('\0', '').split())
+    return f"'{value}" if value[:1] in '=+-@|%' and value else value
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A CSV text with every text in quotes."""
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator='\n')
+    writer.writerows([[safe(value) for value in row] for row in (head, *rows)])
+    return out.getvalue()
+
+
+def _number(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else round(value, 4)
+
+
+def write_all(out: Path, key: Key, rows: list[dict], about: dict) -> None:
+    """Writes every table into the folder `out`.
+
+    Args:
+        rows: as `grade.grade` makes them.
+        about: what the report says of the run.
+    """
+    names = list(key.exercises)
+    write(
+        out / 'grades.csv',
+        table(
+            [
+                'student',
+                'name',
+                'lab',
+                'status',
+                'points',
+                'possible',
+                *names,
+                *(f'{name} status' for name in names),
+                'notes',
+            ],
+            [
+                [
+                    row['student'],
+                    row['name'],
+                    key.lab,
+                    row['status'],
+                    _number(row['points']),
+                    _number(key.points),
+                    *(_number(row['exercises'][name]['points']) for name in names),
+                    *(row['exercises'][name]['status'] for name in names),
+                    ' | '.join(note['en'] for note in row['notes']),
+                ]
+                for row in rows
+            ],
+        ),
+    )
+    write(
+        out / 'grades.json', json.dumps(dict(**about, rows=rows), ensure_ascii=False, indent=1, sort_keys=True) + '\n'
+    )
+    column = f'{key.lab} ({about["assignment"]})' if about.get('assignment') else key.lab
+    write(
+        out / 'canvas.csv',
+        table(
+            ['Student', 'ID', 'SIS User ID', 'SIS Login ID', 'Section', column],
+            [
+                ['    Points Possible', '', '', '', '', _number(key.points)],
+                *(
+                    [
+                        row['name'] or row['student'],
+                        row['ids']['id'],
+                        row['ids']['sis'],
+                        row['student'],
+                        row['ids']['section'],
+                        _number(row['points']),
+                    ]
+                    for row in rows
+                ),
+            ],
+        ),
+    )
+    write(
+        out / 'moodle.csv',
+        table(
+            ['Identifier', 'Full name', 'Email address', 'Grade', 'Maximum Grade', 'Feedback comments'],
+            [
+                [
+                    f'Participant {row["ids"]["id"]}'
+                    if row['ids']['id'].isdigit()
+                    else row['ids']['id'] or row['student'],
+                    row['name'],
+                    row['ids']['email'],
+                    _number(row['points']),
+                    _number(key.points),
+                    '; '.join(f'{name}: {row["exercises"][name]["status"]}' for name in names),
+                ]
+                for row in rows
+            ],
+        ),
+    )

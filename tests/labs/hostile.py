@@ -1,0 +1,513 @@
+"""Submissions that try to earn what they do not deserve, or come back in a state that nobody foresaw; made by code.
+
+Each is a class member with two exercises: `bits` is honest and right in every one, `slow` is where something is tried.
+A case is (status of `slow`, points of `slow`, the file or files); `bits` must be right in all but the cases that say
+so.
+"""
+
+import copy
+import io
+import json
+import stat
+import zipfile
+from pathlib import Path
+
+LAB = """\
+# %% name="setup" setup=true
+import math
+
+import numpy as np
+
+from internlm_course.lab.answers import lab03 as own
+from internlm_course.lab.check import Lab, numbers, seeded, self_check
+lab = Lab('98_hostile', points=dict(bits=2, slow=3))
+
+# %% name="tour"
+import statistics
+
+import torch
+
+print(statistics.mean([1, 2]))
+
+# %% name="bits" exercise=true
+def bits_per_byte(nats, text):
+    ### BEGIN SOLUTION
+    return sum(nats) / math.log(2) / len(text.encode())
+    ### END SOLUTION
+
+# %% name="check-bits" check="bits" points=2
+# NBVAL_CHECK_OUTPUT
+rng = seeded('bits')
+cases = [([round(rng.expovariate(1), 3) for _ in range(4)], text) for text in ('ab', '首都', 'π')]
+lab.check('bits', bits=(bits_per_byte, own.bits_per_byte, cases))
+
+# %% name="slow" exercise=true
+def slow_pairs(d, theta, context):
+    ### BEGIN SOLUTION
+    return sum(2 * math.pi * theta ** (2 * i / d) > context for i in range(d // 2))
+    ### END SOLUTION
+
+# %% name="check-slow" check="slow" points=3
+# NBVAL_CHECK_OUTPUT
+rng = seeded('slow')
+cases = [(rng.choice([64, 96, 128]), rng.choice([1e4, 5e4, 1e6]), rng.randrange(100, 40_000)) for _ in range(8)]
+lab.check('slow', slow=(slow_pairs, own.slow_pairs, cases))
+"""
+BITS = 'def bits_per_byte(nats, text):\n    return sum(nats) / math.log(2) / len(text.encode())\n'
+RIGHT = (
+    'def slow_pairs(d, theta, context):\n'
+    '    return sum(2 * math.pi * theta ** (2 * i / d) > context for i in range(d // 2))\n'
+)
+WRONG = 'def slow_pairs(d, theta, context):\n    return 7\n'
+FULL = 3
+LINE = '{"check": "slow", "values": [7, 7, 7, 7, 7, 7, 7, 7]}'
+FORGE = f'display({{"text/plain": {LINE!r}}}, raw=True)\n'
+
+
+def body(*lines: str) -> str:
+    """An answer whose function has these lines."""
+    return 'def slow_pairs(d, theta, context):\n' + ''.join(f'    {line}\n' for line in lines)
+
+
+def after(*lines: str) -> str:
+    """A wrong answer followed by these lines."""
+    return WRONG + '\n'.join(lines) + '\n'
+
+
+CELLS = {  # status, points, the cell
+    'right': ('ok', FULL, RIGHT),
+    'right, with numpy': (
+        'ok',
+        FULL,
+        body('return (2 * np.pi * theta ** (2 * np.arange(d // 2) / d) > context).sum()'),
+    ),
+    'right, with torch': (
+        'ok',
+        FULL,
+        'import torch\n'
+        + body(
+            'i = torch.arange(d // 2, dtype=torch.float64)',
+            'return (2 * math.pi * theta ** (2 * i / d) > context).sum()',
+        ),
+    ),
+    'right, with an import of the tour': ('ok', FULL, body('statistics.mean([1])', RIGHT.splitlines()[1].strip())),
+    'right, and prints': ('ok', FULL, 'print("x" * 1000)\n' + body(f'print({LINE!r})', RIGHT.splitlines()[1].strip())),
+    'right, after an error of its own': ('ok', FULL, RIGHT + 'assert slow_pairs(8, 10.0, 100) == 99\n'),
+    'right, with a magic': ('ok', FULL, '%time\n' + RIGHT + '!true\n'),
+    'right, and async': ('ok', FULL, 'import asyncio\nawait asyncio.sleep(0)\n' + RIGHT),
+    'right, and an alert': ('ok', FULL, 'import warnings\nwarnings.warn("x")\n' + RIGHT),
+    'right, in Chinese': (
+        'ok',
+        FULL,
+        '# 一圈是 2π\n圈 = 2 * math.pi\n'
+        + body('return sum(圈 * theta ** (2 * i / d) > context for i in range(d // 2))'),
+    ),
+    'right, NBVAL_SKIP': ('ok', FULL, '# NBVAL_SKIP\n' + RIGHT),
+    'wrong': ('wrong', 0, WRONG),
+    'comments only': ('not attempted', 0, '# I had no time\n'),
+    'stub and a remark': ('not attempted', 0, body('# hm', 'raise NotImplementedError')),
+    'returns nothing': ('wrong', 0, body('pass')),
+    'raises': ('error', 0, body('return 1 / 0')),
+    'syntax error': ('error', 0, 'def slow_pairs(d, theta, context:\n    return 7\n'),
+    'another name': ('error', 0, RIGHT.replace('slow_pairs', 'slowpairs')),
+    'a very long cell': ('error', 0, RIGHT + '#' * (1 << 20)),
+    'null byte': ('error', 0, RIGHT + 'x = "\0"\n'),
+    'deep brackets': ('error', 0, RIGHT.replace('7', '') + '(' * 5000 + ')' * 5000 + '\n'),
+    'homoglyph': ('error', 0, RIGHT.replace('slow_pairs', 'slоw_pairs')),
+    'NaN': ('wrong', 0, body('return float("nan")')),
+    'infinity': ('wrong', 0, body('return 1e400')),
+    'huge integer': ('error', 0, body('return 10 ** 5000')),
+    'deep list': ('wrong', 0, body('x = []', 'for _ in range(300): x = [x]', 'return x')),
+    'recursion': ('error', 0, body('return slow_pairs(d, theta, context)')),
+    'numpy scalar of another value': ('wrong', 0, body('return np.int64(7)')),
+    'always equal': (
+        'wrong',
+        0,
+        'class Equal(int):\n    __eq__ = lambda *a: True\n    __hash__ = int.__hash__\n' + body('return Equal(7)'),
+    ),
+    'lies about its class': (
+        'error',
+        0,
+        'class Liar:\n    __class__ = int\n    def __eq__(self, other): return True\n' + body('return Liar()'),
+    ),
+    'its tolist never ends': (
+        'timeout',
+        0,
+        'class L:\n    def tolist(self):\n        while True: pass\n' + body('return L()'),
+    ),
+    'public values': ('wrong', 0, 'count = iter([16, 3, 9, 22, 31, 4, 7, 12])\n' + body('return next(count)')),
+    "the package's own": ('wrong', 0, body('return own.slow_pairs(d, theta, context)')),
+    "the package's own, imported": ('wrong', 0, 'from internlm_course.lab.answers.lab03 import slow_pairs\n'),
+    "the package's own, found": (
+        'wrong',
+        0,
+        'import sys\nslow_pairs = sys.modules["internlm_course.lab.answers.lab03"].slow_pairs\n',
+    ),
+    'prints the line itself': ('wrong', 0, after(f'print({LINE!r})')),
+    'displays the line in its cell': ('wrong', 0, after(f'display({{"text/plain": {LINE!r}}}, raw=True)')),
+    'displays the line from the function': (
+        'tampered',
+        0,
+        body(f'display({{"text/plain": {LINE!r}}}, raw=True)', 'return 7'),
+    ),
+    'patched json': ('tampered', 0, after('import json', f'json.dumps = lambda *a, **k: {LINE[:-1]!r}')),
+    'patched json with the line': ('tampered', 0, after('import json', f'json.dumps = lambda *a, **k: {LINE!r}')),
+    'patched comparison': (
+        'wrong',
+        0,
+        after(
+            'import internlm_course.lab.trial as t, internlm_course.grading.compare as c',
+            't.same = c.same = lambda *a, **k: True',
+        ),
+    ),
+    'patched check': ('tampered', 0, after('Lab.check = lambda *a, **k: 3')),
+    'patched points': ('wrong', 0, after('lab.points["slow"] = 1000')),
+    'patched seed': ('wrong', 0, after('import random', 'seeded = lambda name: random.Random(1)')),
+    'no cases': (
+        'wrong',
+        0,
+        after(
+            'import internlm_course.lab.check as c',
+            'old = c.Trial',
+            'c.Trial = lambda mine, own, cases: old(mine, own, [])',
+        ),
+    ),
+    'transformer that drops cells': (
+        'tampered',
+        0,
+        after('get_ipython().input_transformers_cleanup.append(lambda lines: [])'),
+    ),
+    'transformer that answers': (
+        'wrong',
+        0,
+        after(f'get_ipython().input_transformers_cleanup.append(lambda lines: [{FORGE!r}])'),
+    ),
+    'ast transformer': (
+        'tampered',
+        0,
+        after(
+            'import ast',
+            'class T(ast.NodeTransformer):',
+            '    def visit_Module(self, node):',
+            '        node.body = []',
+            '        return node',
+            'get_ipython().ast_transformers.append(T())',
+        ),
+    ),
+    'display hook': ('wrong', 0, after('get_ipython().display_pub.register_hook(lambda m: m)')),
+    'display hook that swallows': ('tampered', 0, after('get_ipython().display_pub.register_hook(lambda m: None)')),
+    'post_run_cell event': (
+        'tampered',
+        0,
+        after(
+            f'get_ipython().events.register("post_run_cell", lambda *a: display({{"text/plain": {LINE!r}}}, raw=True))'
+        ),
+    ),
+    'thread that displays later': (
+        'wrong',
+        0,
+        after(
+            'import threading, time',
+            'def later():',
+            '    time.sleep(30)',
+            'threading.Thread(target=later, daemon=True).start()',
+        ),
+    ),
+    'at exit': ('wrong', 0, after('import atexit', f'atexit.register(print, {LINE!r})')),
+    'looks for the seed': ('wrong', 0, 'import os\n' + body('return len(os.environ.get("INTERNLM_COURSE_SEED", ""))')),
+    'leaves at once': ('killed', 0, 'import os\nos._exit(0)\n'),
+    'leaves in the check': ('killed', 0, 'import os\n' + body('os._exit(0)')),
+    'kills itself': ('killed', 0, 'import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n'),
+    'kills everything': (
+        'killed',
+        0,
+        'import os, signal\nfor pid in (1, -1, 0): \n    try: os.kill(pid, signal.SIGKILL)\n    except OSError: pass\n',
+    ),
+    'segmentation fault': ('killed', 0, 'import ctypes\nctypes.string_at(0)\n'),
+    'stops itself': ('timeout', 0, 'import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n'),
+    'endless': ('timeout', 0, 'while True: pass\n'),
+    'endless, deaf': ('timeout', 0, 'import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass\n'),
+    'sleeps': ('timeout', 0, body('import time', 'time.sleep(999)')),
+    'waits for input': ('error', 0, 'input()\n'),
+    'memory': ('memory', 0, 'x = []\nwhile True: x.append(bytearray(b"x" * (1 << 24)))\n'),
+    'memory at once': ('memory', 0, body('return len(bytes(10 ** 11))')),
+    'shared memory': (
+        'memory',
+        0,
+        'import mmap\nm = [mmap.mmap(-1, 1 << 30) for _ in range(4)]\nfor part in m:\n'
+        '    for i in range(0, 1 << 30, 4096): part[i] = 1\n',
+    ),
+    'fork bomb': ('killed', 0, 'import os, time\nwhile True:\n    if os.fork() == 0: time.sleep(99)\n'),
+    'orphan': (
+        'wrong',
+        0,
+        after('import os, time', 'if os.fork() == 0:', '    os.setsid()', '    time.sleep(600)', '    os._exit(0)'),
+    ),
+    'prints without end': ('flood', 0, 'while True: print("x" * 10000)\n'),
+    'displays without end': ('flood', 0, 'while True: display("x" * 20000)\n'),
+    'prints through a program': ('flood', 0, 'import os\nos.system("yes | head -c 50000000")\n' + RIGHT),
+    'fills the disk': (
+        'flood',
+        0,
+        'for i in range(10**6):\n    with open(f"file{i}", "wb") as f: f.write(b"x" * (1 << 22))\n',
+    ),
+    'many files': ('flood', 0, 'for i in range(10**7): open(f"file{i}", "w").close()\n'),
+    'rewrites the package': (
+        'wrong',
+        0,
+        after(
+            'import internlm_course, os',
+            'try:',
+            '    open(os.path.join(internlm_course.__path__[0], "lab/check.py"), "w").write("")',
+            'except OSError: pass',
+            'else: raise SystemExit',
+        ),
+    ),
+    'sitecustomize': (
+        'wrong',
+        0,
+        after(
+            'open("sitecustomize.py", "w").write("1/0")',
+            'open("conftest.py", "w").write("1/0")',
+            'import os',
+            'os.makedirs(".ipython/profile_default/startup", exist_ok=True)',
+            'open(".ipython/profile_default/startup/a.py", "w").write("1/0")',
+        ),
+    ),
+}
+PRYING = """import glob, os, socket
+def pry():
+    found = []
+    for path in {paths!r}:
+        if os.path.exists(path): found.append(path)
+    for path in glob.glob('/proc/[0-9]*/environ') + glob.glob('/proc/[0-9]*/cmdline'):
+        try:
+            if b'hostile' in open(path, 'rb').read() or b'pytest' in open(path, 'rb').read(): found.append(path)
+        except OSError: pass
+    for pid in os.listdir('/proc'):
+        if pid.isdigit() and pid != str(os.getpid()):
+            try: open(f'/proc/{{pid}}/mem', 'rb').read(1)
+            except OSError as error:
+                if pid == '1' and not isinstance(error, PermissionError): found.append('mem')
+            else: found.append(pid)
+    for address in (('127.0.0.1', 22), ('8.8.8.8', 53), ('169.254.169.254', 80)):
+        try:
+            socket.create_connection(address, 0.5); found.append(address)
+        except OSError: pass
+    for path in ('/tmp/../x', '/usr/x', '/etc/x', '/x', '/dev/x'):
+        try: open(path, 'w').close(); found.append('wrote ' + path)
+        except OSError: pass
+    try: os.setuid(0); found.append('root')
+    except OSError: pass
+    if os.getuid() != 65534: found.append('uid')
+    return found
+if pry(): raise SystemExit(str(pry()))
+"""
+
+
+def notebook_of(blank: dict, slow: str | None) -> dict:
+    """The student's notebook with the honest answer to one exercise, and this one to the other."""
+    made = copy.deepcopy(blank)
+    for cell in made['cells']:
+        cell['source'] = ''.join(cell['source'])
+        if cell['id'] == 'bits':
+            cell['source'] = BITS
+        elif cell['id'] == 'slow' and slow is not None:
+            cell['source'] = slow
+    return made
+
+
+def cell_of(notebook: dict, name: str) -> dict:
+    """A cell by its id."""
+    return next(cell for cell in notebook['cells'] if cell['id'] == name)
+
+
+def _changed(blank: dict, change) -> bytes:
+    """A right notebook after a change."""
+    made = notebook_of(blank, RIGHT)
+    made = change(made) or made
+    return json.dumps(made).encode()
+
+
+def _without_ids(made: dict) -> None:
+    made['nbformat_minor'] = 0
+    for cell in made['cells']:
+        del cell['id']
+        cell['metadata'] = {}
+
+
+def _version_3(made: dict) -> dict:
+    cells = [
+        dict(
+            cell_type='code',
+            input=cell['source'].splitlines(True),
+            language='python',
+            outputs=[],
+            metadata={},
+            prompt_number=1,
+        )
+        for cell in made['cells']
+    ]
+    return dict(nbformat=3, nbformat_minor=0, metadata=dict(name=''), worksheets=[dict(cells=cells, metadata={})])
+
+
+def _each(made: dict, **fields) -> None:
+    for cell in made['cells']:
+        cell.update(fields)
+
+
+def _twice(made: dict) -> None:
+    made['cells'].append(dict(cell_of(made, 'slow'), source=WRONG))
+    made['cells'].append(dict(cell_of(made, 'slow'), source=RIGHT))
+
+
+def _marked(made: dict) -> None:
+    _without_ids(made)
+    for cell in made['cells']:
+        if 'def slow_pairs' in cell['source']:
+            cell['source'] = '# exercise: slow\n' + RIGHT.replace(
+                'def slow_pairs', 'slow_pairs = lambda *a: other(*a)\ndef other'
+            )
+
+
+NOTEBOOKS = {  # status and points of slow, then of bits; the change
+    'checks edited': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'check-slow').update(source='pass')),
+    'checks deleted': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: made.update(cells=[c for c in made['cells'] if 'check' not in c['id']]),
+    ),
+    'reversed': ('ok', FULL, 'ok', 2, lambda made: made['cells'].reverse()),
+    'a cell more': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: made['cells'].insert(0, dict(cell_type='code', id='x', source='import os; os._exit(1)')),
+    ),
+    'setup edited': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'setup').update(source='1/0')),
+    'exercise deleted': ('not attempted', 0, 'ok', 2, lambda made: made['cells'].remove(cell_of(made, 'slow'))),
+    'exercise doubled': ('ok', FULL, 'ok', 2, _twice),
+    'exercises swapped': (
+        'error',
+        0,
+        'error',
+        0,
+        lambda made: [cell_of(made, 'slow').update(source=BITS), cell_of(made, 'bits').update(source=RIGHT)][0],
+    ),
+    'exercise retyped': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'slow').update(cell_type='markdown')),
+    'without ids': ('ok', FULL, 'ok', 2, _without_ids),
+    'without ids, by its comment': ('ok', FULL, 'ok', 2, _marked),
+    'version 3': ('ok', FULL, 'ok', 2, _version_3),
+    'null metadata': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [made.update(metadata=None), _each(made, metadata=None)][0],
+    ),
+    'odd metadata': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [made.update(metadata=[1]), _each(made, metadata='x', outputs=7)][0],
+    ),
+    'source as lines': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [c.update(source=c['source'].splitlines(True)) for c in made['cells']] and None,
+    ),
+    'lone surrogate': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'slow').update(source=RIGHT + '# \ud800\n')),
+    'large outputs': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: cell_of(made, 'setup').update(
+            outputs=[dict(output_type='stream', name='stdout', text='x' * (20 << 20))]
+        ),
+    ),
+    'tags that skip': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: _each(made, metadata=dict(tags=['nbval-skip', 'raises-exception'])),
+    ),
+    'another kernel': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: made['metadata'].update(kernelspec=dict(name='bash', display_name='x')),
+    ),
+}
+UNREADABLE = {
+    'empty': b'',
+    'text': b'hello',
+    'list': b'[1, 2]',
+    'null': b'null',
+    'no cells': b'{"cells": []}',
+    'cells are text': b'{"cells": "x", "nbformat": 4}',
+    'deep': b'[' * 100_000,
+    'not UTF-8': b'\xff\xfe\x00{',
+    'cut off': b'{"cells": [{"cell_type": "code", "sou',
+    'too large': b' ' * ((64 << 20) + 1),
+}
+
+
+def _zip(members: dict[str, bytes], links: tuple[str, ...] = ()) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (stat.S_IFLNK | 0o777 if name in links else stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, content)
+    return out.getvalue()
+
+
+def write_class(folder: Path, blank: dict, secret: Path) -> dict[str, tuple[str, float, str, float]]:
+    """Writes all submissions into a folder.
+
+    Args:
+        blank: the student's notebook.
+        secret: a file that no kernel may see.
+
+    Returns:
+        {student: (status of slow, points, status of bits, points)}
+    """
+    expected = {}
+
+    def put(student: str, content: bytes, *wanted, name: str = 'lab.ipynb') -> None:
+        (folder / student).mkdir()
+        (folder / student / name).write_bytes(content)
+        expected[student] = wanted
+
+    prying = PRYING.format(
+        paths=[str(secret), str(folder), str(Path(__file__).resolve()), '/root/.bashrc', '/home', '/var/log']
+    )
+    for student, (status, points, cell) in dict(CELLS, prying=('ok', FULL, prying + RIGHT)).items():
+        put(student, json.dumps(notebook_of(blank, cell)).encode(), status, points, 'ok', 2)
+    for student, (status, points, other, bits, change) in NOTEBOOKS.items():
+        put(student, _changed(blank, change), status, points, other, bits)
+    nothing = ('unreadable', 0, 'unreadable', 0)
+    for student, content in UNREADABLE.items():
+        put(student, content, *nothing)
+    right = json.dumps(notebook_of(blank, RIGHT)).encode()
+    put('zip', _zip({'a/b/lab.ipynb': right}), 'ok', FULL, 'ok', 2, name='all.zip')
+    put('zip slip', _zip({'../../lab.ipynb': right}), *nothing, name='all.zip')
+    put('zip with a link', _zip({'lab.ipynb': str(secret).encode()}, links=('lab.ipynb',)), *nothing, name='all.zip')
+    put('zip bomb', _zip({'lab.ipynb': b'0' * (200 << 20)}), *nothing, name='all.zip')
+    put('broken zip', right[:500], *nothing, name='all.zip')
+    for student in ('link', 'folder only'):
+        (folder / student).mkdir()
+        expected[student] = nothing
+    (folder / 'link' / 'lab.ipynb').symlink_to(folder / 'right' / 'lab.ipynb')
+    put('=1+1', right, 'ok', FULL, 'ok', 2)
+    return expected
