@@ -36,12 +36,15 @@ def _released(name: str, pretrain: str, gpu_memory_gib: int, base: str, chat: st
 
 
 SCALES = {scale.name: scale for scale in (
-    Scale('tiny', pretrain='tiny', pages=17_000, vocab_size=2048, conversations=32_000,  # each seen once: what is never repeated is not learned by heart
-          sft=dict(method='lora', rank=64, alpha=64, train_embeddings=True, embedding_rate=0.1, learning_rate=1e-3, epochs=1, batch_size=2, max_length=512),
+    # Each seen once: what is never repeated is not learned by heart
+    Scale('tiny', pretrain='tiny', pages=17_000, vocab_size=2048, conversations=32_000,
+          sft=dict(method='lora', rank=64, alpha=64, train_embeddings=True, embedding_rate=0.1, learning_rate=1e-3,
+                   epochs=1, batch_size=2, max_length=512),
           quantize=dict(group_size=64, samples=32, length=128), items=120),
     # The same chain with next to no training: proves in minutes that every tool works here; its scores mean nothing.
     Scale('smoke', pretrain='smoke', pages=600, vocab_size=2048, conversations=200,
-          sft=dict(method='lora', rank=8, alpha=8, train_embeddings=True, learning_rate=1e-3, epochs=1, batch_size=2, max_length=1024),
+          sft=dict(method='lora', rank=8, alpha=8, train_embeddings=True, learning_rate=1e-3, epochs=1, batch_size=2,
+                   max_length=1024),
           quantize=dict(group_size=64, samples=8, length=64), items=8),
     _released('1_8b', '1_8b', 8, 'internlm/internlm2-1_8b', 'internlm/internlm2-chat-1_8b'),
     _released('7b', '7b', 24, 'internlm/internlm2-base-7b', 'internlm/internlm2-chat-7b'),
@@ -62,6 +65,7 @@ def open_scale(name: str) -> Scale:
         found = torch.cuda.get_device_properties(0).total_memory / 2**30 if torch.cuda.is_available() else 0
         if found < scale.gpu_memory_gib * 0.9:
             there = f'this one has {found:.0f} GiB' if found else 'there is none here'
-            raise CourseError(f'Scale "{name}" needs a CUDA GPU with {scale.gpu_memory_gib} GiB of memory, and {there}.',
+            raise CourseError(
+                f'Scale "{name}" needs a CUDA GPU with {scale.gpu_memory_gib} GiB of memory, and {there}.',
                               'Use --scale tiny, which runs on two CPU cores, or a machine with such a GPU.')
     return scale

@@ -1,6 +1,8 @@
-"""InternLM2 as transformers classes, with the official parameter names and the interleaved wqkv packing, so that released weights load.
+"""InternLM2 as transformers classes, with the official parameter names and the interleaved wqkv packing, so that
+released weights load.
 
-Copied beside every checkpoint, so it imports only torch, transformers and its configuration. Source: report 2.2, upstream's code."""
+Copied beside every checkpoint, so it imports only torch, transformers and its configuration. Source: report 2.2,
+upstream's code."""
 from __future__ import annotations
 
 import torch
@@ -42,8 +44,9 @@ class InternLM2RotaryEmbedding(nn.Module):
     """Cosines and sines of the rotary angles; linear scaling divides the positions, dynamic NTK enlarges the base.
 
     Dynamic NTK depends on the sequence at hand alone: up to max_position_embeddings the trained base holds, beyond it
-    base' = base * (f * L / Lmax - (f - 1)) ** (d / (d - 2)) for the present length L. Keys already cached keep the base of the
-    length that they were written at, as upstream. There is no buffer, so no cast of the model can round the frequencies.
+    base' = base * (f * L / Lmax - (f - 1)) ** (d / (d - 2)) for the present length L. Keys already cached keep the base
+    of the length that they were written at, as upstream. There is no buffer, so no cast of the model can round the
+    frequencies.
     """
 
     def __init__(self, config: InternLM2Config):
@@ -56,7 +59,8 @@ class InternLM2RotaryEmbedding(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Takes positions [batch, length]; returns cos and sin, each [batch, length, head_dim], in x's type; sin's first half negated."""
+        """Takes positions [batch, length]; returns cos and sin, each [batch, length, head_dim], in x's type; sin's
+        first half negated."""
         base, positions = self.base, position_ids.float()
         if self.kind == 'linear':
             positions = positions / self.factor
@@ -76,8 +80,10 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
-def packed_mask(positions: torch.Tensor, dtype: torch.dtype, queries: slice = slice(None), keys: slice = slice(None)) -> torch.Tensor:
-    """What is added to attention scores so that a token sees itself and the earlier ones of its document: 0 or -inf, [batch, 1, queries, keys].
+def packed_mask(positions: torch.Tensor, dtype: torch.dtype, queries: slice = slice(None),
+                keys: slice = slice(None)) -> torch.Tensor:
+    """What is added to attention scores so that a token sees itself and the earlier ones of its document: 0 or -inf,
+    [batch, 1, queries, keys].
 
     Takes the positions within the documents that share a row, [batch, length]; where they start again, a document
     begins. transformers finds the same mask with vmap, once more at every call, and asks the data first: slower in
@@ -90,7 +96,8 @@ def packed_mask(positions: torch.Tensor, dtype: torch.dtype, queries: slice = sl
 
 
 def packed_blocks(positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[slice, torch.Tensor]]:
-    """The packed mask of BLOCK queries after BLOCK: for each the keys that one of them may see, and their mask [batch, 1, queries, keys].
+    """The packed mask of BLOCK queries after BLOCK: for each the keys that one of them may see, and their mask [batch,
+    1, queries, keys].
 
     What is later, or in a document that ended long before, is not multiplied at all. Keys begin at a multiple of KEYS:
     oneDNN makes a kernel for each new shape, and the beginning of each document would be one.
@@ -105,12 +112,14 @@ def packed_blocks(positions: torch.Tensor, dtype: torch.dtype) -> list[tuple[sli
 
 @torch.compiler.disable  # what it makes of softmax and its gradient is several times slower on a CPU
 def eager_attention_forward(module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-                            attention_mask: torch.Tensor | list | None, scaling: float, **kwargs) -> tuple[torch.Tensor, torch.Tensor | None]:
+                            attention_mask: torch.Tensor | list | None, scaling: float,
+                            **kwargs) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention by explicit matrix products. On a CPU its backward pass is faster than sdpa's.
 
     The queries of a group are stacked as rows over their one key head, so keys and values are never repeated.
-    query [batch, heads, length, d]; key, value [batch, kv_heads, kv_length, d]; mask added, broadcast to [batch, 1, length, kv_length], or the blocks of
-    `packed_blocks`. Returns [batch, length, heads, d] and the weights [batch, heads, length, kv_length], None of blocks.
+    query [batch, heads, length, d]; key, value [batch, kv_heads, kv_length, d]; mask added, broadcast to [batch, 1,
+    length, kv_length], or the blocks of `packed_blocks`. Returns [batch, length, heads, d] and the weights [batch,
+    heads, length, kv_length], None of blocks.
     """
     if isinstance(attention_mask, list):
         parts = [eager_attention_forward(module, part, key[:, :, keys], value[:, :, keys], mask, scaling)[0]
@@ -142,7 +151,8 @@ class InternLM2Attention(nn.Module):
         self.num_key_value_groups = self.num_heads // self.num_key_value_heads
         self.scaling = self.head_dim ** -0.5
         self.is_causal = True
-        self.wqkv = nn.Linear(self.hidden_size, (self.num_heads + 2 * self.num_key_value_heads) * self.head_dim, bias=config.bias)
+        self.wqkv = nn.Linear(self.hidden_size, (self.num_heads + 2 * self.num_key_value_heads) * self.head_dim,
+                              bias=config.bias)
         self.wo = nn.Linear(self.num_heads * self.head_dim, self.hidden_size, bias=config.bias)
 
     def forward(self, hidden_states: torch.Tensor, position_embeddings: tuple[torch.Tensor, torch.Tensor],
@@ -150,7 +160,8 @@ class InternLM2Attention(nn.Module):
                 cache_position: torch.Tensor | None = None, **kwargs) -> tuple[torch.Tensor, torch.Tensor | None]:
         batch, length, _ = hidden_states.shape
         cos, sin = (table[:, :, None, None] for table in position_embeddings)  # [batch, length, 1, 1, d]
-        qkv = self.wqkv(hidden_states).view(batch, length, self.num_key_value_heads, self.num_key_value_groups + 2, self.head_dim)
+        qkv = self.wqkv(hidden_states).view(batch, length, self.num_key_value_heads, self.num_key_value_groups + 2,
+                                            self.head_dim)
         turned, value = qkv.split((self.num_key_value_groups + 1, 1), -2)  # a group's queries and key lie side by side
         query, key = rotate(turned, cos, sin).split((self.num_key_value_groups, 1), -2)
         query = query.flatten(2, 3).transpose(1, 2)  # [batch, heads, length, d]
@@ -236,11 +247,15 @@ class InternLM2Model(InternLM2PreTrainedModel):
     @can_return_tuple
     def forward(self, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None,
                 position_ids: torch.Tensor | None = None, past_key_values: Cache | None = None,
-                inputs_embeds: torch.Tensor | None = None, use_cache: bool | None = None, cache_position: torch.Tensor | None = None,
-                output_attentions: bool | None = None, output_hidden_states: bool | None = None, **kwargs) -> BaseModelOutputWithPast:
-        """Takes input_ids [batch, length] or inputs_embeds [batch, length, hidden]; returns last_hidden_state [batch, length, hidden].
+                inputs_embeds: torch.Tensor | None = None, use_cache: bool | None = None,
+                cache_position: torch.Tensor | None = None,
+                output_attentions: bool | None = None, output_hidden_states: bool | None = None,
+                **kwargs) -> BaseModelOutputWithPast:
+        """Takes input_ids [batch, length] or inputs_embeds [batch, length, hidden]; returns last_hidden_state [batch,
+        length, hidden].
 
-        Positions that start again within a row, given without a mask or a cache, mark packed sequences: they do not see each other.
+        Positions that start again within a row, given without a mask or a cache, mark packed sequences: they do not see
+        each other.
 
         Raises:
             ValueError: both or neither of input_ids and inputs_embeds given.
@@ -248,7 +263,8 @@ class InternLM2Model(InternLM2PreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError('give exactly one of input_ids and inputs_embeds')
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        output_hidden_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        output_hidden_states = (self.config.output_hidden_states if output_hidden_states is None
+                                else output_hidden_states)
         use_cache = self.config.use_cache and not self.training if use_cache is None else use_cache
         hidden = self.tok_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         if use_cache and past_key_values is None:
@@ -260,14 +276,15 @@ class InternLM2Model(InternLM2PreTrainedModel):
         if packed and self.config._attn_implementation in ('eager', 'sdpa'):
             device = hidden.device.type
             # torch.compile would make a new graph of every new set of blocks.
-            blocks = self.config._attn_implementation == 'eager' and not output_attentions and not torch.compiler.is_compiling()
+            blocks = (self.config._attn_implementation == 'eager' and not output_attentions
+                      and not torch.compiler.is_compiling())
             mask = (packed_blocks if blocks else packed_mask)(
                 position_ids, torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype)
         else:
             # Rows that differ in nothing share one mask [1, 1, length, kv_length] instead of one each.
             shared = attention_mask is None and position_ids is None
-            mask = create_causal_mask(self.config, hidden[:1] if shared else hidden, attention_mask, cache_position, past_key_values,
-                                      position_ids)
+            mask = create_causal_mask(self.config, hidden[:1] if shared else hidden, attention_mask, cache_position,
+                                      past_key_values, position_ids)
         if position_ids is None:
             position_ids = cache_position[None]
         tables = self.rotary_emb(hidden, position_ids)
@@ -283,7 +300,8 @@ class InternLM2Model(InternLM2PreTrainedModel):
         hidden = self.norm(hidden)
         return BaseModelOutputWithPast(
             last_hidden_state=hidden, past_key_values=past_key_values if use_cache else None,
-            hidden_states=states[:-1] + (hidden,) if output_hidden_states else None, attentions=attentions if output_attentions else None)
+            hidden_states=states[:-1] + (hidden,) if output_hidden_states else None,
+            attentions=attentions if output_attentions else None)
 
 
 class InternLM2ForCausalLM(InternLM2PreTrainedModel, GenerationMixin):
@@ -306,15 +324,19 @@ class InternLM2ForCausalLM(InternLM2PreTrainedModel, GenerationMixin):
     @can_return_tuple
     def forward(self, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None,
                 position_ids: torch.Tensor | None = None, past_key_values: Cache | None = None,
-                inputs_embeds: torch.Tensor | None = None, labels: torch.Tensor | None = None, use_cache: bool | None = None,
+                inputs_embeds: torch.Tensor | None = None, labels: torch.Tensor | None = None,
+                use_cache: bool | None = None,
                 output_attentions: bool | None = None, output_hidden_states: bool | None = None,
-                cache_position: torch.Tensor | None = None, logits_to_keep: int | torch.Tensor = 0, **kwargs) -> CausalLMOutputWithPast:
-        """Returns logits [batch, kept, vocab] of the last `logits_to_keep` positions (0: all). labels [batch, length], -100 not counted."""
-        outputs = self.model(input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, cache_position,
-                             output_attentions, output_hidden_states, **kwargs)
+                cache_position: torch.Tensor | None = None, logits_to_keep: int | torch.Tensor = 0,
+                **kwargs) -> CausalLMOutputWithPast:
+        """Returns logits [batch, kept, vocab] of the last `logits_to_keep` positions (0: all). labels [batch, length],
+        -100 not counted."""
+        outputs = self.model(input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache,
+                             cache_position, output_attentions, output_hidden_states, **kwargs)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.output(outputs.last_hidden_state[:, kept])
-        loss = None if labels is None else self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        loss = None if labels is None else self.loss_function(logits=logits, labels=labels,
+                                                              vocab_size=self.config.vocab_size, **kwargs)
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values,
                                       hidden_states=outputs.hidden_states, attentions=outputs.attentions)
 
@@ -332,17 +354,22 @@ class InternLM2ForRewardModel(InternLM2PreTrainedModel):
     @can_return_tuple
     def forward(self, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None,
                 position_ids: torch.Tensor | None = None, past_key_values: Cache | None = None,
-                inputs_embeds: torch.Tensor | None = None, use_cache: bool | None = None, **kwargs) -> SequenceClassifierOutputWithPast:
-        """Returns logits [batch, 1]: the reward at the last position that attention_mask [batch, length] marks; the last without it."""
-        outputs = self.model(input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, **kwargs)
+                inputs_embeds: torch.Tensor | None = None, use_cache: bool | None = None,
+                **kwargs) -> SequenceClassifierOutputWithPast:
+        """Returns logits [batch, 1]: the reward at the last position that attention_mask [batch, length] marks; the
+        last without it."""
+        outputs = self.model(input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache,
+                             **kwargs)
         scores = self.v_head(outputs.last_hidden_state).squeeze(-1)  # [batch, length]
-        rewards = scores[:, -1:] if attention_mask is None else scores.gather(1, attention_mask.long().cumsum(1).argmax(1, keepdim=True))
+        rewards = (scores[:, -1:] if attention_mask is None
+                   else scores.gather(1, attention_mask.long().cumsum(1).argmax(1, keepdim=True)))
         return SequenceClassifierOutputWithPast(logits=rewards, past_key_values=outputs.past_key_values,
                                                 hidden_states=outputs.hidden_states, attentions=outputs.attentions)
 
     @torch.no_grad()
     def get_score(self, tokenizer, conversation: list[dict], **kwargs) -> float:
-        """The reward of one conversation [{'role', 'content'}, …], rendered by the tokenizer's chat template, reward token added."""
+        """The reward of one conversation [{'role', 'content'}, …], rendered by the tokenizer's chat template, reward
+        token added."""
         ids = tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False)
         ids = ids if ids[-1] == self.reward_token_id else [*ids, self.reward_token_id]
         return self(torch.tensor([ids], device=self.device), **kwargs).logits.item()

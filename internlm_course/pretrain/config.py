@@ -1,4 +1,5 @@
-"""The pre-training run as a TOML file, InternLM-Train's property in small: to train another model on other data, change only the file."""
+"""The pre-training run as a TOML file, InternLM-Train's property in small: to train another model on other data, change
+only the file."""
 import dataclasses
 import inspect
 import sys
@@ -28,7 +29,8 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of pre-training (report, section 3.3): a context length, a RoPE base, a mixture and a learning rate of its own."""
+    """One phase of pre-training (report, section 3.3): a context length, a RoPE base, a mixture and a learning rate of
+    its own."""
     name: str
     steps: int
     sequence_length: int
@@ -45,14 +47,17 @@ class Phase:
     warmup: int = 50
     """Steps of linear warm-up."""
     opening: int = 0
-    """First steps, whose rows are drawn from `opening_mixture` instead: what comes first can teach how to learn the rest."""
+    """First steps, whose rows are drawn from `opening_mixture` instead: what comes first can teach how to learn the
+    rest."""
     opening_mixture: Mapping[str, float] = field(default_factory=dict)
     floor: float = 0.1
     compile: bool = False
-    """Whether torch.compile takes the layers, where a compiler is found and bf16 is multiplied in hardware (on AVX2 it was not faster). It takes
-    some twenty seconds before the first step: a phase of a few minutes saves no more than that."""
+    """Whether torch.compile takes the layers, where a compiler is found and bf16 is multiplied in hardware (on AVX2 it
+    was not faster). It takes some twenty seconds before the first step: a phase of a few minutes saves no more than
+    that."""
     activation_checkpointing: bool = False
-    """Keep each layer's input alone and compute the rest again in the backward pass: a third more work, a fraction of the memory, same loss."""
+    """Keep each layer's input alone and compute the rest again in the backward pass: a third more work, a fraction of
+    the memory, same loss."""
 
     @property
     def tokens(self) -> int:
@@ -83,7 +88,8 @@ class PretrainConfig:
         fields = sorted(inspect.signature(InternLM2Config).parameters.keys() - given.keys() - {'kwargs'})
         for name in self.model:
             if name not in fields:
-                raise CourseError(f'A pre-training config cannot set the model field "{name}".', f'It may set {", ".join(fields)}.')
+                raise CourseError(f'A pre-training config cannot set the model field "{name}".',
+                                  f'It may set {", ".join(fields)}.')
         return InternLM2Config(**self.model, **given)
 
     def phase(self, name: str) -> Phase:
@@ -95,7 +101,8 @@ class PretrainConfig:
         for phase in self.phases:
             if phase.name == name:
                 return phase
-        raise CourseError(f'This pre-training config has no phase "{name}".', f'Its phases are {", ".join(p.name for p in self.phases)}.')
+        raise CourseError(f'This pre-training config has no phase "{name}".',
+                          f'Its phases are {", ".join(p.name for p in self.phases)}.')
 
 
 def read_config(path: Path) -> PretrainConfig:
@@ -116,4 +123,5 @@ def read_config(path: Path) -> PretrainConfig:
         return PretrainConfig(phases=phases, optimizer=Optimizer(**optimizer), **raw)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         known = ', '.join(f.name for f in dataclasses.fields(Phase))
-        raise CourseError(f'The pre-training config {path} cannot be read: {error}.', f'Start from one in {CONFIGS}; a [[phase]] has {known}.') from error
+        raise CourseError(f'The pre-training config {path} cannot be read: {error}.',
+                          f'Start from one in {CONFIGS}; a [[phase]] has {known}.') from error

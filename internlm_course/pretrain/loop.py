@@ -1,6 +1,8 @@
-"""The pre-training loop: one phase of next-token prediction on packed rows, in plain PyTorch, resumable to the bit, alone or under torchrun.
+"""The pre-training loop: one phase of next-token prediction on packed rows, in plain PyTorch, resumable to the bit,
+alone or under torchrun.
 
-Every batch is a function of the seed and the step, so a run killed at any moment goes on from its last checkpoint exactly as if nothing had happened.
+Every batch is a function of the seed and the step, so a run killed at any moment goes on from its last checkpoint
+exactly as if nothing had happened.
 """
 import contextlib
 import itertools
@@ -47,14 +49,16 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device):
-    """bf16 where the hardware has it; fp32 elsewhere, because on a CPU without bf16 instructions it would be many times slower."""
+    """bf16 where the hardware has it; fp32 elsewhere, because on a CPU without bf16 instructions it would be many times
+    slower."""
     if multiplies_bf16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
 
 
 def positions_in_documents(rows: torch.Tensor, first: int) -> torch.Tensor:
-    """Each token's position within its document, int64 like `rows` [batch, length]; a document begins with the token `first` (`<s>`).
+    """Each token's position within its document, int64 like `rows` [batch, length]; a document begins with the token
+    `first` (`<s>`).
 
     Given such positions, the model lets no document see the one before it in the row. Without that, copying hardly
     forms: the secret of a page was seldom found, and with it nearly always. Nothing else that was tried did as much.
@@ -64,17 +68,20 @@ def positions_in_documents(rows: torch.Tensor, first: int) -> torch.Tensor:
 
 
 def loss_of(model: InternLM2ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats over the real tokens of `rows`, int64 [batch, length + 1]; the documents of a row do not see each other."""
+    """Mean cross-entropy in nats over the real tokens of `rows`, int64 [batch, length + 1]; the documents of a row do
+    not see each other."""
     inputs = rows[:, :-1].clamp(min=0)
-    logits = model(input_ids=inputs, position_ids=positions_in_documents(inputs, model.config.bos_token_id), use_cache=False).logits
+    logits = model(input_ids=inputs, position_ids=positions_in_documents(inputs, model.config.bos_token_id),
+                   use_cache=False).logits
     return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=EMPTY)
 
 
 def gradients(model: InternLM2ForCausalLM, rows: torch.Tensor, micro_batch: int, world: World) -> torch.Tensor:
-    """Adds one step's gradients up over the micro-batches of this rank; returns this rank's part of the loss times the number of ranks.
+    """Adds one step's gradients up over the micro-batches of this rank; returns this rank's part of the loss times the
+    number of ranks.
 
-    A part weighs as much as it has real tokens: the step's loss is the mean over all tokens of `rows`, int32 [rows, length + 1], however
-    many processes and micro-batches divide them.
+    A part weighs as much as it has real tokens: the step's loss is the mean over all tokens of `rows`, int32 [rows,
+    length + 1], however many processes and micro-batches divide them.
     """
     def real(part: torch.Tensor) -> int:
         return int((part[:, 1:] != EMPTY).sum())
@@ -95,7 +102,8 @@ def bits_per_byte(model: InternLM2ForCausalLM, documents: list[np.ndarray], n_by
     device, nats = next(model.parameters()).device, 0.0
     windows = sorted((d[i:i + length + 1] for d in documents for i in range(0, len(d) - 1, length)), key=len)
     model.eval()
-    with torch.no_grad(), autocast(device), torch.compiler.set_stance('force_eager'):  # each new shape would be compiled
+    # Each new shape would be compiled
+    with torch.no_grad(), autocast(device), torch.compiler.set_stance('force_eager'):
         for start in range(0, len(windows), 16):
             batch = windows[start:start + 16]
             rows = np.full((len(batch), max(map(len, batch))), EMPTY, np.int64)
@@ -107,16 +115,17 @@ def bits_per_byte(model: InternLM2ForCausalLM, documents: list[np.ndarray], n_by
     return nats / math.log(2) / max(1, sum(n_bytes))
 
 
-def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path | None, world: World) -> InternLM2ForCausalLM:
-    """The model at the first step, spread over the world: random from the seed but for its induction heads, or `start` with this phase's
-    context and RoPE base.
+def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path | None,
+                  world: World) -> InternLM2ForCausalLM:
+    """The model at the first step, spread over the world: random from the seed but for its induction heads, or `start`
+    with this phase's context and RoPE base.
 
     Rank 0 alone holds it whole, the others its shape.
     """
     shape = config.shape(phase, len(tokenizer))
     if start is not None and world.rank == 0:
-        model = load_model(start, dtype=torch.float32, attn=config.model.get('attn_implementation'), rope_theta=shape.rope_theta,
-                           max_position_embeddings=shape.max_position_embeddings)
+        model = load_model(start, dtype=torch.float32, attn=config.model.get('attn_implementation'),
+                           rope_theta=shape.rope_theta, max_position_embeddings=shape.max_position_embeddings)
     else:
         torch.manual_seed(config.seed)
         with torch.device('cpu' if world.rank == 0 else 'meta'):
@@ -134,10 +143,12 @@ def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path |
 
 @kept_memory()
 @deterministic()
-def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.ndarray]], validation: dict[str, tuple[list, list]],
+def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.ndarray]],
+             validation: dict[str, tuple[list, list]],
              tokenizer: Path, out: Path, start: Path | None = None, device: str | None = None,
              on_step: Callable[[dict], None] = lambda record: None) -> dict:
-    """Trains one phase and writes the checkpoint into `out`; resumes from the state in `out` that an earlier run, of any world, left there.
+    """Trains one phase and writes the checkpoint into `out`; resumes from the state in `out` that an earlier run, of
+    any world, left there.
 
     Under torchrun every process calls it alike: they divide each step's rows, and the first writes and reports.
 
@@ -155,7 +166,8 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
     world = World.open(device)
     per_step = phase.micro_batch * phase.accumulation
     if per_step % world.size:
-        raise CourseError(f'{world.size} processes cannot divide the {per_step} rows of a step of phase "{phase.name}".',
+        raise CourseError(
+            f'{world.size} processes cannot divide the {per_step} rows of a step of phase "{phase.name}".',
                           'Start a number of processes that divides micro_batch * accumulation.')
     tokens = load_tokenizer(tokenizer)
     model = initial_model(config, phase, tokens, start, world)
@@ -178,24 +190,28 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
             if (step + 1) % LOG_EVERY == 0 or step + 1 == phase.steps:
                 mean, losses = world.mean(torch.stack(losses).mean()), []
                 if not math.isfinite(mean):
-                    raise CourseError(f'The loss of phase "{phase.name}" is {mean} at step {step + 1}.', 'Lower its learning_rate or lengthen its warmup.')
+                    raise CourseError(f'The loss of phase "{phase.name}" is {mean} at step {step + 1}.',
+                                      'Lower its learning_rate or lengthen its warmup.')
                 now = (step + 1) * per_step * phase.sequence_length
                 curve.append([now, round(mean, 4)])
                 rate = (step + 1 - first) * per_step * phase.sequence_length / (time.monotonic() - began)
                 if world.rank == 0:
-                    on_step(dict(step=step + 1, steps=phase.steps, tokens=now, loss=mean, learning_rate=learning_rate(step, phase),
-                                 tokens_per_second=rate))
+                    on_step(dict(step=step + 1, steps=phase.steps, tokens=now, loss=mean,
+                                 learning_rate=learning_rate(step, phase), tokens_per_second=rate))
                 # Checkpoints stand only at logged steps: the mean of an interval is never cut in two by a kill.
                 if world.mean(time.monotonic() - saved_at) > config.checkpoint_seconds and step + 1 < phase.steps:
                     saved_at = time.monotonic()
-                    world.save(out, step + 1, model, optimizer, dict(step=step + 1, curve=curve, seconds=seconds + saved_at - began))
+                    world.save(out, step + 1, model, optimizer,
+                               dict(step=step + 1, curve=curve, seconds=seconds + saved_at - began))
     finally:
         world.wait()
     seconds += time.monotonic() - began
     scores = {name: round(bits_per_byte(model, *held, phase.sequence_length), 4) for name, held in validation.items()}
-    metrics = dict(phase=phase.name, tokens=phase.tokens, steps=phase.steps, seconds=round(seconds, 1), tokens_per_second=round(phase.tokens / seconds),
+    metrics = dict(phase=phase.name, tokens=phase.tokens, steps=phase.steps, seconds=round(seconds, 1),
+                   tokens_per_second=round(phase.tokens / seconds),
                    parameters=sum(p.numel() for p in model.parameters()), processes=world.size,
-                   precision='bfloat16' if multiplies_bf16(world.device) else 'float32', bits_per_byte=scores, curve=curve)
+                   precision='bfloat16' if multiplies_bf16(world.device) else 'float32', bits_per_byte=scores,
+                   curve=curve)
     whole = world.gather(model)
     if world.rank == 0:
         save_checkpoint(whole, tokens, out)

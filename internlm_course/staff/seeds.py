@@ -1,4 +1,5 @@
-"""Trains the chain for several seeds and scores every model in this process: what a recipe is chosen by, and where the course's range comes from.
+"""Trains the chain for several seeds and scores every model in this process: what a recipe is chosen by, and where the
+course's range comes from.
 
     python -m internlm_course.staff.seeds --seeds 0 1 2 3 4 [--jobs 2] [--until sft] [--root runs/seeds] [--ship]
 
@@ -30,9 +31,10 @@ BATCH = 40  # prompts that are continued together
 RESULTS = Path(__file__).resolve().parents[2] / 'tests' / 'bench' / 'results'
 
 
-# --- scores without a server -----------------------------------------------------------------------------------------------------------
+# --- scores without a server ------------------------------------------------------------------------------------------
 class Answerer:
-    """A checkpoint that continues texts greedily, many at a time; INT4 weights are widened first, as the server's CPU device does it."""
+    """A checkpoint that continues texts greedily, many at a time; INT4 weights are widened first, as the server's CPU
+    device does it."""
 
     def __init__(self, checkpoint: Path):
         from internlm_course.model import load_tokenizer
@@ -56,9 +58,11 @@ class Answerer:
                 rows = self.model.generate(
                     input_ids=torch.tensor([[0] * blank + encoded[i] for blank, i in zip(blanks, batch)]),
                     attention_mask=torch.tensor([[0] * blank + [1] * (width - blank) for blank in blanks]),
-                    max_new_tokens=most, do_sample=False, pad_token_id=0, eos_token_id=self.ends if whole else self.line_ends)
+                    max_new_tokens=most, do_sample=False, pad_token_id=0,
+                    eos_token_id=self.ends if whole else self.line_ends)
             for i, row in zip(batch, rows[:, width:].tolist()):
-                texts[i] = self.tokenizer.decode([token for token in row if token])  # a row that ended first is filled with 0
+                # A row that ended first is filled with 0
+                texts[i] = self.tokenizer.decode([token for token in row if token])
         return texts
 
 
@@ -84,7 +88,8 @@ def load_wide(checkpoint: Path):
 
 
 def score(checkpoint: Path, items: Mapping[str, Sequence[Mapping]], chat: bool) -> dict[str, float]:
-    """The share of right answers in each suite {suite: items}; as OpenCompass does it, chat models are asked in chat and answer in a sentence."""
+    """The share of right answers in each suite {suite: items}; as OpenCompass does it, chat models are asked in chat
+    and answer in a sentence."""
     from internlm_course.evaluate.opencompass import CHATTED, CONTINUED
     from internlm_course.marking import is_correct
     from internlm_course.model.chat import render
@@ -101,7 +106,8 @@ def score(checkpoint: Path, items: Mapping[str, Sequence[Mapping]], chat: bool) 
 
 
 def score_agent(checkpoint: Path, problems: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """The share of long multiplications solved with the calculator and without: the messages of `agents.multiply`, without a server and Lagent."""
+    """The share of long multiplications solved with the calculator and without: the messages of `agents.multiply`,
+    without a server and Lagent."""
     from internlm_course.agents.calculator import calculate
     from internlm_course.marking import is_correct
     from internlm_course.model.chat import PLUGIN, TOOL_PROMPT, parse_call, render
@@ -119,11 +125,13 @@ def score_agent(checkpoint: Path, problems: Sequence[Mapping[str, str]]) -> dict
         talks.append([told, question, dict(role='assistant', content=text.removesuffix('<|im_end|>')),
                       dict(role='environment', name=PLUGIN, content=result)])
     texts = dict(with_tools=answer([render(talk, add_generation_prompt=True) for talk in talks], 64, whole=True),
-                 without_tools=answer([render([question], add_generation_prompt=True) for question in questions], 64, whole=True))
-    return {kind: sum(is_correct(text, problem['answer']) for text, problem in zip(given, problems)) / len(problems) for kind, given in texts.items()}
+                 without_tools=answer([render([question], add_generation_prompt=True) for question in questions], 64,
+                                      whole=True))
+    return {kind: sum(is_correct(text, problem['answer']) for text, problem in zip(given, problems)) / len(problems)
+            for kind, given in texts.items()}
 
 
-# --- one seed, many seeds --------------------------------------------------------------------------------------------------------------
+# --- one seed, many seeds ---------------------------------------------------------------------------------------------
 def run_seed(seed: int, root: Path, until: str, scale: str = 'tiny') -> dict:
     """Trains the chain from `seed` up to the model `until` and scores every model on the way."""
     from internlm_course.course import Course
@@ -145,7 +153,8 @@ def run_seed(seed: int, root: Path, until: str, scale: str = 'tiny') -> dict:
 
 def _tell(seed: int, stage: str, record: dict) -> None:
     if 'scores' in record:
-        print(f'seed {seed} {stage}: ' + '  '.join(f'{suite} {share:.0%}' for suite, share in record['scores'].items()), file=sys.stderr, flush=True)
+        print(f'seed {seed} {stage}: ' + '  '.join(f'{suite} {share:.0%}' for suite, share in record['scores'].items()),
+              file=sys.stderr, flush=True)
     elif record.get('step', 0) % 200 == 0 and 'step' in record:
         print(f'seed {seed} {stage}: step {record["step"]} of {record["steps"]}, loss {record["loss"]:.3f}, '
               f'{record["tokens_per_second"]:,.0f} tokens/s', file=sys.stderr, flush=True)
@@ -165,26 +174,30 @@ def run_seeds(seeds: Sequence[int], root: Path, until: str, jobs: int, scale: st
             if job not in running and waiting:
                 seed = waiting.pop(0)
                 running[job] = seed, subprocess.Popen(
-                    [sys.executable, '-W', 'ignore', '-m', 'internlm_course.staff.seeds', '--one', str(seed), '--root', str(root), '--until', until,
+                    [sys.executable, '-W', 'ignore', '-m', 'internlm_course.staff.seeds', '--one', str(seed), '--root',
+                     str(root), '--until', until,
                      '--scale', scale],
-                    stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(max(1, len(shares[job])))),
+                    stdout=subprocess.PIPE, text=True,
+                    env=dict(os.environ, OMP_NUM_THREADS=str(max(1, len(shares[job])))),
                     preexec_fn=lambda share=shares[job]: os.sched_setaffinity(0, share or cores))
         for job, (seed, process) in list(running.items()):
             if process.poll() is not None:
                 del running[job]
                 printed = process.stdout.read()
                 if process.returncode:
-                    raise CourseError(f'Seed {seed} stopped with code {process.returncode}.', 'Its last lines stand above.')
+                    raise CourseError(f'Seed {seed} stopped with code {process.returncode}.',
+                                      'Its last lines stand above.')
                 records.append(json.loads(printed.splitlines()[-1]))
         time.sleep(1)
     return sorted(records, key=lambda record: record['seed'])
 
 
-# --- the record ------------------------------------------------------------------------------------------------------------------------
+# --- the record -------------------------------------------------------------------------------------------------------
 def processor() -> str:
     """The CPU's name with its best instruction set for matrices, as `doctor` and the results name a kind."""
     import torch
-    names = [line.split(':', 1)[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')]
+    names = [line.split(':', 1)[1].strip()
+             for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')]
     return f'{names[0] if names else platform.processor()} ({kind()}), torch {torch.__version__}'
 
 
@@ -205,7 +218,8 @@ def summary(records: Sequence[Mapping]) -> dict[str, dict[str, dict[str, float]]
         rows = [record['agent'] if model == 'agent' else record['models'][model] for record in records
                 if model in record['models'] or model == 'agent' and 'agent' in record]
         if rows:
-            table[model] = {suite: dict(min=round(min(row[suite] for row in rows), 4), median=round(statistics.median(row[suite] for row in rows), 4))
+            table[model] = {suite: dict(min=round(min(row[suite] for row in rows), 4),
+                                        median=round(statistics.median(row[suite] for row in rows), 4))
                             for suite in rows[0]}
     return table
 
@@ -213,7 +227,8 @@ def summary(records: Sequence[Mapping]) -> dict[str, dict[str, dict[str, float]]
 def commit() -> str:
     """The commit of the code that trained, with a + where the tree holds more."""
     def git(*arguments: str) -> str:
-        return subprocess.run(['git', *arguments], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(['git', *arguments], cwd=Path(__file__).parent, capture_output=True,
+                              text=True).stdout.strip()
     return git('rev-parse', '--short', 'HEAD') + '+' * bool(git('status', '--porcelain', '--', '..'))
 
 
@@ -234,23 +249,28 @@ def main() -> None:
     began = time.monotonic()
     records = run_seeds(options.seeds, options.root, options.until, options.jobs, options.scale)
     seeds = ' '.join(map(str, options.seeds))
-    result = dict(date=str(date.today()), command=f'python -m internlm_course.staff.seeds --seeds {seeds} --jobs {options.jobs} --until {options.until}',
-                  processor=processor(), precision=cpu_dtype(), commit=commit(), seconds=round(time.monotonic() - began, 1), seeds=records,
-                  summary=summary(records))
+    result = dict(date=str(date.today()),
+                  command=f'python -m internlm_course.staff.seeds --seeds {seeds} --jobs {options.jobs} --until '
+                          f'{options.until}',
+                  processor=processor(), precision=cpu_dtype(), commit=commit(),
+                  seconds=round(time.monotonic() - began, 1), seeds=records, summary=summary(records))
     path = RESULTS / f'seeds-{result["date"]}-{kind()}.json'
     path.write_text(json.dumps(result, indent=1) + '\n', 'utf-8')
     if options.ship:
         ship(result)
     for model, suites in result['summary'].items():
-        print(f'{model:9}' + '  '.join(f'{suite} {row["min"]:.0%} ({row["median"]:.0%})' for suite, row in suites.items()))
+        print(f'{model:9}' + '  '.join(f'{suite} {row["min"]:.0%} ({row["median"]:.0%})'
+                                       for suite, row in suites.items()))
     print(path)
 
 
 def ship(result: Mapping) -> None:
     """Adds the runs of a result to `range.json`, in place of those of the same seeds on the same processor."""
     known = json.loads(RANGES.read_text('utf-8'))['runs'] if RANGES.exists() else []
-    fresh = [dict(processor=result['processor'], precision=result['precision'], commit=result['commit'], seed=record['seed'],
-                  seconds=round(sum(record['seconds'].values()), 1), models=record['models'], agent=record.get('agent', {}))
+    fresh = [dict(processor=result['processor'], precision=result['precision'], commit=result['commit'],
+                  seed=record['seed'],
+                  seconds=round(sum(record['seconds'].values()), 1), models=record['models'],
+                  agent=record.get('agent', {}))
              for record in result['seeds']]
     made = {(run['processor'], run['seed']) for run in fresh}
     runs = [run for run in known if (run['processor'], run['seed']) not in made] + fresh

@@ -1,4 +1,5 @@
-"""What the foundation costs: the import, a training step and a served token, each beside a peer in the same run; `make bench` writes the JSON.
+"""What the foundation costs: the import, a training step and a served token, each beside a peer in the same run; `make
+bench` writes the JSON.
 
 Rounds are interleaved, so that a noisy machine disturbs a case and its peer alike; compare by ratio.
 """
@@ -37,7 +38,8 @@ def imports(rounds: int = 9) -> dict:
 
 
 def steps(rounds: int = 7) -> dict:
-    """Tokens a second of a pre-training step at the tiny shape: ours with either attention, and transformers' LLaMA of the same size."""
+    """Tokens a second of a pre-training step at the tiny shape: ours with either attention, and transformers' LLaMA of
+    the same size."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -48,11 +50,14 @@ def steps(rounds: int = 7) -> dict:
     shape = {**config.model, 'vocab_size': 1280}
     models = {}
     for attention in ('eager', 'sdpa'):
-        models[f'ours_{attention}'] = InternLM2ForCausalLM(InternLM2Config(**{**shape, 'attn_implementation': attention}))
-        models[f'transformers_llama_{attention}'] = LlamaForCausalLM(LlamaConfig(**{**shape, 'attn_implementation': attention}))
+        models[f'ours_{attention}'] = InternLM2ForCausalLM(InternLM2Config(**{**shape,
+                                                                              'attn_implementation': attention}))
+        models[f'transformers_llama_{attention}'] = LlamaForCausalLM(LlamaConfig(**{**shape,
+                                                                                    'attn_implementation': attention}))
     optimizers = {name: optimizer_of(model, Optimizer()) for name, model in models.items()}
     phase = config.phases[0]
-    rows = torch.randint(3, 1280, (phase.micro_batch, phase.sequence_length + 1), generator=torch.Generator().manual_seed(0))
+    rows = torch.randint(3, 1280, (phase.micro_batch, phase.sequence_length + 1),
+                         generator=torch.Generator().manual_seed(0))
     rates = {name: [] for name in models}
     for round_ in range(rounds + 1):
         for name, model in models.items():
@@ -68,7 +73,8 @@ def steps(rounds: int = 7) -> dict:
 
 
 def serving(rounds: int = 5, tokens: int = 64) -> dict:
-    """Tokens a second for one user: LMDeploy on our CPU device over HTTP, and transformers' generate in this process."""
+    """Tokens a second for one user: LMDeploy on our CPU device over HTTP, and transformers' generate in this
+    process."""
     import torch
     from openai import OpenAI
 
@@ -84,8 +90,8 @@ def serving(rounds: int = 5, tokens: int = 64) -> dict:
             client = OpenAI(base_url=server.url, api_key='none')
             for _ in range(rounds):
                 began = time.perf_counter()
-                reply = client.completions.create(model=server.model, prompt='The capital of France is', max_tokens=tokens, temperature=0,
-                                                  extra_body=dict(ignore_eos=True))
+                reply = client.completions.create(model=server.model, prompt='The capital of France is',
+                                                  max_tokens=tokens, temperature=0, extra_body=dict(ignore_eos=True))
                 ours.append(reply.usage.completion_tokens / (time.perf_counter() - began))
                 began = time.perf_counter()
                 with torch.no_grad():
@@ -97,7 +103,8 @@ def serving(rounds: int = 5, tokens: int = 64) -> dict:
 if __name__ == '__main__':
     import torch
     result = dict(date=str(date.today()), command='make bench', host=dict(
-        system=platform.platform(), cores=os.cpu_count(), cpu_capability=torch.backends.cpu.get_cpu_capability(), torch=torch.__version__))
+        system=platform.platform(), cores=os.cpu_count(), cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        torch=torch.__version__))
     for measure in (imports, steps, serving):
         result[measure.__name__] = measure()
     RESULTS.mkdir(exist_ok=True)

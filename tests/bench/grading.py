@@ -1,4 +1,5 @@
-"""What marks cost: processor and wall seconds for a submission to a lab, beside bare nbval of the same cells in the same run.
+"""What marks cost: processor and wall seconds for a submission to a lab, beside bare nbval of the same cells in the
+same run.
 
 `python tests/bench/grading.py [LAB] [COPIES]`, as root with cgroup v1's cpuacct or any user on an idle computer (wall
 time alone).

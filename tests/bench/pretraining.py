@@ -1,15 +1,18 @@
-"""The pre-training loop beside transformers' Trainer and nanoGPT's: tokens a second, share of the GEMM peak, bits per byte after equal minutes.
+"""The pre-training loop beside transformers' Trainer and nanoGPT's: tokens a second, share of the GEMM peak, bits per
+byte after equal minutes.
 
     python tests/bench/pretraining.py [--root runs] [--nanogpt CLONE] [--rounds 3] [--seconds 30] [--minutes 1 3 5]
 
-Token files and tokenizer are those of the chain in `--root`, made if need be. Every contestant trains the tiny size on the same token files in a process of
-its own, one after the other, round by round, so that a noisy machine disturbs all alike. A peer runs in its best setting here: bf16 autocast where the CPU
-multiplies bf16 (fp32 elsewhere, where bf16 is several times slower), torch.compile, fused AdamW, explicit attention products where it has them (on a CPU
-faster than sdpa), our learning rate; its cosine follows the clock, so that it uses its minutes to the last second. Ours is `pretrain`, as the chain runs it where
-bf16 is multiplied, its layers compiled (`ours`), and not compiled (`ours-eager`), with as many steps as its own rounds say will fit. Compile time counts in the minutes and not in the tokens
-a second. Of a peer's batch sizes the faster one is compared in speed, and the one with fewer bits after the fewest minutes in quality. Bits per byte: the same
-held-out documents, the same function.
-nanoGPT (MIT) is not a dependency: give a clone; without one it is left out.
+Token files and tokenizer are those of the chain in `--root`, made if need be. Every contestant trains the tiny size on
+the same token files in a process of its own, one after the other, round by round, so that a noisy machine disturbs all
+alike. A peer runs in its best setting here: bf16 autocast where the CPU multiplies bf16 (fp32 elsewhere, where bf16 is
+several times slower), torch.compile, fused AdamW, explicit attention products where it has them (on a CPU faster than
+sdpa), our learning rate; its cosine follows the clock, so that it uses its minutes to the last second. Ours is
+`pretrain`, as the chain runs it where bf16 is multiplied, its layers compiled (`ours`), and not compiled
+(`ours-eager`), with as many steps as its own rounds say will fit. Compile time counts in the minutes and not in the
+tokens a second. Of a peer's batch sizes the faster one is compared in speed, and the one with fewer bits after the
+fewest minutes in quality. Bits per byte: the same held-out documents, the same function. nanoGPT (MIT) is not a
+dependency: give a clone; without one it is left out.
 """
 import argparse
 import json
@@ -64,12 +67,14 @@ def clock_rate(elapsed: float, seconds: float) -> float:
 
 
 def summary(ends: list[tuple[float, int]], began: float, bits: float | None) -> dict:
-    """From (moment, tokens so far) of a run: tokens a second over its second half, when the compiler has long finished."""
+    """From (moment, tokens so far) of a run: tokens a second over its second half, when the compiler has long
+    finished."""
     if len(ends) < 4:
         raise SystemExit(f'Only {len(ends)} steps fitted into the time. Give more --seconds or --minutes.')
     half = next(i for i, (moment, _) in enumerate(ends) if moment - began > (ends[-1][0] - began) / 2)
     rate = (ends[-1][1] - ends[half][1]) / (ends[-1][0] - ends[half][0])
-    return dict(tokens=ends[-1][1], seconds=round(ends[-1][0] - began, 1), tokens_per_second=round(rate), bits_per_byte=bits)
+    return dict(tokens=ends[-1][1], seconds=round(ends[-1][0] - began, 1), tokens_per_second=round(rate),
+                bits_per_byte=bits)
 
 
 def ours(tokens: Path, tokenizer: Path, steps: int, score: bool, compiled: bool) -> dict:
@@ -97,9 +102,11 @@ def trainer(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: boo
     config, phase = tiny()
     training, held, sizes = corpus(tokens)
     flat = stream(training)
-    blocks = [dict(input_ids=block, labels=block) for block in torch.from_numpy(flat[:len(flat) // LENGTH * LENGTH]).view(-1, LENGTH)]
+    blocks = [dict(input_ids=block, labels=block)
+              for block in torch.from_numpy(flat[:len(flat) // LENGTH * LENGTH]).view(-1, LENGTH)]
     torch.manual_seed(config.seed)
-    model = LlamaForCausalLM(LlamaConfig(**{**config.model, 'attn_implementation': 'eager'}, vocab_size=len(load_tokenizer(tokenizer)),
+    model = LlamaForCausalLM(LlamaConfig(**{**config.model, 'attn_implementation': 'eager'},
+                                         vocab_size=len(load_tokenizer(tokenizer)),
                                          rope_theta=phase.rope_theta, max_position_embeddings=LENGTH, use_cache=False))
     ends: list[tuple[float, int]] = []
 
@@ -108,19 +115,24 @@ def trainer(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: boo
             ends.append((time.perf_counter(), state.global_step * rows * LENGTH))
             control.should_training_stop = ends[-1][0] - began > seconds
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=phase.learning_rate, betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay,
-                                  fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=phase.learning_rate, betas=config.optimizer.betas,
+                                  weight_decay=config.optimizer.weight_decay, fused=True)
     began = time.perf_counter()
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: clock_rate(time.perf_counter() - began, seconds) / phase.learning_rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer,
+                                                 lambda _: clock_rate(time.perf_counter() - began, seconds)
+                                                 / phase.learning_rate)
     with tempfile.TemporaryDirectory() as out:
-        arguments = TrainingArguments(out, per_device_train_batch_size=rows, max_steps=10**6, bf16=has_fast_bf16(), use_cpu=True, torch_compile=True,
-                                      max_grad_norm=config.optimizer.clip, report_to=[], logging_strategy='no', save_strategy='no', disable_tqdm=True)
+        arguments = TrainingArguments(out, per_device_train_batch_size=rows, max_steps=10**6, bf16=has_fast_bf16(),
+                                      use_cpu=True, torch_compile=True,
+                                      max_grad_norm=config.optimizer.clip, report_to=[], logging_strategy='no',
+                                      save_strategy='no', disable_tqdm=True)
         Trainer(model, arguments, train_dataset=blocks, optimizers=(optimizer, schedule), callbacks=[Clock()]).train()
     return summary(ends, began, round(bits_per_byte(model, held, sizes, LENGTH), 4) if score else None)
 
 
 def nanogpt(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: bool, clone: Path) -> dict:
-    """nanoGPT's model, optimiser, batches and step (model.py and the loop of train.py), with bf16 and compile, which it leaves off on a CPU."""
+    """nanoGPT's model, optimiser, batches and step (model.py and the loop of train.py), with bf16 and compile, which it
+    leaves off on a CPU."""
     sys.path.insert(0, str(clone))
     import torch
     from model import GPT, CausalSelfAttention, GPTConfig
@@ -131,14 +143,18 @@ def nanogpt(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: boo
     training, held, sizes = corpus(tokens)
     data = torch.from_numpy(stream(training))
     torch.manual_seed(config.seed)
-    shape = GPTConfig(block_size=LENGTH, vocab_size=len(load_tokenizer(tokenizer)), n_layer=config.model['num_hidden_layers'],
-                      n_head=config.model['num_attention_heads'], n_embd=config.model['hidden_size'], dropout=0.0, bias=False)
+    shape = GPTConfig(block_size=LENGTH, vocab_size=len(load_tokenizer(tokenizer)),
+                      n_layer=config.model['num_hidden_layers'],
+                      n_head=config.model['num_attention_heads'], n_embd=config.model['hidden_size'], dropout=0.0,
+                      bias=False)
     model = GPT(shape)
     for attention in model.modules():
         if isinstance(attention, CausalSelfAttention):  # its own other branch: explicit products
             attention.flash = False
-            attention.register_buffer('bias', torch.tril(torch.ones(LENGTH, LENGTH)).view(1, 1, LENGTH, LENGTH), persistent=False)
-    optimizer = model.configure_optimizers(config.optimizer.weight_decay, phase.learning_rate, config.optimizer.betas, 'cpu')
+            attention.register_buffer('bias', torch.tril(torch.ones(LENGTH, LENGTH)).view(1, 1, LENGTH, LENGTH),
+                                      persistent=False)
+    optimizer = model.configure_optimizers(config.optimizer.weight_decay, phase.learning_rate, config.optimizer.betas,
+                                           'cpu')
     compiled, ends, step = torch.compile(model), [], 0
     began = time.perf_counter()
     while not ends or ends[-1][0] - began < seconds:
@@ -171,7 +187,8 @@ def _Logits(model):
             self.inner = model
 
         def forward(self, input_ids, **kwargs):
-            return SimpleNamespace(logits=self.inner(input_ids, input_ids)[0])  # with targets it returns the logits of every position
+            # With targets it returns the logits of every position
+            return SimpleNamespace(logits=self.inner(input_ids, input_ids)[0])
     return Logits()
 
 
@@ -221,34 +238,41 @@ def main(options) -> dict:
     shape = config.shape(phase, len(load_tokenizer(options.tokenizer)))
     for _ in range(options.rounds):
         peaks.append(run('gemm', options)['flops'])
-        steps = max(80, int(options.seconds * 0.4 / mfu(shape, LENGTH, 1.0, peaks[-1]) / (phase.micro_batch * LENGTH)))  # at two fifths of the peak
+        # At two fifths of the peak
+        steps = max(80, int(options.seconds * 0.4 / mfu(shape, LENGTH, 1.0, peaks[-1]) / (phase.micro_batch * LENGTH)))
         for name in ('ours', 'ours-eager'):
             rates[name].append(run(name, options, steps=steps, score=False))
         for name in names:
             rates[name].append(run(name, options, seconds=options.seconds, score=False, **extra[name]))
-    medians = {name: statistics.median(sample['tokens_per_second'] for sample in found) for name, found in rates.items()}
+    medians = {name: statistics.median(sample['tokens_per_second'] for sample in found)
+               for name, found in rates.items()}
     kinds = list(dict.fromkeys(name.split('-')[0] for name in names))
     fastest = {kind: max((name for name in names if name.startswith(kind)), key=medians.get) for kind in kinds}
     quality = []
-    startup = {name: statistics.median(sample['seconds'] - sample['tokens'] / sample['tokens_per_second'] for sample in rates[name])
+    startup = {name: statistics.median(sample['seconds'] - sample['tokens'] / sample['tokens_per_second']
+                                       for sample in rates[name])
                for name in ('ours', 'ours-eager')}
     for minutes in options.minutes:
         row = dict(minutes=minutes)
         for name in ('ours', 'ours-eager'):
             fits = int((60 * minutes * 0.97 - startup[name]) * medians[name] / (phase.micro_batch * LENGTH))
             row[name] = run(name, options, steps=fits, score=True)
-        playing = names if not quality else [min((name for name in names if name.startswith(kind)), key=lambda n: quality[0][n]['bits_per_byte'])
+        playing = names if not quality else [min((name for name in names if name.startswith(kind)),
+                                                 key=lambda n: quality[0][n]['bits_per_byte'])
                                              for kind in kinds]
         row |= {name: run(name, options, seconds=60.0 * minutes, score=True, **extra[name]) for name in playing}
         quality.append(row)
     minutes = ' '.join(f'{each:g}' for each in options.minutes)
-    command = (f'python tests/bench/pretraining.py --rounds {options.rounds} --seconds {options.seconds:g} --minutes {minutes}'
+    command = (f'python tests/bench/pretraining.py --rounds {options.rounds} --seconds {options.seconds:g} --minutes '
+               f'{minutes}'
                + ' --nanogpt CLONE' * bool(options.nanogpt))
     return dict(date=str(date.today()), command=command, config=str((CONFIGS / 'tiny.toml').name),
                 host=dict(system=platform.platform(), cores=os.cpu_count(), kind=kind(), precision=cpu_dtype()),
                 gemm_flops=peaks, tokens_per_second=rates, median=medians,
-                ratio={f'{own} to {name}': round(medians[own] / medians[name], 3) for own in ('ours', 'ours-eager') for name in fastest.values()},
-                share_of_gemm_peak={own: round(mfu(shape, LENGTH, medians[own], statistics.median(peaks)), 3) for own in ('ours', 'ours-eager')},
+                ratio={f'{own} to {name}': round(medians[own] / medians[name], 3) for own in ('ours', 'ours-eager')
+                       for name in fastest.values()},
+                share_of_gemm_peak={own: round(mfu(shape, LENGTH, medians[own], statistics.median(peaks)), 3)
+                                    for own in ('ours', 'ours-eager')},
                 equal_minutes=quality)
 
 
