@@ -202,7 +202,8 @@ def gemm(seconds: float = 3.0) -> float:
 def run(name: str, options, **more) -> dict:
     """One contestant in a process of its own."""
     call = dict(tokens=str(options.tokens), tokenizer=str(options.tokenizer), **more)
-    code = f'import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); import pretraining; print(json.dumps(pretraining.play({name!r}, {call!r})))'
+    code = (f'import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); import pretraining; '
+            f'print(json.dumps(pretraining.play({name!r}, {call!r})))')
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f'{name} failed:\n{done.stderr[-2000:]}')
