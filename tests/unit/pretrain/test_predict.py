@@ -87,7 +87,8 @@ def test_band_of_several_seeds(monkeypatch):
     monkeypatch.setattr('internlm_course.lab.plots.bundle', lambda made, text: shown.append(made) or {})
     curve = LossCurve(band=band)
     curve(dict(step=1, steps=2, tokens=10, loss=4.5, tokens_per_second=1.0))
-    axes = shown[0].axes[0]
+    assert len(shown) == 2, 'before the first step, and with it'
+    axes = shown[1].axes[0]
     area = axes.collections[0].get_paths()[0].get_extents()
     assert (area.x0, area.x1, area.y0, area.y1) == (10, 20, 1.0, 5.0)
     assert [line.get_xydata().tolist() for line in axes.lines] == [[[10, 4.0], [20, 2.0]], [[10, 4.5]]]
