@@ -6,12 +6,14 @@
 SCALE ?= tiny
 TORCH ?=
 ARGS ?=
+SUBMISSIONS ?= submissions
+OUT ?= grades
 BENCH ?= foundation data pretraining
 WORKERS ?= 2
 COURSE := .venv/bin/internlm-course
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
-.PHONY: help lab run serve chat doctor test lint notebooks labs bench staff lock clean ready
+.PHONY: help lab run serve chat grade doctor test lint notebooks labs bench staff lock clean ready
 .DEFAULT_GOAL := help
 
 help: ## this list · 本列表
@@ -28,6 +30,9 @@ serve: ready ## one model behind an OpenAI-compatible address, e.g. ARGS='--mode
 
 chat: ready ## talk to one model in the terminal · 在终端里与模型对话
 	$(COURSE) chat --scale $(SCALE) $(ARGS)
+
+grade: ready ## marks for a class: SUBMISSIONS=folder or zip OUT=folder · 给一个班评分
+	$(COURSE) grade "$(SUBMISSIONS)" --out "$(OUT)" $(ARGS)
 
 doctor: ready ## what is wrong with this machine, and the remedy · 这台机器缺什么、怎么办
 	$(COURSE) doctor $(ARGS)

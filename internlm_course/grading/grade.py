@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from internlm_course.errors import CourseError
-from internlm_course.grading import feedback, tables
+from internlm_course.grading import changes, feedback, tables
 from internlm_course.grading.answers import MOST_FILES, Answers, helpers, pick, read_cells
 from internlm_course.grading.environment import environment
 from internlm_course.grading.kernels import Job, Kernels, choose_mode
@@ -196,7 +196,8 @@ class Class:
 
 
 def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str], None] = print) -> list[dict]:
-    """Grades a class and writes OUT/grades.csv, grades.json, canvas.csv, moodle.csv, class.html and feedback/.
+    """Grades a class and writes OUT/grades.csv, grades.json, canvas.csv, moodle.csv, class.html and feedback/; where
+    there were marks already, changes.csv, too.
 
     Returns:
         a row for each student of the roster, then for those not in it.
@@ -229,6 +230,7 @@ def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str],
         sandbox="none: students' code ran with the instructor's own rights" if mode == 'none' else 'sandboxed',
     )
     ordered = [rows[student.student] for student, _ in group.rows]
+    changes.tell(out, group.key.lab, ordered, say)
     tables.write_all(out, group.key, ordered, about)
     feedback.write_pages(out, group.key, ordered, sources, about['sandbox'])
     return ordered

@@ -22,6 +22,7 @@ class Exercise:
         check: the text of the check cell; tolerance: of its values.
         partial: whether the parts of the check that agree earn their share.
         functions: what the cell defines.
+        uses: functions of the package that the reference calls, where a copy without answers says so.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Exercise:
     tolerance: dict[str, float]
     partial: bool
     functions: tuple[str, ...]
+    uses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def read_key(labs: Path, lab: str) -> Key:
                 dict(course.get('tolerance', {})),
                 bool(course.get('partial')),
                 defined(cell.source),
+                tuple(metadata.get('course', {}).get('uses', ())),
             )
         elif cell.cell_type == 'code':
             others[name] = stubs.get(name, cell.source)
