@@ -41,7 +41,7 @@ test: ready ## every test, offline · 全部测试，离线
 	$(OFFLINE) OMP_WAIT_POLICY=passive .venv/bin/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 -rs $(ARGS)
 
 lint: ready ## style · 代码风格
-	.venv/bin/python -m ruff check internlm_course images tests labs/src
+	.venv/bin/python -m ruff check internlm_course images tests guides labs/src
 
 notebooks: ready ## for authors: labs/*.ipynb again from labs/src, the references executed · 供作者：由脚本重建笔记本
 	$(OFFLINE) $(COURSE) notebooks $(ARGS)

@@ -26,10 +26,11 @@ lab = Lab('00_template', minutes=1, gigabytes=1, points=dict(length=2))
 # **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
 
 # %% [markdown] name="length-task"
-# **练习 1（2 分）** 写出 `bytes_a_token(text, tokens)`：`text` 是一段文字，`tokens` 是切成的词元，返回平均每个词元的 UTF-8 字节数。没有词元时返回 `0.0`。
+# **练习 1（2 分）** 写出 `bytes_a_token(text, tokens)`：`text` 是一段文字，`tokens` 是切成的词元，
+# 返回平均每个词元的 UTF-8 字节数。没有词元时返回 `0.0`。
 #
-# **Exercise 1 (2 points)** Write `bytes_a_token(text, tokens)`: `text` is a text, `tokens` the list of tokens that it was cut into. Return how many bytes of
-# UTF-8 a token has on average; `0.0` where there are no tokens.
+# **Exercise 1 (2 points)** Write `bytes_a_token(text, tokens)`: `text` is a text, `tokens` the list of tokens that it
+# was cut into. Return how many bytes of UTF-8 a token has on average; `0.0` where there are no tokens.
 
 # %% name="length" exercise=true
 def bytes_a_token(text: str, tokens: list[str]) -> float:

@@ -25,9 +25,9 @@ COURSE = ('.ci', '.gitattributes', 'LICENSE', 'Makefile', 'README.md', 'README.z
           'images', 'internlm_course', 'lectures', 'postBuild', 'pyproject.toml', 'requirements.lock')
 # Known-wrong answers, named as their lab, hold what is right, too
 LEFT_OUT = shutil.ignore_patterns('__pycache__', '*.pyc', 'src', '.ipynb_checkpoints', '[0-9][0-9]_*.py')
-GONE = f'''    raise type({OWN!r}, (Exception,), {{}})(
+GONE = f"""    raise type({OWN!r}, (Exception,), {{}})(
         'this copy of the course has no answers: solve the exercise first, then go on · '
-        '这一份课程不含答案：请先完成练习，再往下运行')'''
+        '这一份课程不含答案：请先完成练习，再往下运行')"""
 
 
 @dataclass(frozen=True)

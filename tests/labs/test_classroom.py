@@ -59,9 +59,9 @@ def hand_in(blank, path: Path, answer: str | None = None) -> Path:
     return path
 
 
-def call(course: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
+def call(course: Path, *words) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, '-m', 'internlm_course.cli', *map(str, words)], cwd=course, text=True,
-                          capture_output=True, env=dict(os.environ, PYTHONPATH=str(ROOT), LC_ALL='C.UTF-8', **variables))
+                          capture_output=True, env=dict(os.environ, PYTHONPATH=str(ROOT), LC_ALL='C.UTF-8'))
 
 
 # --- the template -----------------------------------------------------------------------------------------------------
