@@ -67,10 +67,10 @@ def call(course: Path, *words) -> subprocess.CompletedProcess:
 # --- the template -----------------------------------------------------------------------------------------------------
 def test_the_template_runs_solved_and_unsolved(course, blank):
     solved = nbformat.read(course / 'labs' / 'solutions' / f'{NAME}.ipynb', as_version=4)
-    assert '✓ length: all 8 cases right: 2 of 2 points' in ''.join(map(output_text, solved.cells))
+    assert '本机得分: 2 of 2' in ''.join(map(output_text, solved.cells))
     build.execute(blank_copy := nbformat.from_dict(json.loads(json.dumps(blank))), course)
     said = ''.join(map(output_text, blank_copy.cells))
-    assert '○ length: not attempted' in said and 'Points on this computer · 本机得分: 0 of 2' in said
+    assert '○ bytes_a_token: not attempted' in said and '本机得分: 0 of 2' in said
 
 
 def test_the_templates_check_tells_right_from_each_known_mistake(course, monkeypatch, tmp_path):
@@ -132,7 +132,7 @@ def test_without_answers_no_answer_is_left_anywhere(without):
 
 def test_without_answers_lights_and_points_still_work(without, blank, tmp_path):
     """Its own package compares with the published values; an open exercise stops the lab, and says why."""
-    for answer, said in ((RIGHT, '✓ length: all 8 cases right: 2 of 2 points'), (None, 'solve the exercise first')):
+    for answer, said in ((RIGHT, '本机得分: 2 of 2'), (None, 'solve the exercise first')):
         path = hand_in(blank, tmp_path / 'lab.ipynb', answer)
         done = subprocess.run([sys.executable, '-m', 'nbconvert', '--to', 'notebook', '--execute', '--allow-errors',
                                '--stdout', path], capture_output=True, text=True,
