@@ -7,8 +7,7 @@ import ast
 from dataclasses import dataclass
 from typing import Any
 
-from internlm_course.grading.absence import OWN
-from internlm_course.grading.compare import printed, same
+from internlm_course.grading.compare import OWN, printed, same
 from internlm_course.grading.rebuild import Exercise
 
 STATUSES = ('ok', 'wrong', 'not attempted', 'error', 'timeout', 'killed', 'memory', 'flood', 'tampered', 'unreadable')

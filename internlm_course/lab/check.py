@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from internlm_course.course import Course
 from internlm_course.lab.kernel import Clock, after_cell, definitions, line, markup, rich
-from internlm_course.lab.trial import NOT_ATTEMPTED, NOTHING, Trial, json_value, unsolved
+from internlm_course.lab.trial import NOT_ATTEMPTED, NOTHING, UNKNOWN, Trial, json_value, unsolved
 from internlm_course.machine import trim_memory
 from internlm_course.memory import PeakMemory
 from internlm_course.store import Artifact
@@ -111,7 +111,7 @@ class Lab:
         """
         # A student's prints are no values, and nbgrader takes a cell that writes to stderr for one that failed.
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            trials = {name: Trial(*part) for name, part in parts.items()}
+            trials = {name: Trial(*part, self.expected(name)) for name, part in parts.items()}
         _put_out({name: trial.values for name, trial in trials.items()})
         tried, points = list(trials.values()), self.points[exercise]
         right, count = sum(sum(trial.agree) for trial in tried), sum(len(trial.agree) for trial in tried)
@@ -227,13 +227,15 @@ def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str)
     hint; grey where nothing is written yet."""
     trial, name, count = Trial(mine, own, cases), mine.__name__, len(cases)
     right = sum(trial.agree)
-    (_wrong.discard if right == count or trial.why == NOT_ATTEMPTED else _wrong.add)(name)
+    (_wrong.discard if right == count or trial.why == NOT_ATTEMPTED or not trial.known else _wrong.add)(name)
     if right == count:
         line('✓', f'{name}: all {count} examples right · {count} 例全对', 'seagreen')
     elif trial.why == NOT_ATTEMPTED:
         line('○', f'{name}: {NOT_ATTEMPTED}', 'gray')
     elif trial.why:
         line('✗', f'{name}: {trial.why}', 'crimson')
+    elif not trial.known:
+        line('○', f'{name}: {UNKNOWN}', 'gray')
     else:
         line('✗', '\n'.join([f'{name}: {right} of {count} examples right · {count} 例中对 {right} 例',
                              *trial.difference(), hint]), 'crimson')

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from internlm_course.grading.compare import same
+from internlm_course.grading.compare import OWN, same
 from internlm_course.lab.kernel import definitions
 
 NOT_ATTEMPTED = 'not attempted · 未作答'
@@ -18,6 +18,8 @@ STALE = ('the last run of its cell stopped with an error, or gave it another nam
          'memory: '
          'mend the cell, run it, then run this one · '
          '上次运行它的单元时出了错，或改了函数名，内存里还是旧的：请改好并运行那个单元，再运行本单元')
+UNKNOWN = ('this copy of the course has no answers; the check below compares with the values that it knows · '
+           '这一份课程不含答案；下面的核对单元会与已公布的数值比较')
 LEFT = ('your answer is there, but the line `raise NotImplementedError` is still below it: delete it · '
         '你已作答，但下面还留着 `raise NotImplementedError` 那一行：请删去它')
 
@@ -27,16 +29,21 @@ class Trial:
 
     Attributes:
         agree: by case, whether the values are the same.
+        known: whether there is something to compare with: this copy of the course has the answer, or `published`, the
+            values of a copy without answers.
         why: where no case tells more: it is not attempted, half so, or an older version; otherwise ''.
     """
 
-    def __init__(self, mine: Callable, own: Callable, cases: Sequence[tuple]):
+    def __init__(self, mine: Callable, own: Callable, cases: Sequence[tuple], published: list | None = None):
         self.mine, self.cases, self.wanted = mine, cases, values_of(own, cases)
+        self.known = dict(error=OWN) not in self.wanted
+        if not self.known and published is not None and len(published) == len(cases):
+            self.wanted, self.known = published, True
         old = definitions.stale(mine)
         self.outcomes = ([(dict(error='older version'), None)] * len(cases) if old
                          else [_outcome(mine, case) for case in cases])
         self.values = [value for value, _ in self.outcomes]
-        self.agree = [same(*pair) for pair in zip(self.values, self.wanted, strict=True)]
+        self.agree = [self.known and same(*pair) for pair in zip(self.values, self.wanted, strict=True)]
         first = next((error for (_, error), agree in zip(self.outcomes, self.agree) if not agree), None)
         self.why = STALE if old else unsolved(mine, first)
 
