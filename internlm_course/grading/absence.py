@@ -58,16 +58,23 @@ def needed(key: Key) -> tuple[dict[str, Path], list[str]]:
     return {name: Path(path) for name, path in modules.items()}, others
 
 
-def own_answers(check: str) -> set[str]:
-    """The names of the course's own functions in a check cell: `lab.check(…, part=(mine, own.function, cases))`."""
-    found = set()
+def check_parts(check: str) -> list[tuple[str, str, str]]:
+    """Of each part of a check cell, `lab.check(…, part=(mine, own.function, cases))`: its name, the student's function
+    and the course's own; '' where one is no name."""
+    found = []
     for node in ast.walk(ast.parse(check)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == 'check':
             for part in node.keywords:
                 if isinstance(part.value, ast.Tuple) and len(part.value.elts) == 3:
-                    own = part.value.elts[1]
-                    found.add(own.attr if isinstance(own, ast.Attribute) else getattr(own, 'id', ''))
-    return found - {''}
+                    mine, own, _ = part.value.elts
+                    name = own.attr if isinstance(own, ast.Attribute) else getattr(own, 'id', '')
+                    found.append((part.arg or '', getattr(mine, 'id', ''), name))
+    return found
+
+
+def own_answers(check: str) -> set[str]:
+    """The names of the course's own functions in a check cell."""
+    return {own for _, _, own in check_parts(check)} - {''}
 
 
 def called(tree: ast.AST) -> set[str]:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from internlm_course.errors import CourseError
-from internlm_course.grading import changes, feedback, tables
+from internlm_course.grading import changes, feedback, mistakes, tables
+from internlm_course.grading.absence import check_parts
 from internlm_course.grading.answers import MOST_FILES, Answers, helpers, pick, read_cells
 from internlm_course.grading.environment import environment
 from internlm_course.grading.kernels import Job, Kernels, choose_mode
 from internlm_course.grading.rebuild import Key, digest, read_key
 from internlm_course.grading.submissions import Refused, Student, Submission, align, find, read_roster
-from internlm_course.grading.verdict import Mark, checks, judge, mark, untouched
+from internlm_course.grading.verdict import Known, Mark, checks, judge, mark, untouched
 
 STATE = '.grading'
 WORST = ('killed', 'memory', 'flood', 'timeout', 'tampered', 'error', 'wrong', 'not attempted')
@@ -97,6 +98,28 @@ class Grader:
                     f'The reference of exercise "{name}" puts out no values to compare with: {str(why)[:300]}.',
                     'Run its cells in the labs/solutions notebook.',
                 )
+        self.known = self._known()
+
+    def _known(self) -> dict[str, list[Known]]:
+        """The known-wrong answers by exercise, with what they put out under the seeds; one that puts out nothing is
+        left aside."""
+        known: dict[str, list[Known]] = {name: [] for name in self.key.exercises}
+        answers = {
+            name: [(function, mistake) for function, found in functions.items() for mistake in found]
+            for name, functions in mistakes.known(self.key.lab).items()
+            if name in known
+        }
+        jobs = [
+            Job(name, self.key.exercises[name].answer, self.seeds[name], more=tuple(m.source for _, m in found))
+            for name, found in answers.items()
+        ]
+        for name, said in self.kernels.run(jobs).items() if jobs else ():
+            parts = {mine: part for part, mine, _ in check_parts(self.key.exercises[name].check)}
+            for number, (function, mistake) in enumerate(answers[name], 1):
+                part, values = parts.get(function), checks(said, f'check-{number}') or {}
+                if part in values and not said['cells'][f'answer-{number}']['error']:
+                    known[name].append(Known(mistake, part, values[part]))
+        return known
 
     def mark(self, answers: Answers) -> dict[str, Mark]:
         """A mark for each exercise."""
@@ -108,7 +131,12 @@ class Grader:
                 jobs.append(Job(name, answers.cells[name], self.seeds[name], helpers(name, answers)))
         said = self.kernels.run(jobs) if jobs else {}
         marks |= {
-            job.exercise: judge(self.key.exercises[job.exercise], said.get(job.exercise), self.wanted[job.exercise])
+            job.exercise: judge(
+                self.key.exercises[job.exercise],
+                said.get(job.exercise),
+                self.wanted[job.exercise],
+                self.known[job.exercise],
+            )
             for job in jobs
         }
         return {name: marks[name] for name in self.key.exercises}
@@ -146,6 +174,7 @@ class Class:
         self.secret = read_seed(out, settings.seed_file)
         parts = [
             repr(self.key),
+            repr(mistakes.known(self.key.lab)),
             hashlib.sha256(self.secret).hexdigest(),
             json.dumps(environment()),
             settings.timeout,

@@ -3,7 +3,7 @@
 import ast
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,15 +140,24 @@ def names(source: str) -> set[str]:
         return set(re.findall(r'[^\W\d]\w*', source))
 
 
-def rebuilt(key: Key, exercise: Exercise, source: str, seed: str, kernel: str, before: Iterable[str] = ()) -> dict:
+def rebuilt(
+    key: Key,
+    exercise: Exercise,
+    source: str,
+    seed: str,
+    kernel: str,
+    before: Iterable[str] = (),
+    more: Sequence[str] = (),
+) -> dict:
     """The notebook that is run: set-up, the imports of other cells that the answer uses, the answer, the check.
 
     Args:
         seed: of this exercise; it stands in the check cell alone.
         kernel: name of the kernel that runs it.
         before: answers to other exercises, to run first.
+        more: further answers, answer-1 and so on, each followed by a check of its own, check-1 and so on.
     """
-    used = names(source)
+    used = names(source).union(*map(names, more))
     needed = [line for name, line in key.imports.items() if name in used]
     check = f'__import__("os").environ[{SEED!r}] = {seed!r}\n{exercise.check}'
     parts = [
@@ -157,6 +166,7 @@ def rebuilt(key: Key, exercise: Exercise, source: str, seed: str, kernel: str, b
         *((f'before-{i}', text) for i, text in enumerate(before)),
         ('answer', source),
         ('check', check),
+        *(part for i, other in enumerate(more, 1) for part in ((f'answer-{i}', other), (f'check-{i}', check))),
     ]
     cells = [
         dict(id=name, cell_type='code', source=text, metadata={}, outputs=[], execution_count=None)
