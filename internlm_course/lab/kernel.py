@@ -43,9 +43,9 @@ def markup(text: str, colour: str = 'inherit') -> str:
     first, *rest = html.escape(text).split('\n')
     parts = [f'<b style="color: {colour}">{_code(first)}</b>']
     for values, lines in groupby(rest, key=lambda each: each.startswith(INDENT)):
-        text = '<br>'.join(lines)
+        text = '<br>'.join(lines if values else map(_code, lines))
         parts.append(f'<pre style="white-space: pre; overflow-x: auto">{text}</pre>' if values
-                     else f'<div>{_code(text)}</div>')
+                     else f'<div>{text}</div>')
     return ''.join(parts)
 
 
