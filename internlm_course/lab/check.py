@@ -74,9 +74,9 @@ class Lab:
         here = Path.cwd()
         if here.name == 'labs' and (here.parent / 'internlm_course').is_dir():
             copy = f'work/{name}.ipynb'
-            said = (f'✗ This is the template of the course, which the next update replaces. Open your copy: {copy}; '
-                    f'`make lab` made it. · 这是课程的模板，更新时会被替换。'
-                    f'请打开你的副本 {copy}，它由 `make lab` 生成。')
+            said = (f'✗ This is the template of the course, which the next update replaces. Open your copy, {copy}, '
+                    'which `make lab` made, and close this tab without saving. · 这是课程的模板，更新时会被替换。'
+                    f'请打开 `make lab` 生成的副本 {copy}，再关掉这一页，不要保存。')
             rich(plain(said), markup(said, COLOURS['✗']).replace(copy, f'<a href="../{copy}">{copy}</a>'))
         print(f'Budget · 预算: {minutes:g} min, {gigabytes:g} GB (2 cores, scale {scale} · 双核)')
 
@@ -121,7 +121,7 @@ class Lab:
                           f'✓ {exercise}: all {count} cases right: {earned:g} of {points:g} points · '
                           f'{count} 例全对：{earned:g} 分')
         if all(trial.why == NOT_ATTEMPTED for trial in tried):
-            return Earned(0, f'○ {exercise}: {NOT_ATTEMPTED}; 0 of {points:g} points · 分')
+            return Earned(0, f'○ {exercise}: not attempted: 0 of {points:g} points · 未作答：{points:g} 分中得 0 分')
         says = [f'✗ {exercise}: {right} of {count} cases right; points need all of them: 0 of {points:g} points · '
                 f'{count} 例中对 {right} 例；全对才得分：{points:g} 分中得 0 分']
         for trial in tried:

@@ -44,7 +44,7 @@ def markup(text: str, colour: str = 'inherit') -> str:
     parts = [f'<b style="color: {colour}">{_code(first)}</b>']
     for values, lines in groupby(rest, key=lambda each: each.startswith(INDENT)):
         text = '<br>'.join(lines if values else map(_code, lines))
-        parts.append(f'<pre style="white-space: pre; overflow-x: auto">{text}</pre>' if values
+        parts.append(f'<pre style="margin: 0.5em 0; white-space: pre; overflow-x: auto">{text}</pre>' if values
                      else f'<div>{text}</div>')
     return ''.join(parts)
 

@@ -89,7 +89,7 @@ def test_a_lab_says_that_it_is_the_template_and_not_a_copy(monkeypatch, tmp_path
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
         check.Lab('02_data').finish()
-        assert ('Open your copy: work/02_data.ipynb' in capsys.readouterr().out) == said
+        assert ('Open your copy, work/02_data.ipynb' in capsys.readouterr().out) == said
 
 
 def test_the_template_links_the_copy(shell, monkeypatch, tmp_path):
