@@ -35,22 +35,23 @@ def line(sign: str, text: str, colour: str) -> None:
 
 def plain(text: str) -> str:
     """The text without the backticks around its code."""
-    return '\n'.join(each if each.startswith(INDENT) else CODE.sub(r'\1', each) for each in text.split('\n'))
+    return _code(text, r'\1')
 
 
 def markup(text: str, colour: str = 'inherit') -> str:
     """The text as HTML."""
-    first, *rest = html.escape(text).split('\n')
-    parts = [f'<b style="color: {colour}">{_code(first)}</b>']
+    first, *rest = _code(html.escape(text), r'<code>\1</code>').split('\n')
+    parts = [f'<b style="color: {colour}">{first}</b>']
     for values, lines in groupby(rest, key=lambda each: each.startswith(INDENT)):
-        text = '<br>'.join(lines if values else map(_code, lines))
-        parts.append(f'<pre style="margin: 0.5em 0; white-space: pre; overflow-x: auto">{text}</pre>' if values
-                     else f'<div>{text}</div>')
+        opened, closed = (('<pre style="margin: 0.5em 0; white-space: pre; overflow-x: auto">', '</pre>') if values
+                          else ('<div>', '</div>'))
+        parts.append(opened + '<br>'.join(lines) + closed)
     return ''.join(parts)
 
 
-def _code(text: str) -> str:
-    return CODE.sub(r'<code>\1</code>', text)
+def _code(text: str, form: str) -> str:
+    """The text with its code in another form; values are left as they are."""
+    return '\n'.join(each if each.startswith(INDENT) else CODE.sub(form, each) for each in text.split('\n'))
 
 
 def after_cell(text: str) -> None:
