@@ -23,6 +23,7 @@ from internlm_course.grading.kernels import Job, Kernels, choose_mode
 from internlm_course.grading.rebuild import Answers, Key, defined, digest, names, read_cells, read_key, take
 from internlm_course.grading.submissions import Refused, Student, Submission, align, find, read_roster
 from internlm_course.grading.verdict import Mark, checks, judge, mark, untouched
+from internlm_course.store import code_version
 
 STATE = '.grading'
 WORST = ('killed', 'memory', 'flood', 'timeout', 'tampered', 'error', 'wrong', 'not attempted')
@@ -203,6 +204,7 @@ class Class:
             repr(self.key),
             hashlib.sha256(self.secret).hexdigest(),
             json.dumps(environment()),
+            code_version('grading', 'lab'),
             settings.timeout,
             settings.memory,
             settings.no_sandbox,

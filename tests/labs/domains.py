@@ -58,7 +58,7 @@ def _dropped(rng):
 
 
 def _lines(rng):
-    some = [*WORDS, '巴黎', 'a', '---', '——', '= = =', '。。。', '12', ' *** ', '_-_']
+    some = [*WORDS, '巴黎', 'a', '---', '——', '= = =', '。。。', '12', ' *** ', '_-_', ' --']
     end = rng.choice(['\n', '\n', '\r\n', '\n\n'])
     return (end.join(rng.choice(some) for _ in range(rng.randrange(14))),)
 

@@ -54,7 +54,7 @@ OTHER = {
     ast.And: [ast.Or],
     ast.Or: [ast.And],
 }
-CALLED = dict(min='max', max='min', all='any', any='all', sum='len', cos='sin', sin='cos', casefold='upper', zip='zip')
+CALLED = dict(min='max', max='min', all='any', any='all', sum='len', cos='sin', sin='cos', casefold='upper')
 """What is called, and what a mutant calls in its place."""
 HIDDEN = ('annotation', 'returns', 'decorator_list', 'ctx')  # fields that do not change what a function does
 
@@ -198,7 +198,8 @@ def _changes(tree: ast.AST) -> dict[str, ast.AST]:
 def difference(old: str, new: str) -> str:
     """The lines of one text that the other has not, and the reverse: `old → new`."""
     before, after = old.splitlines(), new.splitlines()
-    gone, come = [line.strip() for line in before if line not in after], [line.strip() for line in after if line not in before]
+    gone = [line.strip() for line in before if line not in after]
+    come = [line.strip() for line in after if line not in before]
     return f'{" ¶ ".join(gone)} → {" ¶ ".join(come)}'
 
 
