@@ -249,9 +249,11 @@ def _memory(pid: int, exact: bool = False) -> int:
     """Anonymous and shared memory of a process in bytes; what several share counts in full, or `exact`ly in part."""
     if exact:
         with suppress(OSError), open(f'/proc/{pid}/smaps_rollup', 'rb') as stream:
-            return sum(int(line.split()[1]) << 10 for line in stream if line.startswith((b'Pss_Anon:', b'Pss_Shmem:', b'SwapPss:')))
+            held = (b'Pss_Anon:', b'Pss_Shmem:', b'SwapPss:')
+            return sum(int(line.split()[1]) << 10 for line in stream if line.startswith(held))
     with suppress(OSError), open(f'/proc/{pid}/status', 'rb') as stream:
-        return sum(int(line.split()[1]) << 10 for line in stream if line.startswith((b'RssAnon:', b'RssShmem:', b'VmSwap:')))
+        held = (b'RssAnon:', b'RssShmem:', b'VmSwap:')
+        return sum(int(line.split()[1]) << 10 for line in stream if line.startswith(held))
     return 0
 
 

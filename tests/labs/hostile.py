@@ -390,7 +390,8 @@ CELLS |= {  # later, elsewhere
         'tampered',
         0,
         'import signal\n'
-        f'signal.signal(signal.SIGUSR1, lambda *a: {DISPLAY})\n' + body('signal.raise_signal(signal.SIGUSR1)', 'return 7'),
+        f'signal.signal(signal.SIGUSR1, lambda *a: {DISPLAY})\n'
+        + body('signal.raise_signal(signal.SIGUSR1)', 'return 7'),
     ),
     'clears and displays again': (
         'tampered',
@@ -405,8 +406,8 @@ CELLS |= {  # later, elsewhere
         0,
         after(
             'h = display({"text/plain": "x"}, raw=True, display_id="h")',
-            f'old = slow_pairs',
-            f'def slow_pairs(d, theta, context):',
+            'old = slow_pairs',
+            'def slow_pairs(d, theta, context):',
             f'    h.update({{"text/plain": {LINE!r}}}, raw=True)',
             '    return 7',
         ),

@@ -71,8 +71,7 @@ def places(node: ast.AST, path: tuple = ()) -> Iterator[tuple[tuple, ast.AST]]:
 
 def replaced(tree: ast.AST, path: tuple, new: ast.AST | None) -> ast.AST:
     """A copy of the tree with another node at the end of the path; None takes a statement away."""
-    tree = copy.deepcopy(tree)
-    node = tree
+    node = tree = copy.deepcopy(tree)
     for field, index in path[:-1]:
         node = getattr(node, field) if index is None else getattr(node, field)[index]
     field, index = path[-1]
@@ -118,8 +117,8 @@ def alternatives(node: ast.AST, names: list[str]) -> Iterator[ast.AST | None]:
             yield from (body, other, changed(node, test=ast.UnaryOp(ast.Not(), node.test)))
         case ast.Call():
             yield from _calls(node)
-        case ast.Slice(lower=lower, upper=upper):
-            yield from (changed(node, lower=None), changed(node, upper=None), changed(node, lower=upper, upper=lower))
+        case ast.Slice(lower=low, upper=high):
+            yield from (changed(node, lower=None), changed(node, upper=None), changed(node, lower=high, upper=low))
         case ast.comprehension(ifs=[_, *_]):
             yield changed(node, ifs=[])
         case ast.Tuple(elts=[_, _, *_], ctx=ast.Load()):
@@ -139,7 +138,8 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
     """Another function, swapped or missing arguments, an off-by-one, a reversed order, or no call at all."""
     name = getattr(node.func, 'attr', getattr(node.func, 'id', ''))
     if (other := CALLED.get(name, name)) != name:
-        yield changed(node, func=changed(node.func, **{'attr' if isinstance(node.func, ast.Attribute) else 'id': other}))
+        field = 'attr' if isinstance(node.func, ast.Attribute) else 'id'
+        yield changed(node, func=changed(node.func, **{field: other}))
     if len(node.args) >= 2:
         yield changed(node, args=[node.args[1], node.args[0], *node.args[2:]])
     if name == 'range':
@@ -151,12 +151,12 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
         yield node.args[0]
     if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name | ast.Call) and not node.args:
         yield node.func.value
-    for i in range(len(node.keywords)):
-        yield changed(node, keywords=node.keywords[:i] + node.keywords[i + 1 :])
-    for i in range(len(node.keywords) - 1):
-        values = [keyword.value for keyword in node.keywords]
-        values[i], values[i + 1] = values[i + 1], values[i]
-        yield changed(node, keywords=[changed(k, value=value) for k, value in zip(node.keywords, values)])
+    for i, keyword in enumerate(node.keywords):
+        others = node.keywords[:i] + node.keywords[i + 1 :]
+        yield changed(node, keywords=others)
+        for other in others[i : i + 1]:  # this one's value and the next one's, swapped
+            swapped = [changed(keyword, value=other.value), changed(other, value=keyword.value)]
+            yield changed(node, keywords=node.keywords[:i] + swapped + node.keywords[i + 2 :])
 
 
 def mutants_of(source: str) -> dict[str, str]:
@@ -275,14 +275,10 @@ def tried(cells: Cells, lab: str, exercise: str, share: int = 1) -> dict:
 
 def judged(found: dict, known: dict) -> dict:
     """The result as it is written: each survivor with the reason of before, or `NOT JUDGED`."""
-    return {
-        **found,
-        'survivors': {
-            change: f'{"differs" if differs else "the same"}: '
-            + known.get(change, f': {UNJUDGED}').partition(': ')[2]
-            for change, differs in found['survivors'].items()
-        },
-    }
+    reasons = {change: known.get(change, f': {UNJUDGED}').partition(': ')[2] for change in found['survivors']}
+    said = {True: 'differs', False: 'the same'}
+    survivors = {change: f'{said[differs]}: {reasons[change]}' for change, differs in found['survivors'].items()}
+    return dict(found, survivors=survivors)
 
 
 def main(labs: list[str]) -> None:
@@ -295,10 +291,8 @@ def main(labs: list[str]) -> None:
             result[source.stem] = {}
             for exercise in cells.exercises:
                 found = tried(cells, source.stem, exercise)
-                known = before.get(exercise, {}).get('survivors', {})
-                result[source.stem][exercise] = judged(found, known)
-                print(f'{source.stem:16}{exercise:12}made {found["made"]:3}, different {found["different"]:3}, '
-                      f'caught {found["caught"]:3}, survivors {len(found["survivors"])}', flush=True)
+                result[source.stem][exercise] = judged(found, before.get(exercise, {}).get('survivors', {}))
+                print(source.stem, exercise, *(f'{said} {found[said]}' for said in ('made', 'different', 'caught')))
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + '\n', 'utf-8')
 
 
