@@ -55,7 +55,7 @@ class Key:
 def defined(source: str) -> tuple[str, ...]:
     """The functions that a cell defines at its top level; none where it is no Python."""
     try:
-        body = ast.parse(source).body
+        body = ast.parse(source if len(source) <= MOST_TEXT else ':').body  # a tree takes far more room than its text
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return tuple(dict.fromkeys(re.findall(r'^(?:async )?def (\w+)', source, re.M)))
     return tuple(node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
