@@ -135,15 +135,18 @@ def _chat_model(model: EvalModel) -> dict:
 
 
 def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str, expected: str) -> dict:
-    # A token holds at least one byte, so an answer of b bytes has at most b tokens; two more for a blank and the full
-    # stop.
-    longest = max(len(item[expected].encode()) for item in lines) + 2
     return call('opencompass.datasets', 'CustomDataset', abbr=suite, path=str(data / f'{suite}.jsonl'),
                 reader_cfg=dict(input_columns=[column], output_column=expected),
                 infer_cfg=dict(prompt_template=call(PLUGINS, 'Field', template=f'{{{column}}}'),
                                retriever=call(f'{ICL}.icl_retriever', 'ZeroRetriever'),
-                               inferencer=call(f'{ICL}.icl_inferencer', 'GenInferencer', max_out_len=longest)),
+                               inferencer=call(f'{ICL}.icl_inferencer', 'GenInferencer',
+                                               max_out_len=longest(lines, expected))),
                 eval_cfg=dict(evaluator=call(PLUGINS, 'ExactAnswer')))
+
+
+def longest(lines: Sequence[Mapping], expected: str) -> int:
+    """Tokens of the longest answer at most: one holds at least a byte; two more for a blank and the full stop."""
+    return max(len(item[expected].encode()) for item in lines) + 2
 
 
 def _check(models: Sequence[EvalModel]) -> None:
