@@ -53,12 +53,14 @@ sys.exit(int(pytest.main({line!r})))
 
 @dataclass(frozen=True)
 class Job:
-    """One exercise to run: its name, the student's text, its seed, and texts of other cells that it needs."""
+    """One exercise to run: its name, the student's text, its seed, texts of other cells that it needs, and further
+    answers to check after it in the same kernel."""
 
     exercise: str
     source: str
     seed: str
     before: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
 
 
 class Kernels:
@@ -145,7 +147,7 @@ class Kernels:
     def _lay_out(self, folder: Path, job: Job) -> None:
         """A notebook, and a kernelspec of the same name whose command enters the exercise's sandbox."""
         exercise = self.key.exercises[job.exercise]
-        notebook = rebuilt(self.key, exercise, job.source, job.seed, job.exercise, job.before)
+        notebook = rebuilt(self.key, exercise, job.source, job.seed, job.exercise, job.before, job.more)
         (folder / f'{job.exercise}.ipynb').write_text(json.dumps(notebook), 'utf-8')
         box, root, spec = (
             folder / job.exercise / 'box',

@@ -122,3 +122,13 @@ def write_all(out: Path, key: Key, rows: list[dict], about: dict) -> None:
             ],
         ),
     )
+
+
+CHANGES = ('student', 'name', 'exercise', 'status before', 'points before', 'status after', 'points after')
+
+
+def write_changes(out: Path, changes: Sequence[Any]) -> None:
+    """OUT/changes.csv: a line for each `changes.Change` of the last re-grade."""
+    write(out / 'changes.csv', table(CHANGES, [
+        [each.student, each.name, each.exercise, each.before[0], _number(each.before[1]), each.after[0],
+         _number(each.after[1])] for each in changes]))

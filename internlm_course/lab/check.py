@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from internlm_course.course import Course
 from internlm_course.lab.kernel import Clock, after_cell, definitions, line, markup, rich
-from internlm_course.lab.trial import NOT_ATTEMPTED, NOTHING, Trial, json_value, unsolved
+from internlm_course.lab.trial import NOT_ATTEMPTED, NOTHING, UNKNOWN, Trial, advice, json_value, unsolved
 from internlm_course.machine import trim_memory
 from internlm_course.memory import PeakMemory
 from internlm_course.store import Artifact
@@ -61,11 +61,16 @@ class Lab:
     Args:
         minutes: of cells that run; gigabytes: of anonymous memory.
         points: what each exercise is worth, by the name of its cell, in their order.
+
+    Attributes:
+        open: name of the lab that this kernel opened last.
     """
+    open = ''
 
     def __init__(self, name: str, minutes: float = 5, gigabytes: float = 2, scale: str = 'tiny',
                  points: dict[str, float] | None = None):
         self.name, self.minutes, self.gigabytes = name, minutes, gigabytes
+        Lab.open = name
         self.points, self.earned = points or {}, dict.fromkeys(points or {}, 0)
         self.course = Course.open(scale, runs_folder())
         self.clock, self.memory = Clock(), PeakMemory()
@@ -111,7 +116,7 @@ class Lab:
         """
         # A student's prints are no values, and nbgrader takes a cell that writes to stderr for one that failed.
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            trials = {name: Trial(*part) for name, part in parts.items()}
+            trials = {name: Trial(*part, self.expected(name)) for name, part in parts.items()}
         _put_out({name: trial.values for name, trial in trials.items()})
         tried, points = list(trials.values()), self.points[exercise]
         right, count = sum(sum(trial.agree) for trial in tried), sum(len(trial.agree) for trial in tried)
@@ -130,7 +135,7 @@ class Lab:
             elif not all(trial.agree) and trial.mine.__name__ not in _wrong:  # else the self-check showed one
                 right, count = sum(trial.agree), len(trial.agree)
                 says += [f'{trial.mine.__name__}: {right} of {count} cases right · {count} 例中对 {right} 例',
-                         *trial.difference()]
+                         *trial.difference(), *advice(trial, self.name)]
         return Earned(0, '\n'.join(says))
 
     def finish(self) -> None:
@@ -223,17 +228,19 @@ def _put_out(checks: dict[str, Any]) -> None:
 
 
 def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str) -> None:
-    """The student's own light: green where all cases agree with the package, red with the first that does not, and a
-    hint; grey where nothing is written yet."""
+    """The student's own light: green where all cases agree with the package; red with the first that does not, the
+    advice for a known mistake, and a hint; grey where nothing is written yet."""
     trial, name, count = Trial(mine, own, cases), mine.__name__, len(cases)
     right = sum(trial.agree)
-    (_wrong.discard if right == count or trial.why == NOT_ATTEMPTED else _wrong.add)(name)
+    (_wrong.discard if right == count or trial.why == NOT_ATTEMPTED or not trial.known else _wrong.add)(name)
     if right == count:
         line('✓', f'{name}: all {count} examples right · {count} 例全对', 'seagreen')
     elif trial.why == NOT_ATTEMPTED:
         line('○', f'{name}: {NOT_ATTEMPTED}', 'gray')
     elif trial.why:
         line('✗', f'{name}: {trial.why}', 'crimson')
+    elif not trial.known:
+        line('○', f'{name}: {UNKNOWN}', 'gray')
     else:
         line('✗', '\n'.join([f'{name}: {right} of {count} examples right · {count} 例中对 {right} 例',
-                             *trial.difference(), hint]), 'crimson')
+                             *trial.difference(), *advice(trial, Lab.open), hint]), 'crimson')

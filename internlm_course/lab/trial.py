@@ -6,9 +6,10 @@ import math
 import reprlib
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from internlm_course.grading.compare import same
+from internlm_course.grading.compare import OWN, same
 from internlm_course.lab.kernel import definitions
 
 NOT_ATTEMPTED = 'not attempted · 未作答'
@@ -18,6 +19,8 @@ STALE = ('the last run of its cell stopped with an error, or gave it another nam
          'memory: '
          'mend the cell, run it, then run this one · '
          '上次运行它的单元时出了错，或改了函数名，内存里还是旧的：请改好并运行那个单元，再运行本单元')
+UNKNOWN = ('this copy of the course has no answers; the check below compares with the values that it knows · '
+           '这一份课程不含答案；下面的核对单元会与已公布的数值比较')
 LEFT = ('your answer is there, but the line `raise NotImplementedError` is still below it: delete it · '
         '你已作答，但下面还留着 `raise NotImplementedError` 那一行：请删去它')
 
@@ -27,16 +30,21 @@ class Trial:
 
     Attributes:
         agree: by case, whether the values are the same.
+        known: whether there is something to compare with: this copy of the course has the answer, or `published`, the
+            values of a copy without answers.
         why: where no case tells more: it is not attempted, half so, or an older version; otherwise ''.
     """
 
-    def __init__(self, mine: Callable, own: Callable, cases: Sequence[tuple]):
+    def __init__(self, mine: Callable, own: Callable, cases: Sequence[tuple], published: list | None = None):
         self.mine, self.cases, self.wanted = mine, cases, values_of(own, cases)
+        self.known = dict(error=OWN) not in self.wanted
+        if not self.known and published is not None and len(published) == len(cases):
+            self.wanted, self.known = published, True
         old = definitions.stale(mine)
         self.outcomes = ([(dict(error='older version'), None)] * len(cases) if old
                          else [_outcome(mine, case) for case in cases])
         self.values = [value for value, _ in self.outcomes]
-        self.agree = [same(*pair) for pair in zip(self.values, self.wanted, strict=True)]
+        self.agree = [self.known and same(*pair) for pair in zip(self.values, self.wanted, strict=True)]
         first = next((error for (_, error), agree in zip(self.outcomes, self.agree) if not agree), None)
         self.why = STALE if old else unsolved(mine, first)
 
@@ -49,6 +57,23 @@ class Trial:
         return [f'case {wrong + 1} · 第 {wrong + 1} 例: {call}',
                 *([yours] if error is None else _raised(self.mine, error)),
                 f'expected · 应为 {_shown(self.wanted[wrong])}']
+
+
+def advice(trial: Trial, lab: str) -> list[str]:
+    """What the first known-wrong answer advises whose values are the student's at every case; nothing where there is
+    none, or in a kernel that is graded, which holds no such answers."""
+    try:
+        from internlm_course.grading.mistakes import known
+    except ImportError:
+        return []
+    name, notebook = trial.mine.__name__, getattr(inspect.unwrap(trial.mine), '__globals__', {})
+    for mistake in [each for functions in known(lab).values() for each in functions.get(name, ())]:
+        with suppress(Exception):  # the notebook may lack what the answer needs
+            namespace = dict(notebook)
+            exec(mistake.source, namespace)
+            if same(trial.values, values_of(namespace[name], trial.cases)):
+                return [f'{mistake.zh} · {mistake.en}']
+    return []
 
 
 def values_of(function: Callable, cases: Sequence[tuple]) -> list:

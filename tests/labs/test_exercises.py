@@ -1,8 +1,6 @@
 """Every exercise tells right from wrong: its stub earns nothing, its reference everything, and each known mistake loses
 the points, with nbgrader as with us. No kernel is started."""
 import json
-import runpy
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,11 +9,12 @@ from nbgrader.utils import determine_grade
 
 from internlm_course.authoring import build
 from internlm_course.grading.compare import output_text, points, printed
+from internlm_course.grading.mistakes import known
 
-WRONG = {source.stem: runpy.run_path(str(Path(__file__).parent / 'wrong_answers' / source.name))['WRONG']
-         for source in SOURCES}
-MISTAKES = [(lab, exercise, mistake) for lab, found in WRONG.items() for exercise, answers in found.items()
-            for mistake in answers]
+WRONG = {source.stem: {exercise: [mistake for found in functions.values() for mistake in found]
+                       for exercise, functions in known(source.stem).items()} for source in SOURCES}
+MISTAKES = [pytest.param(lab, exercise, mistake, id=mistake.name) for lab, found in WRONG.items()
+            for exercise, answers in found.items() for mistake in answers]
 
 
 @pytest.fixture(scope='module')
@@ -54,7 +53,7 @@ def test_nbgraders_marking_the_tally_and_ours_agree(cells, monkeypatch, lab, kin
     lab_cells, half = cells[lab], len(cells[lab].exercises) // 2
     solved, blank = ({name: notebook[name].source for name in lab_cells.exercises}
                      for notebook in (lab_cells.solved, lab_cells.blank))
-    wrong = {name: next(iter(WRONG[lab][name].values())) for name in lab_cells.exercises}
+    wrong = {name: WRONG[lab][name][0].source for name in lab_cells.exercises}
     answers = dict(empty=blank, partly={**solved, **dict(list(blank.items())[half:])}, wrong=wrong, full=solved)[kind]
     checks, full = lab_cells.copy(answers), lab_cells.namespace['lab'].points
     ours = {name: points(lab_cells.executed(name), output_text(check)) for name, check in checks.items()}
@@ -71,9 +70,8 @@ def test_known_mistakes_lose_the_points(cells, monkeypatch, lab, exercise, mista
     """Also under seeds that no student has seen; and each mistake runs, so that what is caught is the mistake and not a
     typing error in this file."""
     monkeypatch.setenv('INTERNLM_COURSE_SEED', seed)
-    answer = WRONG[lab][exercise][mistake]
-    assert cells[lab].points(exercise, answer) == 0
-    assert 'NameError' not in cells[lab].say(exercise, answer) and 'SyntaxError' not in cells[lab].say(exercise, answer)
+    said = cells[lab].say(exercise, mistake.source)
+    assert cells[lab].points(exercise, mistake.source) == 0 and 'NameError' not in said
 
 
 @pytest.mark.parametrize('lab, exercise', [(lab, exercise) for lab, found in WRONG.items() for exercise in found])
