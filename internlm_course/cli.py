@@ -2,6 +2,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -217,6 +218,12 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument('--folder', default='labs', help='folder with src/ (default: labs)')
     built.add_argument('--check', action='store_true', help='only say which notebooks differ from their sources')
     built.add_argument('--force', action='store_true', help='write over what somebody changed, too')
+    _add_classroom(command)
+    return top
+
+
+def _add_classroom(command: Callable) -> None:
+    """The commands around a class: what an instructor hands out, what a student looks at, what is marked."""
     released = command(release)
     released.add_argument('names', nargs='*', metavar='LAB', help='labs such as 01_full_chain (default: all)')
     released.add_argument('--out', required=True, metavar='DIR', help='folder to write into; the zip is DIR.zip')
@@ -251,7 +258,6 @@ def parser() -> argparse.ArgumentParser:
     graded.add_argument('--memory', type=float, default=2, help='GiB that an exercise may take (default: 2)')
     graded.add_argument('--no-sandbox', action='store_true',
                         help="run students' code with your own rights; the report says so")
-    return top
 
 
 def main(argv: list[str] | None = None) -> int:

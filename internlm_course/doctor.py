@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+
+from internlm_course import process
 
 LOCK = Path(__file__).resolve().parent.parent / 'requirements.lock'
 MEMORY_GB, DISK_GB, PORT = 4, 4, 23333  # scale tiny's peak, a run's folder with room to spare, LMDeploy's default
@@ -177,14 +178,9 @@ def check_folder(folder: Path, gigabytes: int = DISK_GB) -> list[Check]:
 
 def check_port(port: int = PORT) -> Check:
     """Whether LMDeploy's default port is free; the course takes another by itself, `serve` by hand does not."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT can be taken
-        try:
-            probe.bind(('127.0.0.1', port))
-        except OSError:
-            return Check(f'端口 port {port}', False, '占用 taken', f'Use another: make serve ARGS="--port {port + 1}"',
-                         required=False)
-    return Check(f'端口 port {port}', True, '空闲 free', required=False)
+    fault = process.port_fault(port)
+    return Check(f'端口 port {port}', not fault, '占用 taken' if fault else '空闲 free',
+                 f'Use another: make serve ARGS="--port {port + 1}"', required=False)
 
 
 def check_compiler() -> Check:

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from internlm_course.data.code import line_of, packed
+from internlm_course.data.code import packed
+from internlm_course.jsonl import line_of
 
 LENGTH = 32 * 1024  # bytes of UTF-8, report section 3.1
 
@@ -186,7 +187,8 @@ def long_corpus(corpus: Iterable[dict], out: Path, checkpoint: Path, length: int
             counts[step].update(documents=1, bytes=len(document['text'].encode()))
 
         def drop(lines: IO[bytes], document: dict, reason: str) -> None:
-            lines.write(line_of(document | dict(metadata=document.get('metadata', {}) | dict(dropped=reason))))
+            metadata = document.get('metadata', {}) | dict(dropped=reason)
+            lines.write(line_of(document | dict(metadata=metadata)).encode())
 
         def candidates() -> Iterator[dict]:
             for document in corpus:
@@ -207,7 +209,7 @@ def long_corpus(corpus: Iterable[dict], out: Path, checkpoint: Path, length: int
                 scores.append([document['id'], round(alone, 4), round(behind, 4)])
                 if good:
                     count('perplexity', document)
-                    kept.write(line_of(document))
+                    kept.write(line_of(document).encode())
                 else:
                     drop(apart, document, f'PPL {alone:.4f} alone, {behind:.4f} after S1')
     metrics = dict(funnel=[dict(step=step, documents=counts[step]['documents'], bytes=counts[step]['bytes'])

@@ -1,9 +1,10 @@
 """A sandbox for code that nobody has read: no network, nothing writable but its own folder, only what it needs
 readable, no more rights than nobody, limits on memory, time, processes and files, and the whole tree killed at the end.
 
-bubblewrap builds it where it is installed and works, Linux namespaces where not. The file also runs by itself,
-`python -I -S sandbox.py PLAN COMMAND …`, and then needs the standard library alone; its exit code tells why it ended.
-The first process inside (PID 1) watches: it cannot be traced, nor killed from inside, and when it ends everything does.
+This is its inside, whoever builds it (see `modes`). The file also runs by itself, `python -I -S sandbox.py PLAN
+COMMAND …`, and then needs the standard library alone; its exit code tells why it ended. It is one file, however long,
+because it is laid into the sandbox as that. The first process inside (PID 1) watches: it cannot be traced, nor killed
+from inside, and when it ends everything does.
 """
 
 import ctypes
@@ -11,12 +12,9 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
 import stat
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,7 +26,6 @@ ENDED = {91: 'memory', 92: 'timeout', 93: 'processes', 94: 'disk'}  # exit code 
 CODE = {why: code for code, why in ENDED.items()}
 FAILED = 90  # the sandbox could not be built
 LOOK = 0.05  # seconds between two looks of the watcher
-SYSTEM = ('/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/etc/ld.so.cache', '/etc/alternatives', '/nix/store')
 
 # linux/sched.h, linux/mount.h, linux/prctl.h
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
@@ -60,7 +57,7 @@ class Plan:
     Attributes:
         folder: the only one that can be written; it has the same path inside, and is HOME and TMPDIR.
         root: an empty folder to build on; needed by namespaces.
-        mode: of `MODES`.
+        mode: of `modes.MODES`, 'none', or 'watch' where the rest is built already.
         readable: {path inside: path outside}, read-only.
         hidden: paths that are empty inside, even beneath a readable one.
     """
@@ -411,7 +408,7 @@ def watch(plan: Plan, payload: Callable[[], None], lifeline: int | None = None, 
 def enter(plan: Plan, payload: Callable[[], None], loud: bool = False, lifeline: int | None = None) -> int:
     """Runs `payload` in a sandbox of its own and waits for its end; a code as of `watch`.
 
-    The caller has one thread. Mode `bwrap` is for commands alone: see `command`.
+    The caller has one thread. Mode `bwrap` is for commands alone: see `modes.command`.
 
     Args:
         lifeline: the end of a pipe to read from; the other end's closing ends everything.
@@ -481,72 +478,6 @@ def _keep(child: int, lifeline: int) -> int:
             return 1
 
 
-def _bubblewrap(plan: Plan) -> list[str]:
-    """bubblewrap's command line for a plan; the watcher is the first process inside."""
-    line = [
-        'bwrap',
-        '--unshare-all',
-        '--die-with-parent',
-        '--new-session',
-        '--as-pid-1',
-        '--clearenv',
-        '--cap-drop',
-        'ALL',
-        '--uid',
-        str(NOBODY),
-        '--gid',
-        str(NOBODY),
-        '--hostname',
-        'sandbox',
-    ]
-    for inside, outside in plan.mounts():
-        if outside is None:
-            kind = (
-                ['--ro-bind', '/dev/null', inside]
-                if os.path.isfile(inside)
-                else ['--tmpfs', inside, '--remount-ro', inside]
-            )
-            line += kind if os.path.exists(inside) else []
-        elif os.path.islink(outside) and inside == outside:
-            line += ['--symlink', os.readlink(outside), inside]
-        else:
-            line += ['--ro-bind', outside, inside]
-    here = str(Path(__file__).resolve())
-    line += [] if Path(plan.folder).is_relative_to('/tmp') else ['--symlink', plan.folder, '/tmp']
-    return [
-        *line,
-        '--proc',
-        '/proc',
-        '--dev',
-        '/dev',
-        '--tmpfs',
-        '/dev/shm',
-        '--remount-ro',
-        '/dev',
-        '--ro-bind',
-        here,
-        '/sandbox.py',
-        '--bind',
-        plan.folder,
-        plan.folder,
-        '--remount-ro',
-        '/',
-        '--chdir',
-        plan.folder,
-    ]
-
-
-def command(plan: Plan, line: Sequence[str]) -> list[str]:
-    """The command line that runs `line` in the sandbox, for `subprocess`; the output goes where the caller's goes."""
-    python = [os.path.realpath(sys.executable), '-I', '-S']
-    if plan.mode != 'bwrap':
-        return [*python, str(Path(__file__).resolve()), plan.text(), *line]
-    inside = Plan(
-        plan.folder, '', 'watch', environment=plan.environment, limits=plan.limits
-    )  # what runs inside can read it
-    return [*_bubblewrap(plan), *python, '/sandbox.py', inside.text(), *line]
-
-
 def die_with_parent() -> None:
     """Has the kernel kill this process when its parent dies."""
     _call('prctl', SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -568,65 +499,6 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         print(f'sandbox: {error}', file=sys.stderr)
         return FAILED
-
-
-def readable_system() -> dict[str, str]:
-    """What any Python program needs: the system's programs and libraries, this Python, and its packages."""
-    paths = [path for path in SYSTEM if os.path.lexists(path)]
-    paths += [os.path.realpath(sys.base_prefix)] if not sys.base_prefix.startswith('/usr') else []
-    paths += package_folders()
-    return {path: path for path in paths}
-
-
-def package_folders() -> list[str]:
-    """The folders of installed packages."""
-    return [
-        path for path in map(os.path.realpath, sys.path) if os.path.basename(path) in ('site-packages', 'dist-packages')
-    ]
-
-
-def probe(mode: str) -> str:
-    """Why a mode does not work here; '' if it does: a program runs in it, and cannot reach what it must not."""
-    if mode == 'bwrap' and not shutil.which('bwrap'):
-        return 'bubblewrap is not installed'
-    if mode == 'namespaces' and PIVOT_ROOT is None:
-        return f'not known on {os.uname().machine}'
-    test = (
-        'import os, socket; assert os.getuid() == 65534 and os.getpid() <= 2, os.getuid(); '
-        'assert not os.path.exists({secret!r}); '
-        'assert socket.socket().connect_ex(("127.0.0.1", 9)) and open("here", "w").write("x"); '
-        'assert not os.access("/", os.W_OK); print("inside")'
-    )
-    with tempfile.TemporaryDirectory(prefix='sandbox-') as top:
-        for name in ('folder', 'root', 'secret'):
-            Path(top, name).mkdir()
-        plan = Plan(f'{top}/folder', f'{top}/root', mode, readable_system(), limits=Limits(seconds=10))
-        line = [os.path.realpath(sys.executable), '-I', '-S', '-c', test.format(secret=f'{top}/secret')]
-        try:
-            done = subprocess.run(command(plan, line), capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
-        return (
-            ''
-            if done.stdout == 'inside\n'
-            else (done.stderr.strip() or f'it ended with code {done.returncode}').splitlines()[-1]
-        )
-
-
-MODES = ('bwrap', 'namespaces')
-
-
-def best() -> tuple[str, dict[str, str]]:
-    """The first mode that works, or '', and why those before it do not.
-
-    Root's namespaces come first: under bubblewrap a process of root's would still own what root owns.
-    """
-    faults = {}
-    for mode in reversed(MODES) if os.geteuid() == 0 else MODES:
-        if not (why := probe(mode)):
-            return mode, faults
-        faults[mode] = why
-    return '', faults
 
 
 if __name__ == '__main__':

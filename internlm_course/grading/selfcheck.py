@@ -6,7 +6,7 @@ published in labs/solutions. A lab that was released without answers has them, t
 from pathlib import Path
 
 from internlm_course.errors import CourseError
-from internlm_course.grading import sandbox
+from internlm_course.grading import modes
 from internlm_course.grading.answers import Answers, pick
 from internlm_course.grading.compare import output_text, printed
 from internlm_course.grading.grade import Grader
@@ -56,5 +56,5 @@ def check(lab: str, notebooks: list[Path], labs: Path, timeout: float = 10) -> t
     answers, faults, _ = pick(Submission('', files=[File(path) for path in there]), key)
     if answers is None:
         raise CourseError(f'No answers were found: {"; ".join(faults)}.', 'Save the notebook and call again.')
-    with Kernels(key, sandbox.best()[0] or 'none', timeout) as kernels:  # her own code may have her own rights
+    with Kernels(key, modes.best()[0] or 'none', timeout) as kernels:  # her own code may have her own rights
         return key, answers, Public(key, kernels, labs).mark(answers)

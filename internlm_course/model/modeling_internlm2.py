@@ -1,8 +1,8 @@
 """InternLM2 as transformers classes, with the official parameter names and the interleaved wqkv packing, so that
 released weights load.
 
-Copied beside every checkpoint, so it imports only torch, transformers and its configuration. Source: report 2.2,
-upstream's code."""
+Copied beside every checkpoint, where tools load it as one file: so it imports only torch, transformers and its
+configuration, and is not split however long. Source: report 2.2, upstream's code."""
 from __future__ import annotations
 
 import torch

@@ -21,7 +21,7 @@ from lab_cells import Cells
 from internlm_course import cli
 from internlm_course.authoring import build, release
 from internlm_course.errors import CourseError
-from internlm_course.grading import sandbox
+from internlm_course.grading import modes
 from internlm_course.grading.compare import OWN, output_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ TEMPLATE = ROOT / 'guides' / 'template'
 WRONG = runpy.run_path(str(TEMPLATE / 'wrong_answers.py'))['WRONG']
 NAME = '01_full_chain'  # the lab that the guides take for an example
 RIGHT = 'def bytes_a_token(text, tokens):\n    return len(text.encode()) / max(len(tokens), 1)'
-needs_sandbox = pytest.mark.skipif(not sandbox.best()[0], reason=f'no sandbox can be built here: {sandbox.best()[1]}')
+needs_sandbox = pytest.mark.skipif(not modes.best()[0], reason=f'no sandbox can be built here: {modes.best()[1]}')
 
 
 @pytest.fixture(scope='module')

@@ -15,11 +15,11 @@ import pytest
 
 from internlm_course import cli, store
 from internlm_course.authoring import build
-from internlm_course.grading import sandbox
+from internlm_course.grading import modes
 from internlm_course.grading.grade import Class, Settings, grade
 
 ROOT = Path(__file__).resolve().parents[2]
-MODE, FAULTS = sandbox.best()
+MODE, FAULTS = modes.best()
 pytestmark = pytest.mark.skipif(not MODE, reason=f'no sandbox can be built here: {FAULTS}')
 
 
@@ -247,7 +247,7 @@ def test_faults_of_the_call_are_one_sentence(labs, few, tmp_path, capsys):
 
 
 def test_without_a_sandbox_nothing_runs_unless_the_instructor_says_so(labs, few, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sandbox, 'best', lambda: ('', dict(namespaces='not here')))
+    monkeypatch.setattr(modes, 'best', lambda: ('', dict(namespaces='not here')))
     assert cli.main(command(labs, few, tmp_path)[3:]) == 2
     assert 'not here' in capsys.readouterr().err and not (tmp_path / 'grades.csv').exists()
     assert cli.main([*command(labs, few, tmp_path)[3:], '--no-sandbox']) == 0
