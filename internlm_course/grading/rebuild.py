@@ -11,6 +11,7 @@ from internlm_course.errors import CourseError
 from internlm_course.grading.notebook import cell_name, load
 
 SEED = 'INTERNLM_COURSE_SEED'
+MOST_TEXT = 256 << 10  # characters of an answer
 
 
 @dataclass(frozen=True)
