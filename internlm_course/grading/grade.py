@@ -195,7 +195,7 @@ class Class:
 
 def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str], None] = print) -> list[dict]:
     """Grades a class and writes OUT/grades.csv, grades.json, canvas.csv, moodle.csv, class.html and feedback/; where
-    there were marks already, changes.csv, too.
+    marks changed, changes.csv, too.
 
     Returns:
         a row for each student of the roster, then for those not in it.
