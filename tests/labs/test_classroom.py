@@ -177,6 +177,7 @@ def test_an_evening_as_the_instructors_guide_says_it(course, blank, without):
             hand_in(blank, late, RIGHT)
     first, again = (out for words, out in said if words[0] == 'grade')
     assert '2/2' in first and 'changed' not in first
+    assert '1/1 lin' in again and 'ada' not in again  # what was known is not run again
     assert 'changed: lin, length: not attempted 0 -> ok 2' in again
     out = course / 'grades' / 'lab1'
     changes, = csv.DictReader((out / 'changes.csv').read_text('utf-8').splitlines())
