@@ -83,7 +83,7 @@ class Answers:
 def defined(source: str) -> tuple[str, ...]:
     """The functions that a cell defines at its top level; none where it is no Python."""
     try:
-        body = ast.parse(source if len(source) <= MOST_TEXT else ':').body  # a tree takes far more room than its text
+        body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return tuple(dict.fromkeys(re.findall(r'^(?:async )?def (\w+)', source, re.M)))
     return tuple(node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
@@ -220,7 +220,8 @@ def take(content: bytes, key: Key) -> Answers:
     for name, exercise in key.exercises.items():
         found = by_name[name]
         if not found:
-            found, how = _without_id([cell for cell in cells if id(cell) not in taken], exercise)
+            left = [cell for cell in cells if id(cell) not in taken and len(cell['source']) <= MOST_TEXT]
+            found, how = _without_id(left, exercise)
             if found:
                 answers.note(
                     f'{name}: the cell has lost its id; taken by {how["en"]}.',
