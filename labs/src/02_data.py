@@ -563,7 +563,7 @@ drawn = [(rng.choice([60, 96, 128, 144]), round(rng.uniform(0.5, 0.95), 2),
           rng.choice([0.8, 0.9, 0.99])) for _ in range(6)]
 lab.check('cut', found=(found, own.found, cases),
           cut=(cut, own.cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), (60, 0.7, 0.8),
-                                *drawn]))
+                              *drawn]))
 
 # %% [markdown] name="cut-answer"
 # <details><summary>答案 · Answer</summary>

@@ -69,6 +69,14 @@ STUDENTS = [
     'link',
     'folder only',
     '=1+1',
+    '<img src=x onerror=alert(1)>',
+    'na\udcffme',
+    'with a BOM',
+    'zip in a zip',
+    'zip too deep',
+    'zip with a password',
+    'pipe',
+    'with tests of its own',
 ]
 
 
@@ -82,7 +90,7 @@ def test_each_submission_has_its_status_and_points(graded, student):
 
 def test_there_is_one_row_for_each_student(graded):
     rows, expected, _ = graded
-    assert rows.keys() == expected.keys() == set(STUDENTS) and len(STUDENTS) >= 40
+    assert rows.keys() == expected.keys() == set(STUDENTS) and len(STUDENTS) >= 130
 
 
 def test_nothing_of_the_class_is_left_running(graded):
@@ -111,6 +119,12 @@ def test_tables_hold_every_row_and_no_formula(graded):
         assert not any(cell.startswith(('=', '+', '@')) for line in lines for cell in line)
     report = json.loads((top / 'out' / 'grades.json').read_text('utf-8'))
     assert report['rows'] == list(rows.values()) and report['sandbox'] == 'sandboxed' and report['environment']['nbval']
+
+
+def test_pages_hold_no_markup_of_a_student(graded):
+    _, _, top = graded
+    pages = [path.read_text('utf-8') for path in (top / 'out').rglob('*.html')]
+    assert len(pages) == len(STUDENTS) + 1 and not any('<img' in page or '<script' in page for page in pages)
 
 
 def test_the_report_proves_what_ran_and_holds_no_seed_and_no_value(graded):
