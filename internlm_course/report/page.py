@@ -5,7 +5,7 @@ A part that a card lacks is left out of the page. Scores, precision and recall a
 from html import escape
 from pathlib import Path
 
-from internlm_course.catalog import DIMENSIONS, MODELS, STAGES, SUITES, Name, in_order
+from internlm_course.names import DIMENSIONS, MODELS, STAGES, SUITES, Name, in_order
 from internlm_course.report import ranges
 from internlm_course.report.drawing import bar, bars, dot, duration, intervals, losses, named, percent, size, two
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from internlm_course.catalog import AGENT, AGENT_SUITES, DIMENSIONS, MODELS, SUITES, Name, in_order
 from internlm_course.marking import wilson
+from internlm_course.names import AGENT, AGENT_SUITES, DIMENSIONS, MODELS, SUITES, Name, in_order
 
 RANGES = Path(__file__).parents[1] / 'staff' / 'range.json'
 AGENTS_MODEL = 'sft'  # the model that the agent asks

@@ -24,8 +24,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from internlm_course import jsonl
-from internlm_course.catalog import MODELS
 from internlm_course.errors import CourseError
+from internlm_course.names import MODELS
 from internlm_course.report.ranges import RANGES
 
 NAMES = tuple(MODELS)
