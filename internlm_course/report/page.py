@@ -140,9 +140,8 @@ def _range(card: dict) -> str:
     """One line where all is within the course's range, otherwise what fell out of it and what that means."""
     if not card.get('range'):
         return ''
-    told, kept = ranges.summary(card), ranges.VERDICTS['within']
-    within = two(f'{kept.zh}：{"、".join(part.zh for part in told.within)}',
-                 f'{kept.en}: {", ".join(part.en for part in told.within)}')
+    told = ranges.summary(card)
+    within = two(told.kept.zh, told.kept.en)
     if not told.fallen:
         return f'<section>{within}</section>'
     rows = ''.join(f'<dt>{two(suite.zh, suite.en)}</dt><dd>{escape(models)}<br>{two(verdict.zh, verdict.en)}</dd>'
