@@ -1,4 +1,4 @@
-# Thin: each target is one line over the command line tool. The first call of any but help and clean makes .venv (see .ci/setup).
+# Thin: each target is one line over the command line tool. The first call of any but help, doctor and clean makes .venv (see .ci/setup).
 # BENCH  one of the benches alone, e.g. make bench BENCH=pretraining ARGS='--nanogpt CLONE'
 # WORKERS  test files at a time: most of a test's time is a tool's start, on one core; 0 runs them one after the other and shows what they print
 #          (OMP_WAIT_POLICY: threads that wait sleep, and leave the core to the other file)
@@ -34,8 +34,8 @@ chat: ready ## talk to one model in the terminal · 在终端里与模型对话
 grade: ready ## marks for a class: SUBMISSIONS=folder or zip OUT=folder · 给一个班评分
 	$(COURSE) grade "$(SUBMISSIONS)" --out "$(OUT)" $(ARGS)
 
-doctor: ready ## what is wrong with this machine, and the remedy · 这台机器缺什么、怎么办
-	$(COURSE) doctor $(ARGS)
+doctor: ## what is wrong with this machine, and the remedy · 这台机器缺什么、怎么办
+	@if [ -e .venv/.ready ]; then $(COURSE) doctor $(ARGS); else python3 -m internlm_course.doctor; fi
 
 test: ready ## every test, offline · 全部测试，离线
 	$(OFFLINE) OMP_WAIT_POLICY=passive .venv/bin/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 -rs $(ARGS)

@@ -20,7 +20,7 @@ from internlm_course.lab.check import EXPECTED
 
 MARK = '# NBVAL_CHECK_OUTPUT'
 STUB = '# your code here, then delete the line below · 在此作答，写好后删去下面一行\nraise NotImplementedError'
-FOLDED = '# Check: run it, nothing to edit here · 核对：运行即可，不用改动'  # all that JupyterLab shows of a check cell
+CHECK = '# Check: run it, nothing to edit here · 核对：运行即可，不用改动'
 NAME = re.compile(r'[a-z0-9][a-z0-9-]{0,63}')
 KERNEL = dict(kernelspec=dict(display_name='Python 3 (ipykernel)', language='python', name='python3'),
               language_info=dict(name='python'))
@@ -65,7 +65,7 @@ def read(source: Path):
         if header.get('exercise'):  # tells the cell where a tool drops its id
             cell.source = f'# exercise: {name} · 请保留这一行 · keep this line\n{cell.source}'
         if 'check' in header:
-            cell.source, cell.metadata.jupyter = f'{FOLDED}\n{cell.source}', dict(source_hidden=True)
+            cell.source = f'{CHECK}\n{cell.source}'  # not folded: of a folded cell one cannot see whether it runs
     return notebook
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from internlm_course.errors import CourseError
-from internlm_course.grading.rebuild import Exercise, Key, defined, names
+from internlm_course.grading.rebuild import MOST_TEXT, Exercise, Key, defined, names
 from internlm_course.grading.submissions import MOST_BYTES, Refused, Submission
 from internlm_course.grading.verdict import untouched
 
 MOST_FILES = 20  # notebooks of one student that are looked at
-MOST_TEXT = 256 << 10  # characters of an answer
 MARKER = re.compile(r'^#+[ \t]*(?:exercise|练习)[ \t]*[:：][ \t]*([a-z0-9][a-z0-9-]*)', re.M)
 
 

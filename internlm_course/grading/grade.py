@@ -24,6 +24,7 @@ from internlm_course.grading.kernels import Job, Kernels, choose_mode
 from internlm_course.grading.rebuild import Key, digest, read_key
 from internlm_course.grading.submissions import Refused, Student, Submission, align, find, read_roster
 from internlm_course.grading.verdict import Known, Mark, checks, judge, mark, untouched
+from internlm_course.store import code_version
 
 STATE = '.grading'
 WORST = ('killed', 'memory', 'flood', 'timeout', 'tampered', 'error', 'wrong', 'not attempted')
@@ -177,6 +178,7 @@ class Class:
             repr(mistakes.known(self.key.lab)),
             hashlib.sha256(self.secret).hexdigest(),
             json.dumps(environment()),
+            code_version('grading', 'lab'),
             settings.timeout,
             settings.memory,
             settings.no_sandbox,

@@ -246,9 +246,11 @@ def _memory(pid: int, exact: bool = False) -> int:
     """Anonymous and shared memory of a process in bytes; what several share counts in full, or `exact`ly in part."""
     if exact:
         with suppress(OSError), open(f'/proc/{pid}/smaps_rollup', 'rb') as stream:
-            return sum(int(line.split()[1]) << 10 for line in stream if line.startswith((b'Pss_Anon:', b'Pss_Shmem:')))
+            held = (b'Pss_Anon:', b'Pss_Shmem:', b'SwapPss:')
+            return sum(int(line.split()[1]) << 10 for line in stream if line.startswith(held))
     with suppress(OSError), open(f'/proc/{pid}/status', 'rb') as stream:
-        return sum(int(line.split()[1]) << 10 for line in stream if line.startswith((b'RssAnon:', b'RssShmem:')))
+        held = (b'RssAnon:', b'RssShmem:', b'VmSwap:')
+        return sum(int(line.split()[1]) << 10 for line in stream if line.startswith(held))
     return 0
 
 
@@ -262,25 +264,46 @@ def _unlinked(pid: int, seen: dict[tuple, int]) -> None:
                     seen[about.st_dev, about.st_ino] = about.st_blocks * 512
 
 
+def _mapped(pid: int, folder: str) -> int:
+    """Files of the folder that a process has in its memory though they were deleted."""
+    with suppress(OSError), open(f'/proc/{pid}/maps', 'rb') as stream:
+        return sum(b'(deleted)' in line and folder.encode() in line for line in stream)
+    return 0
+
+
 def _disk(folders: Sequence[str], most: int) -> tuple[int, int]:
-    """Bytes and number of the files beneath the folders; counting ends at `most` files."""
+    """Bytes and number of the files beneath the folders; counting ends at `most` files.
+
+    A folder that cannot be looked into, because it is locked or lies too deep, counts as more than that.
+    """
     size = count = 0
     todo = list(folders)
     while todo and count <= most:
-        with suppress(OSError), os.scandir(todo.pop()) as entries:
-            for entry in entries:
-                count += 1
-                with suppress(OSError):
-                    size += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
-                if count > most:
-                    break
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    with suppress(OSError):
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+                        if entry.is_dir(follow_symlinks=False):
+                            todo.append(entry.path)
+                    if count > most:
+                        break
+        except (FileNotFoundError, NotADirectoryError):  # gone meanwhile
+            continue
+        except OSError:
+            return size, most + 1
     return size, count
 
 
-def _fault(plan: Plan, began: float) -> str | None:
-    """Which limit the tree is over, if any."""
+def _room(plan: Plan) -> int:
+    """Bytes that are free on the disk of the folder."""
+    about = os.statvfs(plan.folder)
+    return about.f_bfree * about.f_frsize
+
+
+def _fault(plan: Plan, began: float, room: int) -> str | None:
+    """Which limit the tree is over, if any; `room` was free on the disk when it began."""
     limits, tree = plan.limits, _tree()
     if len(tree) > limits.processes:
         return 'processes'
@@ -288,6 +311,8 @@ def _fault(plan: Plan, began: float) -> str | None:
     for pid in tree:
         _unlinked(pid, unlinked)
     held = sum(unlinked.values())
+    if room - _room(plan) > limits.disk:  # each deleted file in memory may be as large as a file can be
+        held += limits.file * sum(_mapped(pid, plan.folder) for pid in tree)
     if held + sum(map(_memory, tree)) > limits.memory < held + sum(_memory(pid, exact=True) for pid in tree):
         return 'memory'
     size, count = _disk([plan.folder] + ['/dev/shm'] * (plan.mode != 'none'), limits.files)
@@ -333,7 +358,7 @@ def watch(plan: Plan, payload: Callable[[], None], lifeline: int | None = None, 
     Returns:
         0 if the payload ended by itself, 1 if with an error or by a signal, or a code of `ENDED`.
     """
-    began = time.monotonic()
+    began, room = time.monotonic(), _room(plan)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _call('prctl', SET_DUMPABLE, 0, 0, 0, 0)
@@ -365,7 +390,7 @@ def watch(plan: Plan, payload: Callable[[], None], lifeline: int | None = None, 
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 status = ended[1] if ended[0] == child else status
         if status is None:
-            why = _fault(plan, began)
+            why = _fault(plan, began, room)
         with suppress(BlockingIOError):
             if lifeline is not None and not os.read(lifeline, 1):
                 break

@@ -14,10 +14,10 @@ from internlm_course.grading.rebuild import Key
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a whole file or none, even if killed in between."""
+    """Writes a whole file or none, even if killed in between; what UTF-8 cannot hold is spelt out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f'{path.name}.part')
-    draft.write_text(text, 'utf-8', newline='')
+    draft.write_bytes(text.encode('utf-8', 'backslashreplace'))
     os.replace(draft, path)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,10 +13,10 @@ import hostile
 import nbformat
 import pytest
 
-from internlm_course import cli
+from internlm_course import cli, store
 from internlm_course.authoring import build
 from internlm_course.grading import modes
-from internlm_course.grading.grade import Settings, grade
+from internlm_course.grading.grade import Class, Settings, grade
 
 ROOT = Path(__file__).resolve().parents[2]
 MODE, FAULTS = modes.best()
@@ -201,6 +202,23 @@ def test_killed_and_run_again_gives_the_same_bytes(labs, few, first, tmp_path):
     )
     assert again.returncode == 0 and '1/2' in again.stdout  # one was known
     assert {name: (tmp_path / name).read_bytes() for name in FILES} == first
+
+
+def test_rows_of_another_grader_are_made_anew(labs, few, tmp_path, monkeypatch):
+    def version() -> str:
+        store.code_version.cache_clear()
+        return Class(few / 'in', tmp_path, Settings('98_hostile', labs, seed_file=few / 'seed')).version
+
+    versions = [version()]
+    for part in ('grading', 'lab'):
+        shutil.copytree(store.PACKAGE / part, tmp_path / 'package' / part)
+    monkeypatch.setattr(store, 'PACKAGE', tmp_path / 'package')
+    compare = tmp_path / 'package' / 'grading' / 'compare.py'
+    for new in ('1e-6', '1e-6 ', '1e-5'):
+        compare.write_text(compare.read_text('utf-8').replace('1e-6', new), 'utf-8')
+        versions.append(version())
+    store.code_version.cache_clear()
+    assert versions[0] == versions[1] == versions[2] != versions[3]  # layout changes no mark
 
 
 def test_one_student_alone(labs, few, first, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import twins
 
 ROOT = Path(__file__).resolve().parents[2]
-LECTURES = sorted(path.name for path in (ROOT / 'lectures/zh').glob('*.md'))
+LECTURES = sorted(path.name for path in (ROOT / 'lectures/zh').glob('[0-9]*.md'))
 WORDS = (1500, 3500)
 HANZI_A_WORD = 1.6  # how many characters say what an English word says
 
@@ -29,7 +29,25 @@ def documents() -> list[Path]:
 
 # --- twins ------------------------------------------------------------------------------------------------------------
 def test_every_lecture_has_its_twin():
-    assert LECTURES and sorted(path.name for path in (ROOT / 'lectures/en').glob('*.md')) == LECTURES
+    names = {language: sorted(path.name for path in (ROOT / 'lectures' / language).glob('*.md'))
+             for language in ('zh', 'en')}
+    assert LECTURES and names['zh'] == names['en'] == [*LECTURES, 'glossary.md']
+
+
+@pytest.mark.parametrize('name', sorted(path.name for path in (ROOT / 'lectures/zh/selftest').glob('*.md')))
+def test_a_self_test_has_ten_questions_with_hidden_answers(name: str):
+    zh, en = (lecture(language, f'selftest/{name}') for language in ('zh', 'en'))
+    assert twins.compare(zh, en) == [] and name in LECTURES
+    for text in (zh, en):
+        assert re.findall(r'(?m)^\*\*(\d+)\.\*\*', text) == [str(number) for number in range(1, 11)]
+        assert text.count('<details>') == text.count('</details>') == 10
+    assert all(f'(selftest/{name})' in lecture(language, name) for language in ('zh', 'en'))
+
+
+def test_the_course_page_is_one_page_in_two_languages():
+    pages = [(ROOT / 'lectures' / name).read_text('utf-8') for name in ('README.zh.md', 'README.md')]
+    assert twins.compare(*pages) == []
+    assert [name for name in LECTURES for page in pages if f'/{name})' not in page] == []
 
 
 @pytest.mark.parametrize('name', LECTURES)
