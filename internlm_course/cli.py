@@ -6,8 +6,8 @@ from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 
-from internlm_course.catalog import MODELS, STAGES
 from internlm_course.errors import CourseError
+from internlm_course.names import MODELS, STAGES
 
 
 class Narrator:

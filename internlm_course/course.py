@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from internlm_course import jsonl
-from internlm_course.catalog import MODELS, SUITES
 from internlm_course.errors import CourseError
+from internlm_course.names import MODELS, SUITES
 from internlm_course.report.ranges import read_ranges
 from internlm_course.scale import Scale, open_scale
 from internlm_course.store import Artifact, Store

@@ -11,9 +11,9 @@ from internlm_course.errors import CourseError
 from internlm_course.finetune.config import SFTSettings, config_text
 from internlm_course.finetune.messages import count_tokens
 from internlm_course.jsonl import numbered, rows, write
+from internlm_course.model.chat import ROLES
 from internlm_course.process import run_tool
 
-ROLES = ('system', 'user', 'assistant', 'environment')
 KNOWN = ('role', 'content', 'name', 'tool_calls')
 FORM = ('Give a jsonl file; a line is {"messages": [{"role", "content"}, …]}, '
         f'roles {", ".join(ROLES)}, one turn of the assistant.')

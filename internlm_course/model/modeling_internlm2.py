@@ -365,11 +365,3 @@ class InternLM2ForRewardModel(InternLM2PreTrainedModel):
                    else scores.gather(1, attention_mask.long().cumsum(1).argmax(1, keepdim=True)))
         return SequenceClassifierOutputWithPast(logits=rewards, past_key_values=outputs.past_key_values,
                                                 hidden_states=outputs.hidden_states, attentions=outputs.attentions)
-
-    @torch.no_grad()
-    def get_score(self, tokenizer, conversation: list[dict], **kwargs) -> float:
-        """The reward of one conversation [{'role', 'content'}, …], rendered by the tokenizer's chat template, reward
-        token added."""
-        ids = tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False)
-        ids = ids if ids[-1] == self.reward_token_id else [*ids, self.reward_token_id]
-        return self(torch.tensor([ids], device=self.device), **kwargs).logits.item()

@@ -24,8 +24,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from internlm_course import jsonl
-from internlm_course.catalog import MODELS
 from internlm_course.errors import CourseError
+from internlm_course.names import MODELS
 from internlm_course.report.ranges import RANGES
 
 NAMES = tuple(MODELS)
@@ -40,10 +40,11 @@ class Answerer:
 
     def __init__(self, checkpoint: Path):
         from internlm_course.model import load_tokenizer
+        from internlm_course.model.chat import STOP
         self.tokenizer = load_tokenizer(checkpoint)
         self.model = load_wide(checkpoint).eval()
         lines = [token for token in range(len(self.tokenizer)) if '\n' in self.tokenizer.decode([token])]
-        self.ends = [self.tokenizer.convert_tokens_to_ids(name) for name in ('</s>', '<|im_end|>')]
+        self.ends = [self.tokenizer.convert_tokens_to_ids(name) for name in STOP]
         self.line_ends = sorted({*lines, *self.ends})
 
     def __call__(self, prompts: Sequence[str], most: int, whole: bool = False) -> list[str]:
