@@ -14,7 +14,7 @@ import twins
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / 'images'
-LECTURES = sorted(path.name for path in (ROOT / 'lectures/zh').glob('*.md'))
+LECTURES = sorted(path.name for path in (ROOT / 'lectures/zh').glob('[0-9]*.md'))
 WORDS = (1500, 3500)
 HANZI_A_WORD = 1.6  # how many characters say what an English word says
 SVG = '{http://www.w3.org/2000/svg}'
@@ -47,7 +47,15 @@ def facts(figures) -> dict:
 
 # --- twins ------------------------------------------------------------------------------------------------------------
 def test_every_lecture_has_its_twin():
-    assert LECTURES and sorted(path.name for path in (ROOT / 'lectures/en').glob('*.md')) == LECTURES
+    names = {language: sorted(path.name for path in (ROOT / 'lectures' / language).glob('*.md'))
+             for language in ('zh', 'en')}
+    assert LECTURES and names['zh'] == names['en'] == [*LECTURES, 'glossary.md']
+
+
+def test_the_course_page_is_one_page_in_two_languages():
+    pages = [(ROOT / 'lectures' / name).read_text('utf-8') for name in ('README.zh.md', 'README.md')]
+    assert twins.compare(*pages) == []
+    assert [name for name in LECTURES for page in pages if f'/{name})' not in page] == []
 
 
 @pytest.mark.parametrize('name', LECTURES)
