@@ -22,7 +22,7 @@ except ModuleNotFoundError:
 
 HOME = Path(__file__).resolve().parents[2]
 LINE = re.compile(r'[a-z0-9][a-z0-9.-]*==[0-9][a-z0-9.+]*( ; [^;@]+)?')
-PYTHONS = ('3.10', '3.11', '3.12')
+PYTHONS = ('3.10', '3.11', '3.12', '3.13')
 
 
 def project() -> dict:
