@@ -11,7 +11,7 @@ GRAMMARS = 'tree_sitter_languages'
 
 def main() -> None:
     die_with_parent()
-    if find_spec(GRAMMARS) is None:  # no build for Python 3.13; OpenCompass imports it for BigCodeBench, which is not run
+    if find_spec(GRAMMARS) is None:  # no build for Python 3.13; needed by BigCodeBench alone
         sys.modules[GRAMMARS] = ModuleType(GRAMMARS)
         sys.modules[GRAMMARS].get_parser = None
     from opencompass.cli.main import main as opencompass
