@@ -102,9 +102,24 @@ def _bar(share: float, width: int = 20) -> str:
     return f'<span class="bar" style="width: min({share * width:.2f}rem, {share * width * 2.2:.2f}vw)"></span>'
 
 
+def _misconceptions(graded: Sequence[dict]) -> str:
+    """Rows of the most frequent known mistakes, each with its sentence of advice."""
+    made = Counter(
+        (name, *(mistake[part] for part in ('name', 'en', 'zh')))
+        for row in graded
+        for name, mark in row['exercises'].items()
+        for mistake in mark['mistakes']
+    )
+    many = max(len(graded), 1)
+    return ''.join(
+        f'<tr><td>{html.escape(exercise)}<br><b>{html.escape(name)}</b></td>'
+        f'<td class="tight">{_bar(count / many, 10)} {count} / {len(graded)}</td><td>{both(en, zh)}</td></tr>'
+        for (exercise, name, en, zh), count in sorted(made.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST]
+    )
+
+
 def overview(key: Key, rows: Sequence[dict], groups: Sequence[tuple[str, list[str]]], sandbox: str) -> str:
-    """The class on one page: distribution, exercises from the hardest, misconceptions from the most frequent, answers
-    alike."""
+    """The class on one page: points, exercises from the hardest, mistakes from the most frequent, answers alike."""
     graded = [row for row in rows if row['status'] != 'not graded']
     many = max(len(graded), 1)
     tenths = Counter(min(int(10 * row['points'] / key.points), 9) for row in graded)
@@ -124,17 +139,7 @@ def overview(key: Key, rows: Sequence[dict], groups: Sequence[tuple[str, list[st
         + '</td></tr>'
         for name in sorted(key.exercises, key=lambda name: (solved[name], name))
     )
-    made = Counter(
-        (name, *(mistake[part] for part in ('name', 'en', 'zh')))
-        for row in graded
-        for name, mark in row['exercises'].items()
-        for mistake in mark['mistakes']
-    )
-    misconceptions = ''.join(
-        f'<tr><td>{html.escape(exercise)}<br><b>{html.escape(name)}</b></td>'
-        f'<td class="tight">{_bar(count / many, 10)} {count} / {len(graded)}</td><td>{both(en, zh)}</td></tr>'
-        for (exercise, name, en, zh), count in sorted(made.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST]
-    )
+    misconceptions = _misconceptions(graded)
     same = ''.join(
         f'<tr><td>{html.escape(exercise)}</td><td>{html.escape(", ".join(students))}</td></tr>'
         for exercise, students in groups

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from internlm_course.grading.absence import OWN
-from internlm_course.grading.compare import printed, same
+from internlm_course.grading.compare import OWN, printed, same
 from internlm_course.grading.mistakes import Mistake
 from internlm_course.grading.rebuild import Exercise
 

@@ -48,7 +48,7 @@ def test_stub_earns_nothing_and_reference_everything(cells, lab, exercise):
     assert lab_cells.points(exercise, lab_cells.solved[exercise].source) == full
     assert lab_cells.points(exercise, lab_cells.blank[exercise].source) == 0
     line = lab_cells.checked(exercise, lab_cells.blank[exercise].source).outputs[-1].data['text/html']
-    assert f'○ {exercise}: not attempted · 未作答; 0 of {full} points' in line
+    assert f'○ {exercise}: not attempted: 0 of {full} points' in line
 
 
 @pytest.mark.parametrize('seed', ['0', 'graded'])
