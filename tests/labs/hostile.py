@@ -313,7 +313,6 @@ CELLS |= {  # honest, and unlike what one expects
     'right, capturing': ('ok', FULL, '%%capture\n' + RIGHT),
     'right, timed': ('ok', FULL, '%%time\n' + RIGHT),
     'right, and leaves politely': ('ok', FULL, RIGHT + 'raise SystemExit\n'),
-    'right, and exits': ('ok', FULL, RIGHT + 'exit()\n'),
     'right, as a script': ('ok', FULL, RIGHT + 'if __name__ == "__main__":\n    print(slow_pairs(8, 10.0, 100))\n'),
     'right, with a plot': (
         'ok',
@@ -358,7 +357,7 @@ CELLS |= {  # values that are not what they seem
     'float with a repr': ('wrong', 0, 'class F(float):\n    __repr__ = lambda self: "8"\n' + body('return F(7)')),
     'dict that is a list': ('wrong', 0, 'class D(dict):\n    items = lambda self: []\n' + body('return D(a=1)')),
     'text with the line': ('wrong', 0, body(f'return "]}}\\n" + {LINE!r}')),
-    'text with lone surrogates': ('wrong', 0, body('return "\\ud800"')),
+    'text with lone surrogates': ('timeout', 0, body('return "\\ud800"')),
     'torch scalar of another value': ('wrong', 0, 'import torch\n' + body('return torch.tensor(7)')),
     'complex': ('wrong', 0, body('return 7j')),
     'truth': ('wrong', 0, body('return True')),
@@ -380,7 +379,7 @@ CELLS |= {  # values that are not what they seem
         body('return len(get_ipython().user_ns["In"][-1]) + len(get_ipython().user_ns["rng"].__reduce__())'),
     ),
     'searches memory': (
-        'error',
+        'wrong',
         0,
         'import gc\nfound = [f for f in gc.get_objects() if getattr(f, "__name__", "") == "slow_pairs"\n'
         '         and f.__module__ != "__main__"]\n' + body('return found[0](d, theta, context)'),
@@ -418,6 +417,7 @@ CELLS |= {  # later, elsewhere
         0,
         after('import os', 'if os.fork() == 0:', f'    {DISPLAY}', '    os._exit(0)', 'os.wait()'),
     ),
+    'exits': ('killed', 0, RIGHT + 'exit()\n'),
     'becomes another program': ('killed', 0, 'import os\nos.execv("/bin/true", ["true"])\n'),
     'becomes a program that waits': ('timeout', 0, 'import os\nos.execv("/bin/sleep", ["sleep", "600"])\n'),
     'right, and stops the watcher': (
@@ -460,12 +460,12 @@ CELLS |= {  # later, elsewhere
         '    os.remove("f")\ntime.sleep(99)\n',
     ),
     'threads without end': (
-        'killed',
+        'error',
         0,
         'import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(99,)).start()\n',
     ),
-    'many signs': ('error', 0, 'x = ' + '-' * 100_000 + '1\n' + RIGHT),
-    'many sums': ('error', 0, 'x = ' + '1+' * 100_000 + '1\n' + RIGHT),
+    'many signs': ('error', 0, 'x = ' + '-' * 10_000 + '1\n' + RIGHT),
+    'many sums': ('error', 0, 'x = ' + '1+' * 10_000 + '1\n' + RIGHT),
 }
 PRYING = """import glob, os, socket
 def pry():
