@@ -276,6 +276,7 @@ CELLS = {  # status, points, the cell
         ),
     ),
 }
+BESIDE = tuple(CELLS)  # those in whose notebooks `bits` is solved; in the others it is left open, to save time
 DISPLAY = f'display({{"text/plain": {LINE!r}}}, raw=True)'
 DEEP = """import os
 for _ in range(30):
@@ -326,11 +327,8 @@ CELLS |= {  # honest, and unlike what one expects
 CELLS |= {  # patches
     'patched print': ('wrong', 0, after('import builtins', 'builtins.print = lambda *a, **k: None')),
     'patched builtins': ('wrong', 0, after('import builtins', 'builtins.all = builtins.any = lambda *a: True')),
-    'patched len': ('wrong', 0, after('import builtins', 'old = len', 'builtins.zip = lambda *a, **k: iter(())')),
     'patched numpy': ('wrong', 0, after('np.pi = 3', 'np.allclose = np.array_equal = lambda *a, **k: True')),
     'patched math': ('wrong', 0, after('math.isclose = lambda *a, **k: True', 'math.isfinite = lambda x: False')),
-    'patched copy': ('wrong', 0, after('import copy', 'copy.deepcopy = lambda x: x')),
-    'patched random': ('wrong', 0, after('import random', 'random.Random.choice = lambda self, x: x[0]')),
     'patched values': (
         'wrong',
         0,
@@ -359,10 +357,7 @@ CELLS |= {  # values that are not what they seem
     'text with the line': ('wrong', 0, body(f'return "]}}\\n" + {LINE!r}')),
     'text with lone surrogates': ('timeout', 0, body('return "\\ud800"')),
     'torch scalar of another value': ('wrong', 0, 'import torch\n' + body('return torch.tensor(7)')),
-    'complex': ('wrong', 0, body('return 7j')),
-    'truth': ('wrong', 0, body('return True')),
-    'bytes': ('wrong', 0, body('return b"7"')),
-    'set': ('wrong', 0, body('return {7}')),
+    'no JSON': ('wrong', 0, body('return [7j, b"7", {7}, ..., True][context % 5]')),
     'generator': ('wrong', 0, body('yield 7')),
     'async function': ('wrong', 0, 'async ' + RIGHT),
     'circle': ('error', 0, body('x = []', 'x.append(x)', 'return x')),
@@ -497,12 +492,12 @@ if pry(): raise SystemExit(str(pry()))
 """
 
 
-def notebook_of(blank: dict, slow: str | None) -> dict:
-    """The student's notebook with the honest answer to one exercise, and this one to the other."""
+def notebook_of(blank: dict, slow: str | None, bits: bool = True) -> dict:
+    """The student's notebook with the honest answer to one exercise, or none, and this one to the other."""
     made = copy.deepcopy(blank)
     for cell in made['cells']:
         cell['source'] = ''.join(cell['source'])
-        if cell['id'] == 'bits':
+        if cell['id'] == 'bits' and bits:
             cell['source'] = BITS
         elif cell['id'] == 'slow' and slow is not None:
             cell['source'] = slow
@@ -729,7 +724,9 @@ def write_class(folder: Path, blank: dict, secret: Path) -> dict[str, tuple[str,
         paths=[str(secret), str(folder), str(Path(__file__).resolve()), '/root/.bashrc', '/home', '/var/log']
     )
     for student, (status, points, cell) in dict(CELLS, prying=('ok', FULL, prying + RIGHT)).items():
-        put(student, json.dumps(notebook_of(blank, cell)).encode(), status, points, 'ok', 2)
+        bits = student in BESIDE
+        content = json.dumps(notebook_of(blank, cell, bits)).encode()
+        put(student, content, status, points, *(('ok', 2) if bits else ('not attempted', 0)))
     for student, (status, points, other, bits, change) in NOTEBOOKS.items():
         put(student, _changed(blank, change), status, points, other, bits)
     nothing = ('unreadable', 0, 'unreadable', 0)
