@@ -11,6 +11,7 @@ OUT ?= grades
 BENCH ?= foundation data pretraining
 WORKERS ?= 2
 COURSE := .venv/bin/internlm-course
+DOCTOR := $(if $(wildcard .venv/.ready),$(COURSE) doctor,python3 -m internlm_course.doctor)
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .PHONY: help lab run serve chat grade doctor test lint notebooks labs bench staff lock clean ready
@@ -35,7 +36,7 @@ grade: ready ## marks for a class: SUBMISSIONS=folder or zip OUT=folder · 给�
 	$(COURSE) grade "$(SUBMISSIONS)" --out "$(OUT)" $(ARGS)
 
 doctor: ## what is wrong with this machine, and the remedy · 这台机器缺什么、怎么办
-	@if [ -e .venv/.ready ]; then $(COURSE) doctor $(ARGS); else python3 -m internlm_course.doctor; fi
+	$(DOCTOR) $(ARGS)
 
 test: ready ## every test, offline · 全部测试，离线
 	$(OFFLINE) OMP_WAIT_POLICY=passive .venv/bin/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 -rs $(ARGS)

@@ -1,10 +1,198 @@
 """The figures of lecture 3, pre-training; figures.py draws them. What they say stands, with its sources, in
 facts_pretrain.json."""
+import json
 import math
+from pathlib import Path
 
 from svg import MARGIN, WIDTH, Figure, width
 
 INNER = WIDTH - 2 * MARGIN
+PACKAGE = Path(__file__).resolve().parents[2] / 'internlm_course'
+
+
+def area(figure: Figure, points: list[tuple[float, float]], ink: str, opacity: float) -> None:
+    """A closed shape, filled."""
+    path = 'M' + ' L'.join(f'{x:g},{y:g}' for x, y in points) + ' Z'
+    figure.parts.append(f'<path d="{path}" class="d-{ink}" opacity="{opacity:g}"/>')
+
+
+def curve(facts: dict) -> str:
+    """The shipped base model's loss over tokens, both logarithmic, with the band of lab 3's seeds."""
+    base = json.loads((PACKAGE / facts['base']).read_text('utf-8'))['curve']
+    band = json.loads((PACKAGE / facts['band']).read_text('utf-8'))['band']
+    figure = Figure("课程模型的损失曲线 · The loss curve of the course's model",
+                    f'Loss in nats over tokens read, both logarithmic. The base model begins at {facts["start"]}, '
+                    f'stands at {facts["before"]} after its opening of {facts["opening"]} steps, leaps to '
+                    f'{facts["leap"]} when the whole mixture comes, and ends at {facts["end"]}. The band of three '
+                    'seeds of lab 3 falls without a leap.')
+    y = figure.head('课程模型的损失曲线，一次真实的训练', "The loss curve of the course's model, a real run")
+    figure.text(MARGIN, y, '损失，奈特（对数）', 16)
+    figure.text(MARGIN, y + 20, 'loss in nats (logarithmic)', 15, 'muted')
+    y += 44
+    left, right, high = MARGIN + 44, WIDTH - MARGIN - 8, 330
+    (x0, x1), (y0, y1) = facts['across'], facts['down']
+
+    def place(tokens: float, loss: float) -> tuple[float, float]:
+        across = math.log(tokens / x0) / math.log(x1 / x0)
+        down = math.log(y1 / loss) / math.log(y1 / y0)
+        return round(left + (right - left) * across, 1), round(y + high * down, 1)
+    for loss in facts['losses']:
+        _, down = place(x0, loss)
+        figure.rule(left, down, right, down)
+        figure.text(left - 8, down + 5, f'{loss:g}', 15, 'muted', 'end')
+    for tick in facts['tokens']:
+        across, _ = place(tick['value'], y0)
+        figure.rule(across, y, across, y + high)
+        figure.text(across, y + high + 22, tick['text'], 15, 'muted', 'middle')
+    _, uniform = place(x0, facts['uniform'])
+    figure.line((left, uniform), (right, uniform), ink='violet', arrow=False)
+    figure.text(right, uniform + 22, f'一无所知 knows nothing: ln V = {facts["uniform"]}', 16, 'violet', 'end', True)
+    area(figure, [*(place(tokens, low) for tokens, low, _, _ in band),
+                  *(place(tokens, top) for tokens, _, _, top in reversed(band))], 'muted', 0.55)
+    figure.line(*(place(tokens, loss) for tokens, loss in base), ink='blue', arrow=False)
+    across, down = place(*facts['peak'])
+    figure.dot(across, down, 6, 'orange')
+    figure.text(across + 12, down - 2, f'{facts["leap"]}', 18, 'orange', bold=True)
+    figure.text(across + 12, down + 20, '配料换了', 16, 'orange', bold=True)
+    figure.text(across + 12, down + 40, 'the mixture changes', 15, 'orange')
+    across, down = place(*base[-1])
+    figure.dot(across, down, 5, 'blue')
+    figure.text(across, down - 40, f'{facts["end"]}', 18, 'blue', 'end', True)
+    figure.text(right, y + high + 44, '读过的词元 tokens read', 15, 'muted', 'end')
+    y += high + 76
+    for ink, zh, en in (('blue', facts['runs'][0]['zh'], facts['runs'][0]['en']),
+                        ('muted', facts['runs'][1]['zh'], facts['runs'][1]['en'])):
+        figure.bar(MARGIN, y - 13, 26, 14, ink)
+        figure.text(MARGIN + 38, y, zh, 16)
+        y = figure.paragraph(MARGIN + 38, y + 20, en, INNER - 38, 15, 'muted') + 10
+    return figure.finish(y - 10, facts['source']['zh'], facts['source']['en'])
+
+
+def plus(figure: Figure, x: float, y: float) -> None:
+    """Where a note is added to the residual stream."""
+    figure.dot(x, y, 14, 'ink')
+    figure.text(x, y + 7, '+', 22, 'd-card', 'middle', True)
+
+
+def block(facts: dict) -> str:
+    """From token ids at the bottom to chances at the top; one layer between them drawn whole."""
+    figure = Figure('一层里有什么 · What a layer is made of',
+                    'From bottom to top: tokens, embedding, a layer that is repeated, RMSNorm, output matrix, chances. '
+                    'In the layer the residual stream runs straight up; attention, and after it the feed-forward '
+                    'part, read it through RMSNorm and add their result to it.')
+    y = figure.head('从词元到下一个词元的机会', 'From tokens to the chances of the next one')
+    stream, wide = MARGIN + 62, 226
+    right = stream + 96
+
+    def station(top: float, zh: str, en: str, fill: str, x: float = MARGIN, w: float = INNER, h: float = 56) -> None:
+        figure.box(x, top, w, h, fill)
+        figure.text(x + w / 2, top + 24, zh, 17, 'ink', 'middle', True)
+        figure.text(x + w / 2, top + 45, en, 15, 'muted', 'middle')
+
+    y -= 10
+    station(y, facts['chances']['zh'], facts['chances']['en'], 'green')
+    output = y + 84
+    station(output, facts['output']['zh'], facts['output']['en'], 'violet')
+    figure.line((stream, output), (stream, y + 58), ink='ink')
+    top = output + 84
+    figure.line((stream, top + 494), (stream, output + 58), ink='ink')
+    figure.parts.append(f'<rect x="{MARGIN:g}" y="{top:g}" width="{INNER:g}" height="468" rx="12" class="l-muted" '
+                        'stroke-dasharray="7 5"/>')
+    figure.text(WIDTH - MARGIN - 14, top + 28, facts['repeat']['zh'], 17, 'ink', 'end', True)
+    figure.text(WIDTH - MARGIN - 14, top + 49, facts['repeat']['en'], 15, 'muted', 'end')
+    for place, name, fill in ((top + 66, 'forward', 'orange'), (top + 266, 'attention', 'blue')):
+        plus(figure, stream, place + 28)
+        station(place, facts[name]['zh'], facts[name]['en'], fill, right, wide)
+        station(place + 90, 'RMSNorm', facts['norm'], 'plain', right, wide)
+        figure.line((right, place + 28), (stream + 15, place + 28), ink='ink')
+        figure.line((right + wide / 2, place + 90), (right + wide / 2, place + 58), ink='ink')
+        figure.line((stream, place + 164), (right + wide / 2, place + 164), (right + wide / 2, place + 148), ink='ink')
+        below = figure.paragraph(right + wide + 14, place + 20, facts[name]['does']['zh'],
+                                 WIDTH - MARGIN - right - wide - 20, 16)
+        figure.paragraph(right + wide + 14, below, facts[name]['does']['en'], WIDTH - MARGIN - right - wide - 20, 15,
+                         'muted')
+    for i, (word, size, ink) in enumerate((('残差流', 17, 'ink'), ('residual', 15, 'muted'), ('stream', 15, 'muted'))):
+        figure.text(stream + 20, top + 154 + 20 * i, word, size, ink, bold=ink == 'ink')
+    y = top + 494
+    station(y, facts['embedding']['zh'], facts['embedding']['en'], 'violet')
+    station(y + 84, facts['text']['zh'], facts['text']['en'], 'plain')
+    figure.line((stream, y + 84), (stream, y + 58), ink='ink')
+    return figure.finish(y + 168, facts['source']['zh'], facts['source']['en'])
+
+
+def attention(facts: dict) -> str:
+    """Three tokens: the products, the mask, the weights, and what the last token receives."""
+    figure = Figure('三个词元上的注意力 · Attention on three tokens',
+                    'Three grids of three rows and columns for cat, slept, it: the products of queries and keys over '
+                    'the root of d; the same with the upper right masked; the weights after softmax. The last row '
+                    f'gives {facts["weights"][2][0]} to cat, and receives {facts["out"][0]} of an animal.')
+    y = figure.head('三个词元上的注意力', 'Attention on three tokens')
+    cell, names = 78, facts['words']
+    left = WIDTH - MARGIN - 3 * cell
+    for stage in facts['stages']:
+        figure.text(MARGIN, y + 34, stage['zh'], 17, bold=True)
+        for i, line in enumerate(stage['en']):
+            figure.text(MARGIN, y + 56 + 20 * i, line, 15, 'muted')
+        for j, name in enumerate(names):
+            figure.text(left + (j + 0.5) * cell, y + 2, f'k {name}', 15, 'orange', 'middle', True)
+        y += 14
+        for i, row in enumerate(facts[stage['key']]):
+            figure.text(left - 10, y + 29, f'q {names[i]}', 15, 'blue', 'end', True)
+            for j, said in enumerate(row):
+                shade = float(said) if stage['key'] == 'weights' else 0.0
+                figure.box(left + j * cell + 2, y, cell - 4, 44, 'plain', 5)
+                if shade:
+                    figure.parts.append(f'<rect x="{left + j * cell + 2:g}" y="{y:g}" width="{cell - 4:g}" height="44" '
+                                        f'rx="5" class="d-blue" opacity="{0.45 * shade:g}"/>')
+                figure.text(left + (j + 0.5) * cell, y + 29, said, 18, 'muted' if said in ('−∞', '0.00') else 'ink',
+                            'middle', said not in ('−∞', '0.00'))
+            y += 48
+        y += 34
+    y = figure.paragraph(MARGIN, y - 4, facts['sum']['zh'], INNER, 17, bold=True)
+    y = figure.paragraph(MARGIN, y - 2, facts['sum']['en'], INNER, 15, 'muted') + 8
+    for name, weight, ink in zip(names, facts['weights'][2], ('green', 'orange', 'muted')):
+        figure.bar(MARGIN, y - 15, 250 * float(weight), 18, ink)
+        figure.text(MARGIN + 250 * float(weight) + 10, y, f'{weight} × v {name} = {weight} × ({facts["values"][name]})',
+                    16)
+        y += 28
+    figure.text(MARGIN, y + 4, f'= ({facts["out"][0]}, {facts["out"][1]})', 20, 'green', bold=True)
+    return figure.finish(y + 24, facts['source']['zh'], facts['source']['en'])
+
+
+def needle(facts: dict) -> str:
+    """Needles found by length and depth: base, base with the larger RoPE base, the model after the long phase."""
+    figure = Figure('“针”找到了几根 · Needles found',
+                    f'Three maps of five depths and five lengths, up to {facts["lengths"][-1]} tokens. At the greatest '
+                    'length '
+                    + ', '.join(f'{m["en"]} finds {m["furthest"]}' for m in facts['maps']) + '.')
+    y = figure.head(f'“针”：每格 {facts["items"]} 根里找到几根',
+                    f'The needle: how many of {facts["items"]} are found in each cell')
+    cell = 54
+    left = WIDTH - MARGIN - 5 * cell
+    for found in facts['maps']:
+        below = figure.paragraph(MARGIN, y + 22, found['zh'], left - MARGIN - 60, 17, found['ink'], bold=True)
+        below = figure.paragraph(MARGIN, below, found['en'], left - MARGIN - 60, 15, 'muted')
+        figure.text(MARGIN, below + 22, found['furthest'], 24, found['ink'], bold=True)
+        figure.text(MARGIN, below + 44, '在最长处', 15, 'muted')
+        figure.text(MARGIN, below + 63, 'at the far end', 15, 'muted')
+        for depth, row in zip(facts['depths'], found['found']):
+            figure.text(left - 8, y + 23, depth, 15, 'muted', 'end')
+            for j, count in enumerate(row):
+                figure.box(left + j * cell + 1.5, y, cell - 3, 33, 'plain', 4)
+                if count:
+                    figure.parts.append(f'<rect x="{left + j * cell + 1.5:g}" y="{y:g}" width="{cell - 3:g}" '
+                                        f'height="33" rx="4" class="d-{found["ink"]}" '
+                                        f'opacity="{0.5 * count / facts["items"]:.2f}"/>')
+                figure.text(left + (j + 0.5) * cell, y + 23, f'{count}', 16, 'ink', 'middle', count > 0)
+            y += 36
+        for j, length in enumerate(facts['lengths']):
+            figure.text(left + (j + 0.5) * cell, y + 16, length, 15, 'muted', 'middle')
+        edge = left + facts['edge'] * cell
+        figure.line((edge, y - 5 * 36 - 6), (edge, y + 2), ink='violet', arrow=False)
+        y += 46
+    y = figure.paragraph(MARGIN, y, facts['note']['zh'], INNER, 16)
+    y = figure.paragraph(MARGIN, y - 1, facts['note']['en'], INNER, 15, 'muted')
+    return figure.finish(y - 6, facts['source']['zh'], facts['source']['en'])
 
 
 def wqkv(facts: dict) -> str:
@@ -197,4 +385,5 @@ def sharding(facts: dict) -> str:
     return figure.finish(y + 12, facts['source']['zh'], facts['source']['en'])
 
 
-FIGURES = dict(wqkv=wqkv, kv=kv, rope=rope, phases=phases, sharding=sharding)
+FIGURES = dict(curve=curve, block=block, attention=attention, needle=needle, wqkv=wqkv, kv=kv, rope=rope,
+               phases=phases, sharding=sharding)

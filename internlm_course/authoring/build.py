@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from internlm_course.authoring import launch
 from internlm_course.errors import CourseError
 from internlm_course.grading.compare import output_text, printed, same
 from internlm_course.grading.notebook import in_use, load, record
@@ -103,12 +104,15 @@ def reference(source: Path):
 
 
 def student(source: Path):
-    """The student's notebook: nbgrader's ClearSolutions puts stubs in, LockCells locks the checks."""
+    """The student's notebook: nbgrader's ClearSolutions puts stubs in, LockCells locks the checks; where the course has
+    a public address, its first cell of code brings the course to Colab."""
     from nbgrader.preprocessors import ClearOutput, ClearSolutions, LockCells
     from traitlets.config import Config
     config = Config()
     config.ClearSolutions.code_stub = dict(python=STUB)
     notebook, resources = read(source), {}
+    if address := launch.address(source.parent.parent.parent):
+        notebook.cells.insert([cell.cell_type for cell in notebook.cells].index('code'), launch.cell(address))
     for step in (ClearSolutions, LockCells, ClearOutput):
         notebook, resources = step(config=config).preprocess(notebook, resources)
     return record(notebook)

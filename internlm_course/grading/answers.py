@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from internlm_course.errors import CourseError
-from internlm_course.grading.rebuild import MOST_TEXT, Exercise, Key, defined, names
+from internlm_course.grading.rebuild import Exercise, Key, defined, names
 from internlm_course.grading.submissions import MOST_BYTES, Refused, Submission
 from internlm_course.grading.verdict import untouched
 
+MOST_TEXT = 256 << 10  # characters of an answer
 MOST_FILES = 20  # notebooks of one student that are looked at
 MARKER = re.compile(r'^#+[ \t]*(?:exercise|练习)[ \t]*[:：][ \t]*([a-z0-9][a-z0-9-]*)', re.M)
 
@@ -94,7 +95,8 @@ def take(content: bytes, key: Key) -> Answers:
     for name, exercise in key.exercises.items():
         found = by_name[name]
         if not found:
-            found, how = _without_id([cell for cell in cells if id(cell) not in taken], exercise)
+            left = [cell for cell in cells if id(cell) not in taken and len(cell['source']) <= MOST_TEXT]
+            found, how = _without_id(left, exercise)
             if found:
                 answers.note(f'{name}: the cell has lost its id; taken by {how["en"]}.',
                              f'{name}：单元丢失了 id，按{how["zh"]}认出。')

@@ -22,13 +22,13 @@ class Change:
         return f'changed: {self.student}, {self.exercise}: {was} {had:g} -> {is_now} {has:g}'
 
 
-def earlier(out: Path, lab: str) -> dict[str, dict] | None:
-    """The rows of the last grading of this lab in `out`, by student; None where there are none."""
+def earlier(out: Path, lab: str) -> dict[str, dict]:
+    """The rows of the last grading of this lab in `out`, by student."""
     try:
         report = json.loads((out / 'grades.json').read_text('utf-8'))
-        return {row['student']: row for row in report['rows']} if report['lab'] == lab else None
+        return {row['student']: row for row in report['rows']} if report['lab'] == lab else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
 
 
 def compare(before: dict[str, dict], rows: Sequence[dict]) -> list[Change]:
@@ -45,9 +45,9 @@ def compare(before: dict[str, dict], rows: Sequence[dict]) -> list[Change]:
 
 
 def tell(out: Path, lab: str, rows: Sequence[dict], say: Callable[[str], None]) -> None:
-    """Where `out` holds marks already, says which of them change and writes them to OUT/changes.csv."""
-    if (before := earlier(out, lab)) is not None:
-        changed = compare(before, rows)
+    """Where `out` holds marks already, says which of them change and writes them to OUT/changes.csv; where none does,
+    the file keeps the last that did."""
+    if changed := compare(earlier(out, lab), rows):
         tables.write_changes(out, changed)
         for each in changed:
             say(str(each))

@@ -3,7 +3,6 @@
 The expected values are made when marks are given, by the reference under a secret seed, and never leave this process.
 What a student earned is kept in OUT/.grading as soon as it is known, so that a run that was killed goes on from there.
 """
-
 import hashlib
 import hmac
 import json
@@ -66,9 +65,8 @@ def read_seed(out: Path, given: Path | None) -> bytes:
             path.write_text(secrets.token_hex(16) + '\n')
         seed = path.read_bytes().strip()
     except OSError as error:
-        raise CourseError(
-            f'The seed {path} cannot be read: {error.strerror}.', 'Give a file with a long random text.'
-        ) from error
+        raise CourseError(f'The seed {path} cannot be read: {error.strerror}.',
+                          'Give a file with a long random text.') from error
     if not seed:
         raise CourseError(f'The seed {path} is empty.', 'Put a long random text into it, or delete it.')
     return seed
@@ -228,7 +226,7 @@ class Class:
 
 def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str], None] = print) -> list[dict]:
     """Grades a class and writes OUT/grades.csv, grades.json, canvas.csv, moodle.csv, class.html and feedback/; where
-    there were marks already, changes.csv, too.
+    marks changed, changes.csv, too.
 
     Returns:
         a row for each student of the roster, then for those not in it.

@@ -225,7 +225,7 @@ def chat_text(messages: list[dict]) -> str:
 self_check(chat_text, planning.chat_text,
            [([dict(role='user', content='你好')],),
             ([dict(role='system', content='Be brief.'),
-              dict(role='user', content='Hi')],)],
+              dict(role='user', content=' Hi\n')],)],
            hint='一条消息有四部分：<|im_start|>、角色、换行与内容、<|im_end|> 与换行；'
                 '最后还要开启助手的一轮 · A message has four parts, mind each '
                 'newline; and at the end the turn of the assistant is opened.')
@@ -442,8 +442,8 @@ def gpu(config, bits: int, tokens: int) -> str | None:
 
 # %% name="gpu-light"
 self_check(gpu, planning.smallest_gpu,
-           [(config, bits, tokens) for config in released.values() for bits in (16, 4)
-            for tokens in (2048, 32_768, 200_000)],
+           [(config, bits, tokens) for config in released.values()
+            for bits in (16, 8, 4) for tokens in (2048, 32_768, 200_000)],
            hint='权重加缓存，不超过九成；GiB 是 2 的 30 次方 · Weights plus cache, '
                 'within nine tenths; a GiB is 2 to the 30th.')
 gpu_used = attempt(gpu, planning.smallest_gpu)

@@ -202,7 +202,8 @@ def decorated(text: str) -> bool:
 # %% name="rule-light"
 self_check(decorated, own.decorated,
            [('一行\n二行\n三行\n四行',), ('a\n---\nb\n\n\n\nc',), ('a\nb\nc\nd\n---',),
-            ('a\n--\n//',), ('12 + 30 = 42\n* * *\n',), ('',)],
+            ('a\n--\n//',), ('12 + 30 = 42\n* * *\n',), ('',),
+            ('巴黎是法国的首都。',), ('a\nb\nc\nd\ne\nf\n---',)],
            hint='空行不算；恰好五分之一不丢；str.isalnum 也认汉字 · Blank lines do '
                 'not count; exactly a fifth stays; str.isalnum knows hanzi.')
 decorated_used = attempt(decorated, own.decorated)
@@ -310,7 +311,8 @@ def lowest_threshold(scores: list[float], bad: list[bool],
 # %% name="threshold-light"
 self_check(lowest_threshold, own.lowest_threshold,
            [([0.9, 0.8, 0.7, 0.6, 0.5], [False, True, True, True, False], 0.75),
-            ([0.5, 0.5, 0.9], [True, False, True], 0.6), ([0.5], [False], 0.5)],
+            ([0.5, 0.5, 0.9], [True, False, True], 0.6), ([0.5], [False], 0.5),
+            ([0.5, 0.5, 0.9], [True, False, False], 0.5)],
            hint='把每个阈值都试一遍，从低到高 · Try every threshold, from the lowest '
                 'up; do not stop at the first that fails.')
 lowest_used = attempt(lowest_threshold, own.lowest_threshold)
@@ -561,7 +563,7 @@ drawn = [(rng.choice([60, 96, 128, 144]), round(rng.uniform(0.5, 0.95), 2),
           rng.choice([0.8, 0.9, 0.99])) for _ in range(6)]
 lab.check('cut', found=(found, own.found, cases),
           cut=(cut, own.cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), (60, 0.7, 0.8),
-                                *drawn]))
+                              *drawn]))
 
 # %% [markdown] name="cut-answer"
 # <details><summary>答案 · Answer</summary>
@@ -613,7 +615,8 @@ def reading_order(imports: dict[str, list[str]]) -> list[str]:
 
 # %% name="order-light"
 self_check(reading_order, own.reading_order,
-           [(dict(a=['z'], b=[], z=['os']),), (dict(x=['y'], y=['x'], a=['x'], m=[]),),
+           [(dict(a=['z'], b=[], c=['b'], z=['os']),),
+            (dict(x=['y'], y=['x'], a=['x'], m=[]),),
             (dict(train=['model', 'torch'], model=['tensor'], tensor=[]),)],
            hint='每放一个，就重新看一遍谁可以放了 · After each file look again at who '
                 'is ready; names from outside are never waited for.')
@@ -806,7 +809,7 @@ def overlap(item: str, page: str, n: int) -> float:
 # %% name="leak-light"
 self_check(overlap, own.overlap,
            [('What is 2 + 3?', 'they asked:  WHAT IS 2+3?', 4),
-            ('２＋３＝５', '算一算 2+3=5。', 8), ('abcd', 'abxcd', 2)],
+            ('２＋３＝５', '算一算 2+3=5。', 8), ('abcd', 'abxcd', 2), ('ab', 'xaby', 5)],
            hint='NFKC 让全角变半角；空白全部去掉；分母是题目的片段数 · NFKC narrows '
                 "full-width letters; drop all white space; divide by the item's "
                 'pieces.')

@@ -8,6 +8,7 @@ so.
 import copy
 import io
 import json
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -561,6 +562,7 @@ def _marked(made: dict) -> None:
             )
 
 
+CRLF = RIGHT.replace('\n', '\r\n')
 NOTEBOOKS = {  # status and points of slow, then of bits; the change
     'checks edited': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'check-slow').update(source='pass')),
     'checks deleted': (
@@ -620,7 +622,7 @@ NOTEBOOKS = {  # status and points of slow, then of bits; the change
         'ok',
         2,
         lambda made: cell_of(made, 'setup').update(
-            outputs=[dict(output_type='stream', name='stdout', text='x' * (20 << 20))]
+            outputs=[dict(output_type='stream', name='stdout', text='x' * (50 << 20))]
         ),
     ),
     'tags that skip': (
@@ -637,6 +639,47 @@ NOTEBOOKS = {  # status and points of slow, then of bits; the change
         2,
         lambda made: made['metadata'].update(kernelspec=dict(name='bash', display_name='x')),
     ),
+    'another version': ('ok', FULL, 'ok', 2, lambda made: made.update(nbformat='x', nbformat_minor=None)),
+    'another lab': ('ok', FULL, 'ok', 2, lambda made: made['metadata'].update(course=dict(lab='03_pretraining'))),
+    'numbers without end': ('ok', FULL, 'ok', 2, lambda made: made.update(metadata=dict(x=float('nan'), y=1e308 * 10))),
+    'cells that are none': ('ok', FULL, 'ok', 2, lambda made: made['cells'].extend([None, 7, 'x', [], {}])),
+    'ids that are none': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [cell.update(id=7) for cell in made['cells'] if 'def' not in cell['source']] and None,
+    ),
+    'exercise raw': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'slow').update(cell_type='raw', metadata={})),
+    'lines of Windows': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'slow').update(source=CRLF)),
+    'spaces of the web': (
+        'error',
+        0,
+        'ok',
+        2,
+        lambda made: cell_of(made, 'slow').update(source=RIGHT.replace('    ', '\u00a0   ')),
+    ),
+    'ids lost, and a cell of 20 MB': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [_without_ids(made), made['cells'].append(dict(cell_type='code', source='x\n' * (10 << 20)))][0],
+    ),
+    'a thousand of each': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: made['cells'].extend([dict(cell_of(made, 'slow')) for _ in range(1000)]),
+    ),
+    'everything commented': (
+        'not attempted',
+        0,
+        'not attempted',
+        0,
+        lambda made: _each(made, source='# ' + RIGHT.replace('\n', '\n# ')),
+    ),
 }
 UNREADABLE = {
     'empty': b'',
@@ -649,6 +692,8 @@ UNREADABLE = {
     'not UTF-8': b'\xff\xfe\x00{',
     'cut off': b'{"cells": [{"cell_type": "code", "sou',
     'too large': b' ' * ((64 << 20) + 1),
+    'UTF-16': '{"cells": []}'.encode('utf-16'),
+    'a number without end': b'{"cells": [{"id": ' + b'7' * 10_000 + b'}]}',
 }
 
 
@@ -701,4 +746,16 @@ def write_class(folder: Path, blank: dict, secret: Path) -> dict[str, tuple[str,
         expected[student] = nothing
     (folder / 'link' / 'lab.ipynb').symlink_to(folder / 'right' / 'lab.ipynb')
     put('=1+1', right, 'ok', FULL, 'ok', 2)
+    put('<img src=x onerror=alert(1)>', right, 'ok', FULL, 'ok', 2)
+    put('na\udcffme', right, 'ok', FULL, 'ok', 2)  # a name of bytes that are no UTF-8
+    put('with a BOM', b'\xef\xbb\xbf' + right, 'ok', FULL, 'ok', 2)
+    put('zip in a zip', _zip({'x.zip': _zip({'lab.ipynb': right})}), 'ok', FULL, 'ok', 2, name='all.zip')
+    put('zip too deep', _zip({'x.zip': _zip({'y.zip': _zip({'lab.ipynb': right})})}), *nothing, name='all.zip')
+    encrypted = _zip({'lab.ipynb': right}).replace(b'PK\1\2\x14\3\x14\0\0\0', b'PK\1\2\x14\3\x14\0\1\0')
+    put('zip with a password', encrypted, *nothing, name='all.zip')
+    put('pipe', right, 'ok', FULL, 'ok', 2)
+    os.mkfifo(folder / 'pipe' / 'another.ipynb')
+    put('with tests of its own', right, 'ok', FULL, 'ok', 2)
+    for name in ('conftest.py', 'pytest.ini', 'sitecustomize.py', 'json.py', 'lab.py'):
+        (folder / 'with tests of its own' / name).write_text('import os; os._exit(1)')
     return expected

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from internlm_course.grading.compare import agrees, output_text, points, printed
+from internlm_course.grading.compare import OWN, agrees, output_text, points, printed
 from internlm_course.lab import check, kernel
 
 
@@ -210,6 +210,26 @@ def test_values_are_in_monospace_and_keep_their_backticks(shell):
     assert re.search('<pre[^>]*>    yours    · 你的  &#x27;a `b` &lt;i&gt;&#x27;<br>    expected · 应为  .*<br>.*'
                      r'\^</pre><div>see <code>cut</code></div>', red['text/html'])
     assert 'a `b` <c>' in red['text/plain']
+
+
+def absent(x):
+    raise type(OWN, (Exception,), {})('solve it first')
+
+
+def test_where_the_answers_are_absent_published_values_take_their_place(lab, capsys, monkeypatch):
+    """Where nothing can be compared, nothing is called wrong, and who calls the absent answer is not called right."""
+    for mine, said in ((own, 'has no answers'), (absent, 'has no answers'), (stub, check.NOT_ATTEMPTED)):
+        check.self_check(mine, absent, [(1,), (2,)], hint='double it')
+        shown = capsys.readouterr().out
+        assert shown.startswith('○') and said in shown and mine.__name__ not in check._wrong
+    with pytest.raises(Exception, match='solve it first'):
+        check.attempt(stub, absent)(1)
+    part = dict(double=(own, absent, [(1,), (2,)]))
+    assert lab.check('double', **part).points == 0
+    monkeypatch.setattr(lab, 'expected', dict(double=[2, 4]).get)
+    assert lab.check('double', **part).points == 2
+    assert lab.check('double', double=(lambda x: 2, absent, [(1,), (2,)])).points == 0
+    assert lab.check('double', double=(absent, absent, [(1,), (2,)])).points == 0
 
 
 def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
