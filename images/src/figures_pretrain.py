@@ -20,7 +20,7 @@ def curve(facts: dict) -> str:
     """The shipped base model's loss over tokens, both logarithmic, with the band of lab 3's seeds."""
     base = json.loads((PACKAGE / facts['base']).read_text('utf-8'))['curve']
     band = json.loads((PACKAGE / facts['band']).read_text('utf-8'))['band']
-    figure = Figure('课程模型的损失曲线 · The loss curve of the course\'s model',
+    figure = Figure("课程模型的损失曲线 · The loss curve of the course's model",
                     f'Loss in nats over tokens read, both logarithmic. The base model begins at {facts["start"]}, '
                     f'stands at {facts["before"]} after its opening of {facts["opening"]} steps, leaps to '
                     f'{facts["leap"]} when the whole mixture comes, and ends at {facts["end"]}. The band of three '
@@ -145,7 +145,7 @@ def attention(facts: dict) -> str:
                     figure.parts.append(f'<rect x="{left + j * cell + 2:g}" y="{y:g}" width="{cell - 4:g}" height="44" '
                                         f'rx="5" class="d-blue" opacity="{0.45 * shade:g}"/>')
                 figure.text(left + (j + 0.5) * cell, y + 29, said, 18, 'muted' if said in ('−∞', '0.00') else 'ink',
-                            'middle', not (said in ('−∞', '0.00')))
+                            'middle', said not in ('−∞', '0.00'))
             y += 48
         y += 34
     y = figure.paragraph(MARGIN, y - 4, facts['sum']['zh'], INNER, 17, bold=True)
@@ -385,4 +385,5 @@ def sharding(facts: dict) -> str:
     return figure.finish(y + 12, facts['source']['zh'], facts['source']['en'])
 
 
-FIGURES = dict(curve=curve, block=block, attention=attention, needle=needle, wqkv=wqkv, kv=kv, rope=rope, phases=phases, sharding=sharding)
+FIGURES = dict(curve=curve, block=block, attention=attention, needle=needle, wqkv=wqkv, kv=kv, rope=rope,
+               phases=phases, sharding=sharding)

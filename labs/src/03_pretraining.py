@@ -290,7 +290,7 @@ for cards in (1, 2):
 # NBVAL_CHECK_OUTPUT
 rng = seeded('split')
 cases = [(numbers(rng, (heads + 2 * kv) * d, 3), heads, kv)
-         for heads, kv, d in ((4, 2, 2), (6, 3, 1), (6, 2, 2))]
+         for heads, kv, d in ((4, 2, 2), (6, 3, 4), (3, 1, 5))]
 lab.check('split', split=(split_wqkv, own.split_wqkv, cases))
 
 # %% [markdown] name="split-answer"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from internlm_course.grading import sandbox
+from internlm_course.grading import modes, sandbox
 
-WORKING = [mode for mode in sandbox.MODES if not sandbox.probe(mode)]
+WORKING = [mode for mode in modes.MODES if not modes.probe(mode)]
 pytestmark = pytest.mark.skipif(not WORKING, reason='no sandbox can be built here')
 
 
@@ -25,12 +25,12 @@ def run(request, tmp_path):
             str(tmp_path / 'folder'),
             str(tmp_path / 'root'),
             request.param,
-            sandbox.readable_system(),
+            modes.readable_system(),
             hidden,
             dict(GREETING='hello'),
             sandbox.Limits(**dict(dict(seconds=20, cpu=10), **limits)),
         )
-        line = sandbox.command(plan, [os.path.realpath(sys.executable), '-I', '-S', '-c', code])
+        line = modes.command(plan, [os.path.realpath(sys.executable), '-I', '-S', '-c', code])
         done = subprocess.run(line, capture_output=True, text=True, env=dict(os.environ, SECRET='x'))
         return done.returncode, done.stdout
 
