@@ -79,3 +79,15 @@ def main(folder: Path, port: int | None = None, browser: bool = True) -> None:
             webbrowser.open(address)
         return
     os.execve(line[0], line, environment())
+
+
+def enter(folder: Path, server: list[str]) -> None:
+    """Prepares the work folder and becomes somebody else's server, such as Binder's, with the course's page and
+    settings; any other program it becomes as it is."""
+    workspace.prepare(folder)
+    page = [f'--{app}.default_url={landing(folder)}' for app in ('ServerApp', 'LabApp', 'JupyterNotebookApp')]
+    os.execvpe(server[0], [*server, *(page if 'jupyter' in server[0] else [])], environment())
+
+
+if __name__ == '__main__':
+    enter(Path(), sys.argv[1:])

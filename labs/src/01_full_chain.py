@@ -39,11 +39,13 @@ course = lab.course
 # [section 2.1](../lectures/en/01-full-chain.md#21-data-wanjuan)
 #
 # 一个小小的合成网络，以 WARC 格式存放，里面混着镜像、广告、乱码和外语；真相另存，所以每个过滤器的查准率和查全率都可以测。datatrove 负责清洗。
+# 代码里的 `pages=800` 只数干净的网页，坏的另加，所以一开始的篇数要比它多。
 #
 # **先预测**（下一个代码单元会印出一页 HTML 的开头，可以先运行它）：这页 HTML 里，读者要看的正文占几成字节？清洗的哪一步会丢掉最多的网页？
 #
 # A small synthetic web in WARC files, with mirrors, advertisements, gibberish and other languages mixed in. The truth is kept aside, so each filter's precision
-# and recall can be measured. datatrove does the cleaning.
+# and recall can be measured. datatrove does the cleaning. In the code, `pages=800` counts the clean pages alone; the bad ones come on top, so the number of
+# documents at the beginning is higher.
 #
 # **Predict** (the next code cell prints the beginning of a page's HTML; run it first if you like): how much of that HTML, in bytes, is text that a reader
 # came for? Which step of the cleaning will drop most pages?
@@ -93,13 +95,14 @@ for row in corpus.metrics['funnel']:
 #
 # <details><summary>答案 · Answer</summary>
 #
-# 抽取正文（`extraction`）之后，字节剩不到三分之一，网页却几乎都在：丢的是标签、菜单和脚本。丢网页最多的是去重（`duplicates`）。误丢好页的是 `language` 和 `rules`，丢掉的
-# 一百页里约有一页是好的；放过坏页的是 `duplicates` 和 `fluency`，例如改动较多的镜像，没有认出来。别急着相信这样的高分：这里的噪声是课程自己造的，真实的网络没有这样分明的界线。一个会犯错的过滤器，见实验 2 第
-# 3 部分。
+# 抽取正文（`extraction`）之后，字节剩不到三分之一，网页却几乎都在：丢的是标签、菜单，还有页末的脚本（上面只印了一页的开头，没有印到它）。
+# 丢网页最多的是去重（`duplicates`）。误丢好页的是 `language` 和 `rules`，丢掉的一百页里约有一页是好的；放过坏页的是 `duplicates` 和 `fluency`，
+# 例如改动较多的镜像，没有认出来。别急着相信这样的高分：这里的噪声是课程自己造的，真实的网络没有这样分明的界线。一个会犯错的过滤器，见实验 2 第 3 部分。
 #
-# After `extraction` less than a third of the bytes is left, and yet nearly every page is there: what went is tags, menus and scripts. Most pages go with
-# `duplicates`. Good pages are lost by `language` and `rules`, about one in a hundred of those they drop; bad ones are kept by `duplicates` and `fluency`, such as
-# copies that were changed too much to be recognised. Do not trust marks as high: the noise here was made by the course, and the real web has no edges as clean. For a filter that errs, see lab 2, part 3.
+# After `extraction` less than a third of the bytes is left, and yet nearly every page is there: what went is tags, menus, and a script at the end of the page,
+# beyond what was printed above. Most pages go with `duplicates`. Good pages are lost by `language` and `rules`, about one in a hundred of those they drop; bad
+# ones are kept by `duplicates` and `fluency`, such as copies that were changed too much to be recognised. Do not trust marks as high: the noise here was made by
+# the course, and the real web has no edges as clean. For a filter that errs, see lab 2, part 3.
 #
 # </details>
 
@@ -222,7 +225,7 @@ def chat_text(messages: list[dict]) -> str:
 self_check(chat_text, planning.chat_text,
            [([dict(role='user', content='你好')],),
             ([dict(role='system', content='Be brief.'),
-              dict(role='user', content='Hi')],)],
+              dict(role='user', content=' Hi\n')],)],
            hint='一条消息有四部分：<|im_start|>、角色、换行与内容、<|im_end|> 与换行；'
                 '最后还要开启助手的一轮 · A message has four parts, mind each '
                 'newline; and at the end the turn of the assistant is opened.')
@@ -439,8 +442,8 @@ def gpu(config, bits: int, tokens: int) -> str | None:
 
 # %% name="gpu-light"
 self_check(gpu, planning.smallest_gpu,
-           [(config, bits, tokens) for config in released.values() for bits in (16, 4)
-            for tokens in (2048, 32_768, 200_000)],
+           [(config, bits, tokens) for config in released.values()
+            for bits in (16, 8, 4) for tokens in (2048, 32_768, 200_000)],
            hint='权重加缓存，不超过九成；GiB 是 2 的 30 次方 · Weights plus cache, '
                 'within nine tenths; a GiB is 2 to the 30th.')
 gpu_used = attempt(gpu, planning.smallest_gpu)
