@@ -161,7 +161,7 @@ def check(arguments: argparse.Namespace) -> None:
     for name, mark in marks.items():
         sign = dict(zip(('ok', 'not attempted'), '✓○')).get(mark.status, '✗')
         print(f'{sign} {name:14} {mark.points:4g} / {key.exercises[name].points:<4g} {mark.status}: '
-              f'{getattr(mark, tongue)}')
+              f'{" ".join([getattr(mark, tongue), *(mistake[tongue] for mistake in mark.mistakes)])}')
     print(f'{"=":16} {sum(mark.points for mark in marks.values()):4g} / {key.points:g}')
     for note in answers.notes:
         print(f'! {note[tongue]}')

@@ -17,6 +17,7 @@ body { font: 16px/1.5 system-ui, "Noto Sans CJK SC", "Microsoft YaHei", sans-ser
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0; border-bottom: 1px solid #ddd; }
+.tight { white-space: nowrap; }
 .bar { background: #2f6f9f; height: .9rem; display: inline-block; vertical-align: middle; }
 .advice { margin: .4rem 0 0; border-left: 3px solid #2f6f9f; padding-left: .6rem; }
 .ok { color: #146c2e; } .not { color: #a11; } .grey { color: #666; }
@@ -98,7 +99,7 @@ def shape(source: str) -> list[str]:
 
 
 def _bar(share: float, width: int = 20) -> str:
-    return f'<span class="bar" style="width: {share * width:.2f}rem"></span>'
+    return f'<span class="bar" style="width: min({share * width:.2f}rem, {share * width * 2.2:.2f}vw)"></span>'
 
 
 def _misconceptions(graded: Sequence[dict]) -> str:
@@ -112,7 +113,7 @@ def _misconceptions(graded: Sequence[dict]) -> str:
     many = max(len(graded), 1)
     return ''.join(
         f'<tr><td>{html.escape(exercise)}<br><b>{html.escape(name)}</b></td>'
-        f'<td>{_bar(count / many, 10)} {count} / {len(graded)}</td><td>{both(en, zh)}</td></tr>'
+        f'<td class="tight">{_bar(count / many, 10)} {count} / {len(graded)}</td><td>{both(en, zh)}</td></tr>'
         for (exercise, name, en, zh), count in sorted(made.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST]
     )
 
@@ -124,13 +125,13 @@ def overview(key: Key, rows: Sequence[dict], groups: Sequence[tuple[str, list[st
     tenths = Counter(min(int(10 * row['points'] / key.points), 9) for row in graded)
     most = max(tenths.values(), default=1)
     distribution = ''.join(
-        f'<tr><td>{10 * i}–{10 * i + 10} %</td><td>{_bar(tenths[i] / most)} {tenths[i] or ""}</td></tr>'
+        f'<tr><td class="tight">{10 * i}–{10 * i + 10} %</td><td>{_bar(tenths[i] / most)} {tenths[i] or ""}</td></tr>'
         for i in range(10)
     )
     solved = {name: sum(row['exercises'][name]['status'] == 'ok' for row in graded) for name in key.exercises}
     hardest = ''.join(
         f'<tr><td>{html.escape(name)}</td>'
-        f'<td>{_bar(solved[name] / many, 10)} {solved[name]} / {len(graded)}</td><td class="grey">'
+        f'<td class="tight">{_bar(solved[name] / many, 10)} {solved[name]} / {len(graded)}</td><td class="grey">'
         + ', '.join(
             f'{status} {count}'
             for status, count in sorted(Counter(row['exercises'][name]['status'] for row in graded).items())
@@ -159,7 +160,7 @@ def overview(key: Key, rows: Sequence[dict], groups: Sequence[tuple[str, list[st
             f'<h2>分布 · Distribution</h2><table>{distribution}</table>'
             f'<h2>最难的在前 · Hardest first</h2><table>{hardest}</table>'
             + (
-                f'<h2>最常见的误解 · Most frequent misconceptions</h2><table>{misconceptions}</table>'
+                f'<h2>最常见的误解 · Most frequent misconceptions</h2><table class="marks">{misconceptions}</table>'
                 if misconceptions
                 else ''
             )

@@ -316,7 +316,7 @@ def _disk(folders: Sequence[str], most: int) -> tuple[int, int]:
             with os.scandir(todo.pop()) as entries:
                 for entry in entries:
                     count += 1
-                    with suppress(OSError):
+                    with suppress(FileNotFoundError):
                         size += entry.stat(follow_symlinks=False).st_blocks * 512
                         if entry.is_dir(follow_symlinks=False):
                             todo.append(entry.path)

@@ -38,6 +38,7 @@ class Public(Grader):
         if missing := [name for name in key.exercises if not self.wanted.get(name)]:
             raise CourseError(f'{labs / "solutions" / key.lab}.ipynb holds no values of exercise "{missing[0]}".',
                               'Take the lab from the course again.')
+        self.known = self._known()
 
 
 def check(lab: str, notebooks: list[Path], labs: Path, timeout: float = 10) -> tuple[Key, Answers, dict[str, Mark]]:

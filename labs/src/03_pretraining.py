@@ -179,7 +179,9 @@ show_values('curve', dict(first=mine.metrics['curve'][0][1],
 # %% [markdown] name="rope-text"
 # ## 3 结构的零件 · Parts of the architecture
 #
-# 讲义 · Lecture 3：[第 2.2 节](../lectures/zh/03-pretraining.md#22-rope) /
+# 讲义 · Lecture 3：[第 2.1 节](../lectures/zh/03-pretraining.md#21-注意力) /
+# [section 2.1](../lectures/en/03-pretraining.md#21-attention);
+# [第 2.2 节](../lectures/zh/03-pretraining.md#22-rope) /
 # [section 2.2](../lectures/en/03-pretraining.md#22-rope);
 # [第 2.3 节](../lectures/zh/03-pretraining.md#23-分组查询注意力) /
 # [section 2.3](../lectures/en/03-pretraining.md#23-grouped-query-attention);

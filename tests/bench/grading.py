@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import random
-import runpy
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests' / 'labs')]
 import hostile  # noqa: E402
 
 from internlm_course.grading import grade as grading  # noqa: E402
+from internlm_course.grading.mistakes import known  # noqa: E402
 from internlm_course.grading.rebuild import Key, read_key  # noqa: E402
 from internlm_course.grading.verdict import untouched  # noqa: E402
 
@@ -45,10 +45,10 @@ ATTACKS = (
 
 def honest(key: Key, rng: random.Random) -> dict[str, str]:
     """Answers of a student who does most exercises, some of them wrong in a way that is known, and leaves some out."""
-    wrong = runpy.run_path(str(ROOT / 'tests' / 'labs' / 'wrong_answers' / f'{key.lab}.py'))['WRONG']
+    wrong = known(key.lab)
     found = {}
     for name, exercise in key.exercises.items():
-        mistake = rng.choice(sorted(wrong[name].values()))
+        mistake = rng.choice([each.source for found in wrong[name].values() for each in found])
         found[name] = rng.choices([exercise.answer, mistake, exercise.stub], [70, 20, 10])[0]
     return found
 

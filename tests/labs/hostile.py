@@ -276,6 +276,7 @@ CELLS = {  # status, points, the cell
         ),
     ),
 }
+BESIDE = tuple(CELLS)  # those in whose notebooks `bits` is solved; in the others it is left open, to save time
 DISPLAY = f'display({{"text/plain": {LINE!r}}}, raw=True)'
 DEEP = """import os
 for _ in range(30):
@@ -313,7 +314,6 @@ CELLS |= {  # honest, and unlike what one expects
     'right, capturing': ('ok', FULL, '%%capture\n' + RIGHT),
     'right, timed': ('ok', FULL, '%%time\n' + RIGHT),
     'right, and leaves politely': ('ok', FULL, RIGHT + 'raise SystemExit\n'),
-    'right, and exits': ('ok', FULL, RIGHT + 'exit()\n'),
     'right, as a script': ('ok', FULL, RIGHT + 'if __name__ == "__main__":\n    print(slow_pairs(8, 10.0, 100))\n'),
     'right, with a plot': (
         'ok',
@@ -327,11 +327,8 @@ CELLS |= {  # honest, and unlike what one expects
 CELLS |= {  # patches
     'patched print': ('wrong', 0, after('import builtins', 'builtins.print = lambda *a, **k: None')),
     'patched builtins': ('wrong', 0, after('import builtins', 'builtins.all = builtins.any = lambda *a: True')),
-    'patched len': ('wrong', 0, after('import builtins', 'old = len', 'builtins.zip = lambda *a, **k: iter(())')),
     'patched numpy': ('wrong', 0, after('np.pi = 3', 'np.allclose = np.array_equal = lambda *a, **k: True')),
     'patched math': ('wrong', 0, after('math.isclose = lambda *a, **k: True', 'math.isfinite = lambda x: False')),
-    'patched copy': ('wrong', 0, after('import copy', 'copy.deepcopy = lambda x: x')),
-    'patched random': ('wrong', 0, after('import random', 'random.Random.choice = lambda self, x: x[0]')),
     'patched values': (
         'wrong',
         0,
@@ -358,12 +355,9 @@ CELLS |= {  # values that are not what they seem
     'float with a repr': ('wrong', 0, 'class F(float):\n    __repr__ = lambda self: "8"\n' + body('return F(7)')),
     'dict that is a list': ('wrong', 0, 'class D(dict):\n    items = lambda self: []\n' + body('return D(a=1)')),
     'text with the line': ('wrong', 0, body(f'return "]}}\\n" + {LINE!r}')),
-    'text with lone surrogates': ('wrong', 0, body('return "\\ud800"')),
+    'text with lone surrogates': ('timeout', 0, body('return "\\ud800"')),
     'torch scalar of another value': ('wrong', 0, 'import torch\n' + body('return torch.tensor(7)')),
-    'complex': ('wrong', 0, body('return 7j')),
-    'truth': ('wrong', 0, body('return True')),
-    'bytes': ('wrong', 0, body('return b"7"')),
-    'set': ('wrong', 0, body('return {7}')),
+    'no JSON': ('wrong', 0, body('return [7j, b"7", {7}, ..., True][context % 5]')),
     'generator': ('wrong', 0, body('yield 7')),
     'async function': ('wrong', 0, 'async ' + RIGHT),
     'circle': ('error', 0, body('x = []', 'x.append(x)', 'return x')),
@@ -380,7 +374,7 @@ CELLS |= {  # values that are not what they seem
         body('return len(get_ipython().user_ns["In"][-1]) + len(get_ipython().user_ns["rng"].__reduce__())'),
     ),
     'searches memory': (
-        'error',
+        'wrong',
         0,
         'import gc\nfound = [f for f in gc.get_objects() if getattr(f, "__name__", "") == "slow_pairs"\n'
         '         and f.__module__ != "__main__"]\n' + body('return found[0](d, theta, context)'),
@@ -418,6 +412,7 @@ CELLS |= {  # later, elsewhere
         0,
         after('import os', 'if os.fork() == 0:', f'    {DISPLAY}', '    os._exit(0)', 'os.wait()'),
     ),
+    'exits': ('killed', 0, RIGHT + 'exit()\n'),
     'becomes another program': ('killed', 0, 'import os\nos.execv("/bin/true", ["true"])\n'),
     'becomes a program that waits': ('timeout', 0, 'import os\nos.execv("/bin/sleep", ["sleep", "600"])\n'),
     'right, and stops the watcher': (
@@ -460,12 +455,12 @@ CELLS |= {  # later, elsewhere
         '    os.remove("f")\ntime.sleep(99)\n',
     ),
     'threads without end': (
-        'killed',
+        'error',
         0,
         'import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(99,)).start()\n',
     ),
-    'many signs': ('error', 0, 'x = ' + '-' * 100_000 + '1\n' + RIGHT),
-    'many sums': ('error', 0, 'x = ' + '1+' * 100_000 + '1\n' + RIGHT),
+    'many signs': ('error', 0, 'x = ' + '-' * 10_000 + '1\n' + RIGHT),
+    'many sums': ('error', 0, 'x = ' + '1+' * 10_000 + '1\n' + RIGHT),
 }
 PRYING = """import glob, os, socket
 def pry():
@@ -497,12 +492,12 @@ if pry(): raise SystemExit(str(pry()))
 """
 
 
-def notebook_of(blank: dict, slow: str | None) -> dict:
-    """The student's notebook with the honest answer to one exercise, and this one to the other."""
+def notebook_of(blank: dict, slow: str | None, bits: bool = True) -> dict:
+    """The student's notebook with the honest answer to one exercise, or none, and this one to the other."""
     made = copy.deepcopy(blank)
     for cell in made['cells']:
         cell['source'] = ''.join(cell['source'])
-        if cell['id'] == 'bits':
+        if cell['id'] == 'bits' and bits:
             cell['source'] = BITS
         elif cell['id'] == 'slow' and slow is not None:
             cell['source'] = slow
@@ -729,7 +724,9 @@ def write_class(folder: Path, blank: dict, secret: Path) -> dict[str, tuple[str,
         paths=[str(secret), str(folder), str(Path(__file__).resolve()), '/root/.bashrc', '/home', '/var/log']
     )
     for student, (status, points, cell) in dict(CELLS, prying=('ok', FULL, prying + RIGHT)).items():
-        put(student, json.dumps(notebook_of(blank, cell)).encode(), status, points, 'ok', 2)
+        bits = student in BESIDE
+        content = json.dumps(notebook_of(blank, cell, bits)).encode()
+        put(student, content, status, points, *(('ok', 2) if bits else ('not attempted', 0)))
     for student, (status, points, other, bits, change) in NOTEBOOKS.items():
         put(student, _changed(blank, change), status, points, other, bits)
     nothing = ('unreadable', 0, 'unreadable', 0)

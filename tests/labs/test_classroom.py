@@ -26,7 +26,8 @@ from internlm_course.grading.compare import OWN, output_text
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / 'guides' / 'template'
-WRONG = runpy.run_path(str(TEMPLATE / 'wrong_answers.py'))['WRONG']
+MISTAKES = runpy.run_path(str(TEMPLATE / 'mistakes.py'))['MISTAKES']['length']['bytes_a_token']
+WRONG = MISTAKES[0].source
 NAME = '01_full_chain'  # the lab that the guides take for an example
 RIGHT = 'def bytes_a_token(text, tokens):\n    return len(text.encode()) / max(len(tokens), 1)'
 needs_sandbox = pytest.mark.skipif(not modes.best()[0], reason=f'no sandbox can be built here: {modes.best()[1]}')
@@ -76,9 +77,9 @@ def test_the_template_runs_solved_and_unsolved(course, blank):
 def test_the_templates_check_tells_right_from_each_known_mistake(course, monkeypatch, tmp_path):
     monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path))
     cells = Cells(course / 'labs' / 'src' / f'{NAME}.py')
-    assert len(WRONG['length']) >= 3 and cells.points('length', RIGHT) == 2
-    assert {mistake: cells.points('length', answer) for mistake, answer in WRONG['length'].items()} == dict.fromkeys(
-        WRONG['length'], 0)
+    assert cells.points('length', RIGHT) == 2
+    points = {mistake.name: cells.points('length', mistake.source) for mistake in MISTAKES}
+    assert len(points) >= 3 and not any(points.values())
 
 
 # --- release ----------------------------------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ def test_a_student_sees_the_public_half_of_the_verdict(course, blank, without):
     work = hand_in(blank, course / 'work' / f'{NAME}.ipynb', RIGHT)
     done = call(course, *words)
     assert done.returncode == 0 and '✓ length            2 / 2    ok: Right.' in done.stdout, done
-    hand_in(blank, work, WRONG['length']['characters for bytes'])
+    hand_in(blank, work, WRONG)
     done = call(course, *words, '--labs', without / 'labs')
     assert '✗ length            0 / 2    wrong: Not right' in done.stdout and '2 / 2' not in done.stdout
 
@@ -215,7 +216,7 @@ def test_watch_grades_what_arrives_until_ctrl_d(course, blank, tmp_path):
         hand_in(blank, tmp_path / 'in' / 'ada.ipynb', RIGHT)
         assert process.stdout.readline() == '1/1 ada: 2 of 2 (ok)\n'
         time.sleep(0.1)
-        hand_in(blank, tmp_path / 'in' / 'ada.ipynb', WRONG['length']['characters for bytes'])
+        hand_in(blank, tmp_path / 'in' / 'ada.ipynb', WRONG)
         assert process.stdout.readline() == '1/1 ada: 0 of 2 (wrong)\n'
         assert process.stdout.readline() == 'changed: ada, length: ok 2 -> wrong 0\n'
         os.write(keyboard, b'\x04')

@@ -146,9 +146,9 @@ def test_advice_is_in_the_graders_feedback(marks, record_property):
 
 HALF_RIGHT = [
     ('01_full_chain', 'template', 'return text +', 'return text.replace("你好", "") +'),
-    ('01_full_chain', 'parameters', '+ width', ''),
+    ('01_full_chain', 'parameters', 'layer + width', 'layer'),
     ('01_full_chain', 'gpu', 'return None', "return 'none'"),
-    ('01_full_chain', 'interval', "('first' if low", "('second' if low"),
+    ('01_full_chain', 'interval', "else 'undecided'", "else 'tie'"),
     ('02_data', 'rates', 'right / targets if targets else None', 'None'),
     ('02_data', 'signature', '/ len(one)', '/ (len(one) + 1)'),
     ('02_data', 'cut', '>= wanted', '>= 0'),

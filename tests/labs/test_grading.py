@@ -50,7 +50,7 @@ def graded(labs, tmp_path_factory):
     rows = grade(
         top / 'submissions',
         top / 'out',
-        Settings('98_hostile', labs, timeout=5, jobs=4, memory=1 << 29),
+        Settings('98_hostile', labs, timeout=4, jobs=4, memory=1 << 29),
         lambda line: None,
     )
     return {row['student']: row for row in rows}, expected, top

@@ -48,7 +48,7 @@ class Block:
     printed: str
     """What the lecture says that it prints; empty without a ```text block beneath."""
     before: str
-    """The prose since the block before, where the reader is asked for a prediction."""
+    """What stands above it since the last block that printed; there the reader is asked for a prediction."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,11 @@ class Run:
 
 def blocks(text: str) -> list[Block]:
     """A lecture's Python, in order."""
-    found = list(BLOCK.finditer(text))
-    starts = [0, *(match.end() for match in found)]
-    return [Block(match['source'], match['printed'] or '', text[start:match.start()])
-            for match, start in zip(found, starts)]
+    found, start = [], 0
+    for match in BLOCK.finditer(text):
+        found.append(Block(match['source'], match['printed'] or '', text[start:match.start()]))
+        start = match.end() if match['printed'] else start
+    return found
 
 
 def run(text: str) -> Run:

@@ -14,6 +14,7 @@ LONG_FILES = {  # pattern: reason
     'internlm_course/grading/sandbox.py': 'is laid into the sandbox as one file, and runs by itself',
     'labs/src/*.py': 'a lab is one text, in two languages',
     'tests/labs/hostile.py': 'a list of submissions',
+    'tests/labs/test_grading.py': 'one class, graded once, serves all its tests',
     'tests/labs/test_machinery.py': 'one lab, executed once, serves all its tests',
     'tests/unit/lab/test_check.py': 'one shell and one lab serve all its tests'}
 
