@@ -12,8 +12,9 @@ GRAMMARS = 'tree_sitter_languages'
 def main() -> None:
     die_with_parent()
     if find_spec(GRAMMARS) is None:  # no build for Python 3.13; needed by BigCodeBench alone
-        sys.modules[GRAMMARS] = ModuleType(GRAMMARS)
-        sys.modules[GRAMMARS].get_parser = None
+        absent = ModuleType(GRAMMARS)
+        absent.get_parser = None
+        sys.modules[GRAMMARS] = absent
     from opencompass.cli.main import main as opencompass
 
     opencompass()

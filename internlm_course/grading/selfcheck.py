@@ -35,7 +35,6 @@ class Public(Grader):
     def __init__(self, key: Key, kernels: Kernels, labs: Path):
         self.key, self.kernels = key, kernels
         self.seeds, self.wanted = dict.fromkeys(key.exercises, SEED), published(labs, key.lab)
-        self.known = dict.fromkeys(key.exercises, ())  # the notebook itself has told her of known mistakes
         if missing := [name for name in key.exercises if not self.wanted.get(name)]:
             raise CourseError(f'{labs / "solutions" / key.lab}.ipynb holds no values of exercise "{missing[0]}".',
                               'Take the lab from the course again.')

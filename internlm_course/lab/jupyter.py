@@ -84,7 +84,10 @@ def main(folder: Path, port: int | None = None, browser: bool = True) -> None:
 def enter(folder: Path, server: list[str]) -> None:
     """Prepares the work folder and becomes somebody else's server, such as Binder's, with the course's page and
     settings; any other program it becomes as it is."""
-    workspace.prepare(folder)
+    try:
+        workspace.prepare(folder)
+    except CourseError as error:  # a server without the copies is better than none
+        print(error, file=sys.stderr, flush=True)
     page = [f'--{app}.default_url={landing(folder)}' for app in ('ServerApp', 'LabApp', 'JupyterNotebookApp')]
     os.execvpe(server[0], [*server, *(page if 'jupyter' in server[0] else [])], environment())
 

@@ -809,7 +809,8 @@ def overlap(item: str, page: str, n: int) -> float:
 # %% name="leak-light"
 self_check(overlap, own.overlap,
            [('What is 2 + 3?', 'they asked:  WHAT IS 2+3?', 4),
-            ('２＋３＝５', '算一算 2+3=5。', 8), ('abcd', 'abxcd', 2), ('ab', 'xaby', 5)],
+            ('２＋３＝５', '算一算 2+3=5。', 8), ('abcd', 'abxcd', 2),
+            ('ab', 'xaby', 5)],
            hint='NFKC 让全角变半角；空白全部去掉；分母是题目的片段数 · NFKC narrows '
                 "full-width letters; drop all white space; divide by the item's "
                 'pieces.')
