@@ -10,8 +10,6 @@ import pytest
 import twins
 
 ROOT = Path(__file__).resolve().parents[2]
-# Lectures without Python; one that has some leaves the set.
-YET_TO_COME = {'02-data.md'}
 LEAST_BLOCKS = 6
 MOST_LINES = 15  # what a reader still takes in at once
 COLUMNS = 88  # what JupyterLab shows of a line, and GitHub on a laptop
@@ -47,7 +45,7 @@ def test_a_lecture_runs_within_its_time(name: str):
 @each_lecture
 def test_blocks_are_short_and_ask_for_a_prediction(name: str, language: str):
     found = lecture_code.blocks(text(language, name))
-    assert (len(found) == 0) if name in YET_TO_COME else (len(found) >= LEAST_BLOCKS)
+    assert len(found) >= LEAST_BLOCKS
     for block in found:
         lines = block.source.splitlines()
         assert sum(map(bool, lines)) <= MOST_LINES and max(map(len, lines)) <= COLUMNS, block.source
