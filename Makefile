@@ -1,4 +1,4 @@
-# Thin: each target is one line over the command line tool. The first call of any but help and clean makes .venv (see .ci/setup).
+# Thin: each target is one line over the command line tool. The first call of any but help, doctor and clean makes .venv (see .ci/setup).
 # BENCH  one of the benches alone, e.g. make bench BENCH=pretraining ARGS='--nanogpt CLONE'
 # WORKERS  test files at a time: most of a test's time is a tool's start, on one core; 0 runs them one after the other and shows what they print
 #          (OMP_WAIT_POLICY: threads that wait sleep, and leave the core to the other file)
@@ -6,12 +6,15 @@
 SCALE ?= tiny
 TORCH ?=
 ARGS ?=
+SUBMISSIONS ?= submissions
+OUT ?= grades
 BENCH ?= foundation data pretraining
 WORKERS ?= 2
 COURSE := .venv/bin/internlm-course
+DOCTOR := $(if $(wildcard .venv/.ready),$(COURSE) doctor,python3 -m internlm_course.doctor)
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
-.PHONY: help lab run serve chat doctor test lint notebooks labs bench staff lock clean ready
+.PHONY: help lab run serve chat grade doctor test lint notebooks labs bench staff lock clean ready
 .DEFAULT_GOAL := help
 
 help: ## this list · 本列表
@@ -29,14 +32,17 @@ serve: ready ## one model behind an OpenAI-compatible address, e.g. ARGS='--mode
 chat: ready ## talk to one model in the terminal · 在终端里与模型对话
 	$(COURSE) chat --scale $(SCALE) $(ARGS)
 
-doctor: ready ## what is wrong with this machine, and the remedy · 这台机器缺什么、怎么办
-	$(COURSE) doctor $(ARGS)
+grade: ready ## marks for a class: SUBMISSIONS=folder or zip OUT=folder · 给一个班评分
+	$(COURSE) grade "$(SUBMISSIONS)" --out "$(OUT)" $(ARGS)
+
+doctor: ## what is wrong with this machine, and the remedy · 这台机器缺什么、怎么办
+	$(DOCTOR) $(ARGS)
 
 test: ready ## every test, offline · 全部测试，离线
 	$(OFFLINE) OMP_WAIT_POLICY=passive .venv/bin/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 -rs $(ARGS)
 
 lint: ready ## style · 代码风格
-	.venv/bin/python -m ruff check internlm_course images tests labs/src
+	.venv/bin/python -m ruff check internlm_course images tests guides labs/src
 
 notebooks: ready ## for authors: labs/*.ipynb again from labs/src, the references executed · 供作者：由脚本重建笔记本
 	$(OFFLINE) $(COURSE) notebooks $(ARGS)

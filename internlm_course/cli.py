@@ -2,11 +2,12 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 
-from internlm_course.catalog import MODELS, STAGES
 from internlm_course.errors import CourseError
+from internlm_course.names import MODELS, STAGES
 
 
 class Narrator:
@@ -142,8 +143,37 @@ def grade(arguments: argparse.Namespace) -> None:
     roster, seed = (path and Path(path) for path in (arguments.roster, arguments.seed_file))
     settings = Settings(arguments.lab, Path(arguments.labs), roster, seed, arguments.only, arguments.jobs,
                         arguments.timeout, int(arguments.memory * 2**30), arguments.no_sandbox)
-    rows = grade(Path(arguments.submissions), Path(arguments.out), settings, lambda line: print(line, flush=True))
-    print(f'{len(rows)} rows in {Path(arguments.out) / "grades.csv"}')
+    submissions, out = Path(arguments.submissions), Path(arguments.out)
+    if arguments.watch:
+        from internlm_course.grading.watch import watch
+        print(f'Watching {submissions}; Ctrl-D or Ctrl-C ends it.', flush=True)
+        return watch(submissions, out, settings, lambda line: print(line, flush=True))
+    rows = grade(submissions, out, settings, lambda line: print(line, flush=True))
+    print(f'{len(rows)} rows in {out / "grades.csv"}')
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Says what your notebook of a lab would earn, by the grader's own way and the public inputs."""
+    from internlm_course.grading.selfcheck import check
+    from internlm_course.lab.workspace import FOLDER, language, versions
+    copy, tongue = Path(arguments.notebook or Path(FOLDER) / f'{arguments.lab}.ipynb'), language()
+    key, answers, marks = check(arguments.lab, versions(copy), Path(arguments.labs), arguments.timeout)
+    for name, mark in marks.items():
+        sign = dict(zip(('ok', 'not attempted'), '✓○')).get(mark.status, '✗')
+        print(f'{sign} {name:14} {mark.points:4g} / {key.exercises[name].points:<4g} {mark.status}: '
+              f'{" ".join([getattr(mark, tongue), *(mistake[tongue] for mistake in mark.mistakes)])}')
+    print(f'{"=":16} {sum(mark.points for mark in marks.values()):4g} / {key.points:g}')
+    for note in answers.notes:
+        print(f'! {note[tongue]}')
+
+
+def release(arguments: argparse.Namespace) -> None:
+    """Writes what a class gets: students' copies of labs, one zip of them, and a link that opens them in a JupyterHub.
+    """
+    from internlm_course.authoring.release import release
+    done = release(Path(arguments.labs), Path(arguments.out), tuple(arguments.names), arguments.course, arguments.due,
+                   not arguments.without_answers, arguments.repository, arguments.branch, arguments.hub)
+    print('\n'.join(map(str, [*done.notebooks, done.archive, *filter(None, [done.link])])))
 
 
 def _seed(text: str) -> int | str:
@@ -188,6 +218,29 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument('--folder', default='labs', help='folder with src/ (default: labs)')
     built.add_argument('--check', action='store_true', help='only say which notebooks differ from their sources')
     built.add_argument('--force', action='store_true', help='write over what somebody changed, too')
+    _add_classroom(command)
+    return top
+
+
+def _add_classroom(command: Callable) -> None:
+    """The commands around a class: what an instructor hands out, what a student looks at, what is marked."""
+    released = command(release)
+    released.add_argument('names', nargs='*', metavar='LAB', help='labs such as 01_full_chain (default: all)')
+    released.add_argument('--out', required=True, metavar='DIR', help='folder to write into; the zip is DIR.zip')
+    released.add_argument('--labs', default='labs', help='folder with the labs and solutions/ (default: labs)')
+    released.add_argument('--course', default='', metavar='NAME', help='name of your course, for the metadata')
+    released.add_argument('--due', default='', metavar='DATE', help='such as 2027-03-31, for the metadata')
+    released.add_argument('--without-answers', action='store_true',
+                          help="the whole course as a student needs it, without the labs' answers and references")
+    released.add_argument('--repository', default='', metavar='URL', help='where you put DIR: prints a link to it')
+    released.add_argument('--branch', default='main', metavar='B', help='of that repository (default: main)')
+    released.add_argument('--hub', default='https://HUB', metavar='URL', help='of the JupyterHub that opens the link')
+    checked = command(check)
+    checked.add_argument('lab', metavar='LAB', help='such as 03_pretraining')
+    checked.add_argument('--notebook', metavar='FILE', help='(default: work/LAB.ipynb)')
+    checked.add_argument('--labs', default='labs', help='folder with the labs and solutions/ (default: labs)')
+    checked.add_argument('--timeout', type=float, default=10,
+                         help='seconds of CPU time that an exercise may take (default: 10)')
     graded = command(grade)
     graded.add_argument('submissions', metavar='SUBMISSIONS',
                         help='folder or zip as Moodle, Canvas or JupyterHub exports it')
@@ -199,12 +252,12 @@ def parser() -> argparse.ArgumentParser:
     graded.add_argument('--jobs', type=int, default=0, help='submissions at once (default: one for each core)')
     graded.add_argument('--seed-file', metavar='FILE', help='the secret seed (default: one made once and kept in DIR)')
     graded.add_argument('--only', metavar='STUDENT', help='grade this student alone, anew')
+    graded.add_argument('--watch', action='store_true', help='go on, and grade what arrives, until Ctrl-D or Ctrl-C')
     graded.add_argument('--timeout', type=float, default=10,
                         help='seconds of CPU time that an exercise may take (default: 10)')
     graded.add_argument('--memory', type=float, default=2, help='GiB that an exercise may take (default: 2)')
     graded.add_argument('--no-sandbox', action='store_true',
                         help="run students' code with your own rights; the report says so")
-    return top
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from internlm_course import jsonl
-from internlm_course.catalog import MODELS, SUITES
 from internlm_course.errors import CourseError
+from internlm_course.names import MODELS, SUITES
 from internlm_course.report.ranges import read_ranges
 from internlm_course.scale import Scale, open_scale
 from internlm_course.store import Artifact, Store
@@ -207,9 +207,8 @@ class Course:
         """Conversations as the served model will read them, because AWQ protects the channels that its calibration text
         excites."""
         from internlm_course.model.chat import render
-        with open(path, 'w', encoding='utf-8') as stream:
-            for row in jsonl.rows(self.conversations().path / 'sft.jsonl'):
-                stream.write(json.dumps(dict(text=render(row['messages'])), ensure_ascii=False) + '\n')
+        rows = jsonl.rows(self.conversations().path / 'sft.jsonl')
+        jsonl.write(path, (dict(text=render(row['messages'])) for row in rows))
 
     # --- serving, evaluation, agent -----------------------------------------------------------------------------------
     def serve(self, model: Artifact, log: Path, port: int | None = None, ready: bool = True):

@@ -1,8 +1,13 @@
-"""What is wrong with this machine, and the remedy: one table, before a long run instead of in the middle of it."""
+"""What is wrong with this machine, and the remedy: one table, before a long run instead of in the middle of it.
+
+`python3 -m internlm_course.doctor` looks before anything is installed, with Python's standard library alone.
+"""
+from __future__ import annotations  # that Python may be an old one
+
 import os
 import platform
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -12,14 +17,21 @@ import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+
+from internlm_course import process
 
 LOCK = Path(__file__).resolve().parent.parent / 'requirements.lock'
 MEMORY_GB, DISK_GB, PORT = 4, 4, 23333  # scale tiny's peak, a run's folder with room to spare, LMDeploy's default
+INSTALL_GB = 11  # the environment and a run
 READY = """可以开始 ready:
   make lab  打开实验 opens the labs in your browser
   make run  训练你自己的模型 trains a model of your own, twenty minutes to an hour"""
-REINSTALL = 'rm .venv/.ready && make doctor'
+NOT_INSTALLED = """可以安装 ready to install，还没有安装任何东西 nothing is installed yet:
+  make lab  先安装，再打开实验 installs, then opens the labs
+  make run  先安装，再训练模型 installs, then trains a model"""
+REINSTALL = 'rm .venv/.ready && make lab'
 IMPORTS = {'torch': 'torch', 'transformers': 'transformers', 'datatrove': 'datatrove', 'xtuner': 'xtuner.tools.train',
            'lmdeploy': 'lmdeploy', 'opencompass': 'opencompass.cli.main', 'lagent': 'lagent', 'nbval': 'nbval'}
 PACKAGES = (*IMPORTS, 'tokenizers', 'peft', 'bitsandbytes', 'numpy', 'openai', 'trafilatura')
@@ -97,19 +109,23 @@ def cpu_flags(cpuinfo: Path = Path('/proc/cpuinfo')) -> set[str]:
 
 
 def check_cpu() -> list[Check]:
-    """Cores, vector features, and the number format that the course computes in."""
-    from internlm_course.machine import cpu_dtype
+    """Cores and vector features."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     features = [name for name in ('avx2', 'avx512f', 'avx512_bf16', 'amx_bf16') if name in cpu_flags()]
+    return [Check('CPU 核 cores', cores >= 2, str(cores), 'One core works, at half the speed.', required=False),
+            Check('CPU', bool(features), ' '.join(features) or '?', 'Without AVX2 everything is several times slower.',
+                  required=False)]
+
+
+def check_dtype() -> Check:
+    """The number format that the course computes in."""
+    from internlm_course.machine import cpu_dtype
     try:
         dtype = cpu_dtype()
     except ImportError:
         dtype = 'torch 缺 missing'
     fast = '快 fast' if dtype == 'bfloat16' else '慢 slow'
-    return [Check('CPU 核 cores', cores >= 2, str(cores), 'One core works, at half the speed.', required=False),
-            Check('CPU', bool(features), ' '.join(features) or '?', 'Without AVX2 everything is several times slower.',
-                  required=False),
-            Check('CPU 精度 dtype', True, f'{dtype} (bf16 {fast})')]
+    return Check('CPU 精度 dtype', True, f'{dtype} (bf16 {fast})')
 
 
 def check_gpu() -> Check:
@@ -127,8 +143,9 @@ def check_gpu() -> Check:
 def available_memory(cgroup: Path = Path('/sys/fs/cgroup')) -> int:
     """Bytes that a run may still take: the machine's available memory, or what is left under the container's limit if
     that is less."""
-    import psutil
-    free = psutil.virtual_memory().available
+    meminfo = Path('/proc/meminfo')
+    found = re.search(r'MemAvailable: +(\d+) kB', meminfo.read_text() if meminfo.exists() else '')
+    free = int(found[1]) * 1024 if found else os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     limit, used = cgroup / 'memory.max', cgroup / 'memory.current'
     if limit.exists() and used.exists() and (text := limit.read_text().strip()) != 'max':
         free = min(free, int(text) - int(used.read_text()))
@@ -142,8 +159,8 @@ def check_memory() -> Check:
                  f'Close programs: a run at scale tiny needs {MEMORY_GB} GB.')
 
 
-def check_folder(folder: Path) -> list[Check]:
-    """Whether the folder of runs can be written, and how much room its disk has."""
+def check_folder(folder: Path, gigabytes: int = DISK_GB) -> list[Check]:
+    """Whether the folder can be written, and how much room its disk has."""
     home = folder.absolute()
     while not home.exists():
         home = home.parent
@@ -154,20 +171,16 @@ def check_folder(folder: Path) -> list[Check]:
         writeable = Check('可写 writeable', False, f'{folder}: {error.strerror}',
                           'Choose a folder of your own, or: chmod u+w ' + str(home))
     free = shutil.disk_usage(home).free / 2**30
-    return [writeable, Check('磁盘 disk', free >= DISK_GB, f'{free:.1f} GB 可用 free',
-                             f'Free some space: a run needs {DISK_GB} GB.')]
+    return [writeable, Check('磁盘 disk', free >= gigabytes, f'{free:.1f} GB 可用 free',
+                             f'Free some space: {gigabytes} GB are needed'
+                             f'{", far fewer with TORCH=cpu" if gigabytes == INSTALL_GB else ""}.')]
 
 
 def check_port(port: int = PORT) -> Check:
     """Whether LMDeploy's default port is free; the course takes another by itself, `serve` by hand does not."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT can be taken
-        try:
-            probe.bind(('127.0.0.1', port))
-        except OSError:
-            return Check(f'端口 port {port}', False, '占用 taken', f'Use another: make serve ARGS="--port {port + 1}"',
-                         required=False)
-    return Check(f'端口 port {port}', True, '空闲 free', required=False)
+    fault = process.port_fault(port)
+    return Check(f'端口 port {port}', not fault, '占用 taken' if fault else '空闲 free',
+                 f'Use another: make serve ARGS="--port {port + 1}"', required=False)
 
 
 def check_compiler() -> Check:
@@ -192,10 +205,25 @@ def check_fonts() -> Check:
     return Check('中文字体 font', bool(fonts), found, 'sudo apt install fonts-noto-cjk', required=False)
 
 
+def check_installer() -> Check:
+    """What `.ci/setup` installs with: uv, or a Python that can bring it; uv brings a Python where this one does not
+    fit."""
+    uv = shutil.which('uv') or shutil.which('uv', path=os.pathsep.join((str(Path.home() / '.local/bin'), '.uv/bin')))
+    means = [name for name in ('ensurepip', 'pip') if find_spec(name)]
+    return Check('安装 installer', bool(uv or means), 'uv' if uv else means[0] if means else '缺 missing',
+                 'sudo apt install python3-venv, or install uv: https://docs.astral.sh/uv/')
+
+
+def before_install(folder: Path = Path()) -> list[Check]:
+    """What can be known of the machine before anything is installed."""
+    return [check_system(), check_installer(), *check_cpu(), check_memory(), *check_folder(folder, INSTALL_GB),
+            check_fonts()]
+
+
 def diagnose(folder: Path = Path('runs'), imports: bool = False) -> list[Check]:
     """Every check, quick ones first; with `imports`, the tools are loaded too (a minute)."""
-    checks = [check_python(), check_system(), *check_packages(), *check_cpu(), check_gpu(), check_memory(),
-              *check_folder(folder), check_port(), check_compiler(), check_fonts()]
+    checks = [check_python(), check_system(), *check_packages(), *check_cpu(), check_dtype(), check_gpu(),
+              check_memory(), *check_folder(folder), check_port(), check_compiler(), check_fonts()]
     return checks + check_imports() if imports else checks
 
 
@@ -204,20 +232,27 @@ def _pad(text: str, width: int) -> str:
     return text + ' ' * (width - sum(2 if unicodedata.east_asian_width(each) in 'WF' else 1 for each in text))
 
 
-def table(checks: list[Check]) -> str:
-    """The table as text, then one line that sums it up."""
+def table(checks: list[Check], ready: str = READY) -> str:
+    """The table as text, then one line that sums it up, or `ready` where all is well."""
     lines = []
     for each in checks:
         mark = '✓' if each.ok else '✗' if each.required else '!'
         lines.append(
             f'{mark} {_pad(each.name, 20)}{_pad(each.found, 34)}{"" if each.ok else " → " + each.remedy}'.rstrip())
     bad = sum(not each.ok and each.required for each in checks)
-    lines.append(READY if not bad else f'{bad} 项须先处理 to mend first')
+    lines.append(ready if not bad else f'{bad} 项须先处理 to mend first')
     return '\n'.join(lines)
 
 
 def main(folder: Path = Path('runs'), imports: bool = False) -> int:
     """Prints the table; returns the exit code, 1 if something required is wrong."""
-    checks = diagnose(folder, imports)
-    print(table(checks))
+    return _show(diagnose(folder, imports), READY)
+
+
+def _show(checks: list[Check], ready: str) -> int:
+    print(table(checks, ready))
     return int(any(not each.ok and each.required for each in checks))
+
+
+if __name__ == '__main__':
+    sys.exit(_show(before_install(), NOT_INSTALLED))

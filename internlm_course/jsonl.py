@@ -1,5 +1,5 @@
 """The one reader of jsonl, of sources and of the course's own files: UTF-8 with or without a byte order mark; a line
-ends at a line feed and nowhere else.
+ends at a line feed and nowhere else. And its one writer.
 
 `str.splitlines` also ends a line at U+2028, U+0085 and six more, which valid JSON may hold inside a text; and half of a
 surrogate pair, which JSON can escape, cannot be written as UTF-8 again.
@@ -7,7 +7,7 @@ surrogate pair, which JSON can escape, cannot be written as UTF-8 again.
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +70,14 @@ def numbered(path: Path, remedy: str = REMEDY, texts: tuple[str, ...] = ()) -> I
 def rows(path: Path, remedy: str = REMEDY, texts: tuple[str, ...] = ()) -> Iterator[dict]:
     """The objects of a jsonl file; see `numbered`."""
     return (row for _, row in numbered(path, remedy, texts))
+
+
+def line_of(row: Any) -> str:
+    """A row as a line of a jsonl file."""
+    return json.dumps(row, ensure_ascii=False) + '\n'
+
+
+def write(path: Path, objects: Iterable[Any]) -> None:
+    """Writes rows as a jsonl file, the same bytes on every system."""
+    with open(path, 'w', encoding='utf-8', newline='\n') as lines:
+        lines.writelines(map(line_of, objects))

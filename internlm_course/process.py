@@ -79,6 +79,17 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def port_fault(port: int) -> str:
+    """Why a port of 127.0.0.1 cannot be used, because another program listens on it or it is none; '' if it can."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT can be taken
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            return getattr(error, 'strerror', None) or str(error)
+    return ''
+
+
 def tool_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a tool's process: offline, without proxies, quiet, in UTF-8, with its caches under `home`
     instead of the user's own folder."""

@@ -6,6 +6,7 @@ read, two runs at once build each thing once, and a killed run goes on where it 
 import ast
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -80,12 +81,7 @@ class _Undocumented(ast.NodeTransformer):
 def locked(path: Path) -> Iterator[None]:
     """Holds an exclusive lock on `path` between processes; the system frees it when the holder dies in any way."""
     with open(path, 'w') as stream:
-        if os.name == 'nt':
-            import msvcrt
-            msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 

@@ -1,126 +1,107 @@
-"""The figures of lecture 3, pre-training; figures.py draws them. What they say stands, with its sources, in
+"""The figures of lecture 3 that show the training; figures.py draws them. What they say stands, with its sources, in
 facts_pretrain.json."""
+import json
 import math
+from pathlib import Path
 
 from svg import MARGIN, WIDTH, Figure, width
 
 INNER = WIDTH - 2 * MARGIN
+PACKAGE = Path(__file__).resolve().parents[2] / 'internlm_course'
 
 
-def wqkv(facts: dict) -> str:
-    """One group enlarged, then the whole matrix cut for two GPUs: interleaved, and stacked as it is not."""
-    figure = Figure('wqkv 的排列 · How wqkv is packed',
-                    f'The rows of wqkv in {facts["groups"]} groups, each {facts["group"]} query heads, a key head and '
-                    'a value head. Cut in two, each half is a '
-                    'whole attention; stacked as all Q, all K, all V, the first half would hold '
-                    f'{facts["stacked"]["first"]} query heads and no key.')
-    y = figure.head('wqkv：一个矩阵，按键值头分组', 'wqkv: one matrix, its rows grouped by key-value head')
-    y = figure.paragraph(MARGIN, y, f'{facts["model"]}：{facts["shape"]}，一组的六块，每块的行数', INNER, 17, bold=True)
-    y = figure.paragraph(MARGIN, y - 2,
-                         f'{facts["model"]}: {facts["shape"]}; the six blocks of one group, and their rows', INNER, 15,
-                         'muted')
-    cell, kinds = INNER / 6, ['blue'] * facts['group'] + ['orange', 'green']
-    for i, (kind, word) in enumerate(zip(kinds, ['q'] * facts['group'] + ['k', 'v'])):
-        figure.box(MARGIN + i * cell + 2, y - 6, cell - 4, 66, kind, 5)
-        figure.text(MARGIN + (i + 0.5) * cell, y + 22, word, 22, kind, 'middle', True)
-        figure.text(MARGIN + (i + 0.5) * cell, y + 47, f'{facts["rows"]}', 17, 'muted', 'middle')
-    y += 100
-    whole = [*kinds] * facts['groups']
-    stacked = ['blue'] * facts['queries'] + ['orange'] * facts['keys'] + ['green'] * facts['keys']
-    half, other = facts['halves'], facts['stacked']
-    strips = (('按组交错（实际如此）：一刀下去，两半都完整',
-               'interleaved, as it is: one cut, and both halves are whole', whole,
-               (f'q {half["queries"]}, k {half["keys"]}, v {half["keys"]}',
-                f'q {half["queries"]}, k {half["keys"]}, v {half["keys"]}'), 'green'),
-              ('先 Q 再 K 再 V 叠放：前一半没有键和值', 'stacked as Q, K, V: the first half has no key and no value',
-               stacked,
-               (f'q {other["first"]}', f'q {other["second"]}, k {other["keys"]}, v {other["keys"]}'), 'orange'))
-    for zh, en, blocks, holds, ink in strips:
-        y = figure.paragraph(MARGIN, y, zh, INNER, 17, bold=True)
-        y = figure.paragraph(MARGIN, y - 2, en, INNER, 15, 'muted')
-        thin = INNER / len(blocks)
-        for i, kind in enumerate(blocks):
-            figure.bar(MARGIN + i * thin + 0.75, y - 4, thin - 1.5, 40, kind)
-        figure.line((WIDTH / 2, y - 12), (WIDTH / 2, y + 44), ink='ink', arrow=False)
-        for i, held in enumerate(holds):
-            figure.text(MARGIN + INNER * (0.25 + 0.5 * i), y + 60, f'GPU: {held}', 16, ink, 'middle', True)
-        y += 100
-    return figure.finish(y - 24, facts['source']['zh'], facts['source']['en'])
+def area(figure: Figure, points: list[tuple[float, float]], ink: str, opacity: float) -> None:
+    """A closed shape, filled."""
+    path = 'M' + ' L'.join(f'{x:g},{y:g}' for x, y in points) + ' Z'
+    figure.parts.append(f'<path d="{path}" class="d-{ink}" opacity="{opacity:g}"/>')
 
 
-def kv(facts: dict) -> str:
-    """Bytes that a token leaves in the cache: a key head for every query head, and the released eight."""
-    figure = Figure('KV 缓存：每个词元的字节 · KV cache: bytes a token',
-                    'For each size two bars: '
-                    + '; '.join(f'{s["name"]} {s["all"]:,} bytes with {s["heads"]} key heads, {s["grouped"]:,} with '
-                                f'{s["kv_heads"]}'
-                                 for s in facts['sizes']) + '.')
-    y = figure.head('分组查询注意力省下的缓存', 'What grouped-query attention saves in the cache')
-    largest = max(size['all'] for size in facts['sizes'])
-    for size in facts['sizes']:
-        figure.text(MARGIN, y, size['name'], 20, bold=True)
-        figure.text(WIDTH - MARGIN, y, f'{facts["context"]} 词元 tokens', 15, 'muted', 'end')
-        y += 14
-        for heads, kind, ink in (('heads', 'all', 'orange'), ('kv_heads', 'grouped', 'green')):
-            value = size[kind]
-            figure.bar(MARGIN, y, INNER * 0.8 * value / largest, 14, ink)
-            figure.text(WIDTH - MARGIN, y + 34, f'{size[f"{kind}_gb"]} GB', 18, ink, 'end', True)
-            figure.text(MARGIN, y + 34, f'{value:,} 字节 bytes · {size[heads]} 键值头 KV heads', 16, ink)
-            y += 50
-        y += 24
-    return figure.finish(y - 18, facts['source']['zh'], facts['source']['en'])
+def curve(facts: dict) -> str:
+    """The shipped base model's loss over tokens, both logarithmic, with the band of lab 3's seeds."""
+    base = json.loads((PACKAGE / facts['base']).read_text('utf-8'))['curve']
+    band = json.loads((PACKAGE / facts['band']).read_text('utf-8'))['band']
+    figure = Figure("课程模型的损失曲线 · The loss curve of the course's model",
+                    f'Loss in nats over tokens read, both logarithmic. The base model begins at {facts["start"]}, '
+                    f'stands at {facts["before"]} after its opening of {facts["opening"]} steps, leaps to '
+                    f'{facts["leap"]} when the whole mixture comes, and ends at {facts["end"]}. The band of three '
+                    'seeds of lab 3 falls without a leap.')
+    y = figure.head('课程模型的损失曲线，一次真实的训练', "The loss curve of the course's model, a real run")
+    figure.text(MARGIN, y, '损失，奈特（对数）', 16)
+    figure.text(MARGIN, y + 20, 'loss in nats (logarithmic)', 15, 'muted')
+    y += 44
+    left, right, high = MARGIN + 44, WIDTH - MARGIN - 8, 330
+    (x0, x1), (y0, y1) = facts['across'], facts['down']
+
+    def place(tokens: float, loss: float) -> tuple[float, float]:
+        across = math.log(tokens / x0) / math.log(x1 / x0)
+        down = math.log(y1 / loss) / math.log(y1 / y0)
+        return round(left + (right - left) * across, 1), round(y + high * down, 1)
+    for loss in facts['losses']:
+        _, down = place(x0, loss)
+        figure.rule(left, down, right, down)
+        figure.text(left - 8, down + 5, f'{loss:g}', 15, 'muted', 'end')
+    for tick in facts['tokens']:
+        across, _ = place(tick['value'], y0)
+        figure.rule(across, y, across, y + high)
+        figure.text(across, y + high + 22, tick['text'], 15, 'muted', 'middle')
+    _, uniform = place(x0, facts['uniform'])
+    figure.line((left, uniform), (right, uniform), ink='violet', arrow=False)
+    figure.text(right, uniform + 22, f'一无所知 knows nothing: ln V = {facts["uniform"]}', 16, 'violet', 'end', True)
+    area(figure, [*(place(tokens, low) for tokens, low, _, _ in band),
+                  *(place(tokens, top) for tokens, _, _, top in reversed(band))], 'muted', 0.55)
+    figure.line(*(place(tokens, loss) for tokens, loss in base), ink='blue', arrow=False)
+    across, down = place(*facts['peak'])
+    figure.dot(across, down, 6, 'orange')
+    figure.text(across + 12, down - 2, f'{facts["leap"]}', 18, 'orange', bold=True)
+    figure.text(across + 12, down + 20, '配料换了', 16, 'orange', bold=True)
+    figure.text(across + 12, down + 40, 'the mixture changes', 15, 'orange')
+    across, down = place(*base[-1])
+    figure.dot(across, down, 5, 'blue')
+    figure.text(across, down - 40, f'{facts["end"]}', 18, 'blue', 'end', True)
+    figure.text(right, y + high + 44, '读过的词元 tokens read', 15, 'muted', 'end')
+    y += high + 76
+    for ink, zh, en in (('blue', facts['runs'][0]['zh'], facts['runs'][0]['en']),
+                        ('muted', facts['runs'][1]['zh'], facts['runs'][1]['en'])):
+        figure.bar(MARGIN, y - 13, 26, 14, ink)
+        figure.text(MARGIN + 38, y, zh, 16)
+        y = figure.paragraph(MARGIN + 38, y + 20, en, INNER - 38, 15, 'muted') + 10
+    return figure.finish(y - 10, facts['source']['zh'], facts['source']['en'])
 
 
-def wavelength(pair: int, theta: float, head: int) -> float:
-    """Tokens for one turn of RoPE's pair `pair` in a head of width `head`."""
-    return 2 * math.pi * theta ** (2 * pair / head)
-
-
-def rope(facts: dict) -> str:
-    """Wavelength over pair, logarithmic, for both bases, against the two contexts."""
-    figure = Figure('RoPE 的波长 · RoPE wavelengths',
-                    f'Wavelength in tokens of each of the {facts["pairs"]} pairs, logarithmic, for two bases, with the '
-                    'contexts 4,096 and 32,768. '
-                    + ' '.join(f'At base {facts["bases"][b["base"]]["text"]} {b["pairs"]} pairs are longer than '
-                               f'{facts["contexts"][b["context"]]["text"]}.'
-                               for b in facts['beyond']))
-    y = figure.head('RoPE 的波长与上下文', 'RoPE wavelengths and the context')
-    figure.text(MARGIN, y, '转一整圈要多少个词元（对数）', 16)
-    figure.text(MARGIN, y + 20, 'tokens for one full turn (logarithmic)', 15, 'muted')
-    y += 40
-    left, right, high, top = MARGIN + 70, WIDTH - MARGIN, 320, 7.0
-
-    def across(pair: float) -> float:
-        return left + (right - left) * pair / (facts['pairs'] - 1)
-
-    def down(value: float) -> float:
-        return y + high * (1 - math.log10(value) / top)
-    for tick in facts['ticks']:
-        figure.rule(left, down(tick['value']), right, down(tick['value']))
-        figure.text(left - 8, down(tick['value']) + 5, tick['text'], 15, 'muted', 'end')
-    for context in facts['contexts']:
-        figure.line((left, down(context['tokens'])), (right, down(context['tokens'])), ink='violet', arrow=False)
-        figure.text(left + 4, down(context['tokens']) - 7, f'上下文 context {context["text"]}', 16, 'violet', bold=True)
-    for base in facts['bases']:
-        points = [(round(across(i), 1), round(down(wavelength(i, base['theta'], facts['head'])), 1))
-                  for i in range(facts['pairs'])]
-        figure.line(*points, ink=base['ink'], arrow=False)
-    end = [down(wavelength(facts['pairs'] - 1, base['theta'], facts['head'])) for base in facts['bases']]
-    figure.text(across(44), end[1] + 12, f'θ = {facts["bases"][1]["text"]}', 17, 'orange', 'end', True)
-    figure.text(right, end[0] + 106, f'θ = {facts["bases"][0]["text"]}', 17, 'blue', 'end', True)
-    figure.text(left, y + high + 24, '快的一端 fast pairs', 15, 'muted')
-    figure.text(right, y + high + 24, '慢的一端 slow pairs', 15, 'muted', 'end')
-    y += high + 62
-    figure.text(MARGIN, y, '在这一长度内转不满一圈的维度对', 17, bold=True)
-    y = figure.text(MARGIN, y + 20, 'pairs that do not complete a turn within this length', 15, 'muted') + 8
-    for found in facts['beyond']:
-        base, context = facts['bases'][found['base']], facts['contexts'][found['context']]
-        figure.text(MARGIN, y, f'θ = {base["text"]}', 16, base['ink'], bold=True)
-        figure.text(MARGIN + 180, y, f'@ {context["text"]}', 16)
-        figure.bar(MARGIN + 270, y - 13, 160 * found['pairs'] / facts['pairs'], 15, base['ink'])
-        figure.text(WIDTH - MARGIN, y, f'{found["pairs"]} / {facts["pairs"]}', 17, base['ink'], 'end', True)
-        y += 30
-    return figure.finish(y - 8, facts['source']['zh'], facts['source']['en'])
+def needle(facts: dict) -> str:
+    """Needles found by length and depth: base, base with the larger RoPE base, the model after the long phase."""
+    figure = Figure('“针”找到了几根 · Needles found',
+                    f'Three maps of five depths and five lengths, up to {facts["lengths"][-1]} tokens. At the greatest '
+                    'length '
+                    + ', '.join(f'{m["en"]} finds {m["furthest"]}' for m in facts['maps']) + '.')
+    y = figure.head(f'“针”：每格 {facts["items"]} 根里找到几根',
+                    f'The needle: how many of {facts["items"]} are found in each cell')
+    cell = 54
+    left = WIDTH - MARGIN - 5 * cell
+    for found in facts['maps']:
+        below = figure.paragraph(MARGIN, y + 22, found['zh'], left - MARGIN - 60, 17, found['ink'], bold=True)
+        below = figure.paragraph(MARGIN, below, found['en'], left - MARGIN - 60, 15, 'muted')
+        figure.text(MARGIN, below + 22, found['furthest'], 24, found['ink'], bold=True)
+        figure.text(MARGIN, below + 44, '在最长处', 15, 'muted')
+        figure.text(MARGIN, below + 63, 'at the far end', 15, 'muted')
+        for depth, row in zip(facts['depths'], found['found']):
+            figure.text(left - 8, y + 23, depth, 15, 'muted', 'end')
+            for j, count in enumerate(row):
+                figure.box(left + j * cell + 1.5, y, cell - 3, 33, 'plain', 4)
+                if count:
+                    figure.parts.append(f'<rect x="{left + j * cell + 1.5:g}" y="{y:g}" width="{cell - 3:g}" '
+                                        f'height="33" rx="4" class="d-{found["ink"]}" '
+                                        f'opacity="{0.5 * count / facts["items"]:.2f}"/>')
+                figure.text(left + (j + 0.5) * cell, y + 23, f'{count}', 16, 'ink', 'middle', count > 0)
+            y += 36
+        for j, length in enumerate(facts['lengths']):
+            figure.text(left + (j + 0.5) * cell, y + 16, length, 15, 'muted', 'middle')
+        edge = left + facts['edge'] * cell
+        figure.line((edge, y - 5 * 36 - 6), (edge, y + 2), ink='violet', arrow=False)
+        y += 46
+    y = figure.paragraph(MARGIN, y, facts['note']['zh'], INNER, 16)
+    y = figure.paragraph(MARGIN, y - 1, facts['note']['en'], INNER, 15, 'muted')
+    return figure.finish(y - 6, facts['source']['zh'], facts['source']['en'])
 
 
 def phases(facts: dict) -> str:
@@ -197,4 +178,4 @@ def sharding(facts: dict) -> str:
     return figure.finish(y + 12, facts['source']['zh'], facts['source']['en'])
 
 
-FIGURES = dict(wqkv=wqkv, kv=kv, rope=rope, phases=phases, sharding=sharding)
+FIGURES = dict(curve=curve, needle=needle, phases=phases, sharding=sharding)

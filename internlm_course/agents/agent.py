@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from internlm_course.errors import CourseError
 from internlm_course.marking import is_correct, mark
-from internlm_course.model.chat import PLUGIN, TOOL_PROMPT
+from internlm_course.model.chat import INTERPRETER, PLUGIN, ROLES, TOOL_PROMPT
 from internlm_course.process import open_loopback
 
 ATTEMPTS = 3
@@ -97,7 +97,7 @@ def _protocol():
                     for message in super().format(*args, **kwargs)]
 
     tool = dict(begin='{start_token}{name}\n', start_token='<|action_start|>',
-                name_map=dict(plugin=PLUGIN, interpreter='<|interpreter|>'), belong='assistant', end='<|action_end|>')
+                name_map=dict(plugin=PLUGIN, interpreter=INTERPRETER), belong='assistant', end='<|action_end|>')
     return Protocol(meta_prompt=None, plugin_prompt=TOOL_PROMPT.replace('{', '{{').replace('}', '}}'), tool=tool)
 
 
@@ -124,5 +124,5 @@ def _served_model(url: str, model: str):
                                   'Start it with `make serve`, or check the address.')
 
     # Upstream turns 'environment' into 'system'; our chat template knows the role, so every role stays what it is.
-    roles = [dict(role=role, api_role=role) for role in ('system', 'user', 'assistant', 'environment')]
+    roles = [dict(role=role, api_role=role) for role in ROLES]
     return ServedModel(model_type=model, key='local', meta_template=roles, openai_api_base=f'{url}/chat/completions')

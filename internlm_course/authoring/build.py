@@ -21,7 +21,7 @@ from internlm_course.lab.check import EXPECTED
 
 MARK = '# NBVAL_CHECK_OUTPUT'
 STUB = '# your code here, then delete the line below · 在此作答，写好后删去下面一行\nraise NotImplementedError'
-FOLDED = '# Check: run it, nothing to edit here · 核对：运行即可，不用改动'  # all that JupyterLab shows of a check cell
+CHECK = '# Check: run it, nothing to edit here · 核对：运行即可，不用改动'
 NAME = re.compile(r'[a-z0-9][a-z0-9-]{0,63}')
 KERNEL = dict(kernelspec=dict(display_name='Python 3 (ipykernel)', language='python', name='python3'),
               language_info=dict(name='python'))
@@ -63,8 +63,10 @@ def read(source: Path):
             raise CourseError(f'A cell of {source} {fault}: {cell.source[:60]!r}.', 'Write # %% name="its-own-name".')
         seen.add(name)
         cell.id, cell.metadata = name, _node(_metadata(source, cell, name, header))
+        if header.get('exercise'):  # tells the cell where a tool drops its id
+            cell.source = f'# exercise: {name} · 请保留这一行 · keep this line\n{cell.source}'
         if 'check' in header:
-            cell.source, cell.metadata.jupyter = f'{FOLDED}\n{cell.source}', dict(source_hidden=True)
+            cell.source = f'{CHECK}\n{cell.source}'  # not folded: of a folded cell one cannot see whether it runs
     return notebook
 
 
@@ -128,10 +130,10 @@ def skeleton(notebook) -> list:
             [(c.id, c.cell_type, c.source, c.metadata) for c in notebook.cells]]
 
 
-def outdated(labs: Path) -> list[str]:
+def outdated(labs: Path, names: tuple[str, ...] = ()) -> list[str]:
     """What in the generated notebooks differs from their sources, one sentence each; outputs are nbval's business."""
     faults, made = [], set()
-    for source in sources(labs):
+    for source in sources(labs, names):
         for path, wanted in zip(paths(source), (reference(source), student(source))):
             made.add(path)
             if not path.exists():
@@ -148,7 +150,7 @@ def outdated(labs: Path) -> list[str]:
                          or (there[name].source, there[name].metadata) != (should[name].source, should[name].metadata)]
                 faults.append(f'{path} differs from {source} in '
                               f'{", ".join(cells) or "the order of cells or the metadata of the notebook"}.')
-    strays = {*labs.glob('*.ipynb'), *(labs / 'solutions').glob('*.ipynb')} - made
+    strays = set() if names else {*labs.glob('*.ipynb'), *(labs / 'solutions').glob('*.ipynb')} - made
     return faults + [f'{path} has no source.' for path in sorted(strays)]
 
 

@@ -49,8 +49,8 @@ def address(course: Path) -> str | None:
 
 
 def link(service: str, address: str, page: str | None = None) -> str:
-    """The address at which Binder, Colab or Codespaces opens the course: a lab (01_full_chain.ipynb), or the page of the
-    work folder; Codespaces opens the whole course, whatever the page."""
+    """The address at which Binder, Colab or Codespaces opens the course: a lab (01_full_chain.ipynb), or the page of
+    the work folder; Codespaces opens the whole course, whatever the page."""
     repository = urlsplit(address).path.strip('/')
     if service == 'Binder':
         opened = quote(f'lab/tree/{workspace.FOLDER}/{page or workspace.PAGES["en"]}', safe='')

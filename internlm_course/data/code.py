@@ -16,6 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import IO, TypeVar
 
+from internlm_course import jsonl
 from internlm_course.data.code_filters import duplicates, quality
 from internlm_course.errors import CourseError
 
@@ -248,9 +249,9 @@ def code_corpus(folder: Path, out: Path, tests: bool = False) -> dict:
     with packed(out / 'clean' / 'code.jsonl.gz') as lines:
         for repository in repositories(folder):
             if row := document(folder, repository, kept, graded):
-                lines.write(line_of(row))
+                lines.write(jsonl.line_of(row).encode())
                 written.append(len(row['text'].encode()))
-    (out / 'dropped.jsonl').write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in dropped), 'utf-8')
+    jsonl.write(out / 'dropped.jsonl', dropped)
     metrics = dict(funnel=funnel, grades=grades, documents=len(written), bytes=sum(written))
     (out / 'metrics.json').write_text(json.dumps(metrics, indent=1), 'utf-8')
     return metrics | dict(seconds=round(time.perf_counter() - start, 2))
@@ -282,8 +283,3 @@ def packed(path: Path) -> Iterator[IO[bytes]]:
     with open(partial, 'wb') as stream, gzip.GzipFile('', 'wb', 6, stream, mtime=0) as lines:
         yield lines
     partial.replace(path)
-
-
-def line_of(document: dict) -> bytes:
-    """A document as a line of jsonl."""
-    return json.dumps(document, ensure_ascii=False).encode() + b'\n'

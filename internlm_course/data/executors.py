@@ -57,9 +57,8 @@ def execute(steps: list, tasks: int, workers: int, logging_dir: Path, kind: str 
 
 def run_local(steps: list, tasks: int, workers: int, logging_dir: Path):
     from datatrove.executor.local import LocalPipelineExecutor
-    # Forked workers share what is imported already; elsewhere than Linux they start anew and import it (5 s a stage).
-    start = 'fork' if sys.platform == 'linux' else 'spawn'
-    executor = LocalPipelineExecutor(steps, tasks, min(workers, tasks), str(logging_dir), start_method=start)
+    # Forked workers share what is imported already; others import it anew (5 s a stage).
+    executor = LocalPipelineExecutor(steps, tasks, min(workers, tasks), str(logging_dir), start_method='fork')
     executor.run()
     return executor
 

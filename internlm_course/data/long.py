@@ -13,7 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from internlm_course.data.code import line_of, packed
+from internlm_course.data.code import packed
+from internlm_course.data.rules import HANZI
+from internlm_course.jsonl import line_of
 
 LENGTH = 32 * 1024  # bytes of UTF-8, report section 3.1
 
@@ -86,7 +88,7 @@ MARKERS = re.compile(
     r'|因为|所以|因此|但是|但|然而|不过|而且|并且|虽然|尽管|如果|只要|只有|除非|于是|然后|首先|其次|最后|此外|另外|同时'
     r'|例如|比如|也就是|换句话说|总之|从而|否则|反而|而是|其中|由于|即使|以及|并|而|则', re.I)
 WORDS = re.compile(r'[\u4e00-\u9fff]|[^\W\d_\u4e00-\u9fff]+')  # a Chinese character or a word
-HANZI, A_WORD = re.compile(r'[\u4e00-\u9fff]'), 1.6  # Chinese characters in a word, on average
+A_WORD = 1.6  # Chinese characters in a word, on average
 PARAGRAPH = 60  # words in a paragraph of prose, at least
 # Statistic -> its least and largest value.
 LIMITS = dict(markers=(10.0, 200.0), words=(0.6, 1.0), prose=(0.1, 1.0), repeated=(0.0, 0.3))
@@ -186,7 +188,8 @@ def long_corpus(corpus: Iterable[dict], out: Path, checkpoint: Path, length: int
             counts[step].update(documents=1, bytes=len(document['text'].encode()))
 
         def drop(lines: IO[bytes], document: dict, reason: str) -> None:
-            lines.write(line_of(document | dict(metadata=document.get('metadata', {}) | dict(dropped=reason))))
+            metadata = document.get('metadata', {}) | dict(dropped=reason)
+            lines.write(line_of(document | dict(metadata=metadata)).encode())
 
         def candidates() -> Iterator[dict]:
             for document in corpus:
@@ -207,7 +210,7 @@ def long_corpus(corpus: Iterable[dict], out: Path, checkpoint: Path, length: int
                 scores.append([document['id'], round(alone, 4), round(behind, 4)])
                 if good:
                     count('perplexity', document)
-                    kept.write(line_of(document))
+                    kept.write(line_of(document).encode())
                 else:
                     drop(apart, document, f'PPL {alone:.4f} alone, {behind:.4f} after S1')
     metrics = dict(funnel=[dict(step=step, documents=counts[step]['documents'], bytes=counts[step]['bytes'])

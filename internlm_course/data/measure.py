@@ -96,17 +96,12 @@ def measure(crawl: Path, out: Path, steps: list[str]) -> dict:
     contents = {name: dict(tally.most_common()) for name, tally in tallies.items()}
     if not (crawl / 'truth.jsonl').exists():
         return dict(funnel=funnel, **contents)
-    outcomes = [outcome(truth, exits.pop(truth['id'], LOST)) for truth in truths(crawl / 'truth.jsonl')]
+    outcomes = [outcome(truth, exits.pop(truth['id'], LOST)) for truth in rows(crawl / 'truth.jsonl')]
     for row in funnel:
         row['precision'], row['recall'] = judge(row['step'], order, outcomes)
     whole = dict(step='crawl', documents=len(outcomes), bytes=sum(each.size for each in outcomes))
     return dict(funnel=[whole | dict(precision=None, recall=None), *funnel], exact=exactness(outcomes, len(order)),
                 recalls=recalls(outcomes, order), **contents)
-
-
-def truths(path: Path) -> Iterator[dict]:
-    """The lines of `truth.jsonl`."""
-    return rows(path)
 
 
 def outcome(truth: dict, end: Exit) -> Outcome:

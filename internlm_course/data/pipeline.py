@@ -172,9 +172,8 @@ def main(crawl: Path, out: Path, workers: int, items: Path, executor: str) -> No
     """The tool's process."""
     from internlm_course.data.card import write_card
     die_with_parent()
-    if hasattr(os, 'register_at_fork'):
-        # datatrove's workers and its manager process are forked: each asks for the same at once.
-        os.register_at_fork(after_in_child=die_with_parent)
+    # datatrove's workers and its manager process are forked: each asks for the same at once.
+    os.register_at_fork(after_in_child=die_with_parent)
     seconds = run(crawl, out, workers, items, executor)
     start = time.perf_counter()
     steps = active(crawl, items)

@@ -108,11 +108,6 @@ def load_classifiers(path: Path):
     return Classifiers(np.load(path))
 
 
-def classify(text: str, classifiers) -> list[str]:
-    """The labels that the text scores over their thresholds."""
-    return [label for label, score in classifiers.scores(text).items() if score > THRESHOLDS[label]]
-
-
 def finetune(texts: list[str], names: list[str], encoder: str, out: Path, epochs: int = 2, batch: int = 32) -> None:
     """Fine-tunes a sequence classifier with one sigmoid output for each head; on the GPU where there is one."""
     import torch

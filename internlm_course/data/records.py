@@ -8,6 +8,8 @@ from datatrove.data import DocumentsPipeline
 from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.writers.disk_base import DiskWriter
 
+from internlm_course.jsonl import line_of
+
 
 class LinesReader(BaseDiskReader):
     """Reads the jsonl files of a folder, one a task."""
@@ -30,4 +32,4 @@ class LinesWriter(DiskWriter):
         super().__init__(str(folder), '${rank}.jsonl', compression=None, mode='wb')
 
     def _write(self, document: dict, file_handler: IO, filename: str) -> None:
-        file_handler.write(json.dumps(document, ensure_ascii=False).encode() + b'\n')
+        file_handler.write(line_of(document).encode())

@@ -42,19 +42,16 @@ def tokenize(corpus: Path, tokenizer: Path, out: Path) -> dict:
     """
     from datatrove.pipeline.tokens.tokenizer import TokenizedFile
     encoder, token_size = load(tokenizer)
-    first, last = encoder.token_to_id(BOS), encoder.token_to_id(EOS)
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, TokenizedFile] = {}
     sizes: dict[str, list[int]] = {}
-    for batch in batches(documents(corpus / 'clean')):
-        encoded = encoder.encode_batch_fast([document['text'] for document in batch], add_special_tokens=False)
-        for document, encoding in zip(batch, encoded, strict=True):
-            text = document['text'].encode()
-            name = document['metadata']['domain'] + ('.validation' if zlib.crc32(text) % HELD_OUT == 0 else '')
-            if name not in files:
-                files[name], sizes[name] = TokenizedFile(str(out), f'{name}.ds', token_size=token_size), []
-            files[name].write([first, *encoding.ids, last], None)
-            sizes[name].append(len(text))
+    texts = ((document['metadata']['domain'], document['text']) for document in documents(corpus / 'clean'))
+    for domain, held_out, tokens, size in encode(texts, encoder):
+        name = f'{domain}.validation' if held_out else domain
+        if name not in files:
+            files[name], sizes[name] = TokenizedFile(str(out), f'{name}.ds', token_size=token_size), []
+        files[name].write(tokens, None)
+        sizes[name].append(size)
     domains = {}
     for name in sorted(files):
         files[name].close()
@@ -82,9 +79,14 @@ def load(tokenizer: Path):
     return encoder, 2 if encoder.get_vocab_size() <= 1 << 16 else 4
 
 
-def batches(rows: Iterator) -> Iterator[list]:
-    while batch := list(islice(rows, BATCH)):
-        yield batch
+def encode(texts: Iterator[tuple[str, str]], encoder) -> Iterator[tuple[str, bool, list[int], int]]:
+    """Of each (domain, text): its domain, whether it is held out, its tokens and its bytes."""
+    first, last = encoder.token_to_id(BOS), encoder.token_to_id(EOS)
+    while batch := list(islice(texts, BATCH)):
+        encodings = encoder.encode_batch_fast([text for _, text in batch], add_special_tokens=False)
+        for (domain, text), encoding in zip(batch, encodings, strict=True):
+            raw = text.encode()
+            yield domain, zlib.crc32(raw) % HELD_OUT == 0, [first, *encoding.ids, last], len(raw)
 
 
 class Page(Protocol):
@@ -96,20 +98,16 @@ class Page(Protocol):
 def tokenize_pages(pages: Iterable[Page], tokenizer: Path) -> tuple[Training, Validation]:
     """Pages of the micro-world straight into what `read_corpus` gives, in memory: for runs of minutes, which need no
     crawl and no cleaning."""
-    encoder, size = load(tokenizer)
-    first, last = encoder.token_to_id(BOS), encoder.token_to_id(EOS)
+    encoder, token_size = load(tokenizer)
     training: Training = {}
     validation: Validation = {}
-    for batch in batches(iter(pages)):
-        texts = ['\n'.join(page.lines) for page in batch]
-        encoded = encoder.encode_batch_fast(texts, add_special_tokens=False)
-        for page, text, encoding in zip(batch, texts, encoded, strict=True):
-            document = np.array([first, *encoding.ids, last], f'<u{size}')
-            domain = 'knowledge' if page.kind in KNOWLEDGE else page.kind
-            if zlib.crc32(text.encode()) % HELD_OUT == 0:
-                held = validation.setdefault(domain, ([], []))
-                held[0].append(document)
-                held[1].append(len(text.encode()))
-            else:
-                training.setdefault(domain, []).append(document)
+    texts = (('knowledge' if page.kind in KNOWLEDGE else page.kind, '\n'.join(page.lines)) for page in pages)
+    for domain, held_out, tokens, size in encode(texts, encoder):
+        document = np.array(tokens, f'<u{token_size}')
+        if held_out:
+            held = validation.setdefault(domain, ([], []))
+            held[0].append(document)
+            held[1].append(size)
+        else:
+            training.setdefault(domain, []).append(document)
     return training, validation

@@ -27,7 +27,7 @@ from internlm_course.deploy.requests import BadRequest
 from internlm_course.model import chat
 
 STOP_TOKENS = ['<|im_end|>', '<|action_end|>', '</s>']
-ROLES = ('system', 'user', 'assistant', 'environment', 'tool')
+ROLES = (*chat.ROLES, 'tool')
 
 
 class InternLM2Template(BaseChatTemplate):

@@ -3,10 +3,10 @@ activations.
 
 `quantize` runs this module as a process of its own, whose `main` calibrates on the course's own text.
 """
-import argparse
 import json
 import random
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -45,10 +45,8 @@ def quantize(checkpoint: Path, out: Path, *, bits: int = 4, calibration: Path, h
     check_arguments(checkpoint, bits, Path(calibration), group_size, samples, length)
     started = time.monotonic()
     log = out / 'logs' / 'quantize.log'
-    run_tool('internlm_course.deploy.quantize',
-             ['--checkpoint', str(checkpoint), '--out', str(out), '--bits', str(bits), '--calibration',
-              str(Path(calibration).resolve()),
-              '--group-size', str(group_size), '--samples', str(samples), '--length', str(length)], log, home)
+    given = (checkpoint, out, Path(calibration).resolve(), bits, group_size, samples, length)
+    run_tool('internlm_course.deploy.quantize', list(map(str, given)), log, home)
     before, after = linear_bytes(checkpoint), linear_bytes(out)
     metrics = {'bits': bits, 'seconds': round(time.monotonic() - started, 1), 'linear_bytes_before': before,
                'linear_bytes_after': after, 'linear_bytes_ratio': after / before}
@@ -143,29 +141,25 @@ def compute_in_float32() -> None:
 
 def main() -> None:
     die_with_parent()
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ('checkpoint', 'out', 'calibration'):
-        parser.add_argument(f'--{name}', type=Path, required=True)
-    for name in ('bits', 'group-size', 'samples', 'length'):
-        parser.add_argument(f'--{name}', type=int, required=True)
-    options = parser.parse_args()
+    checkpoint, out, calibration = map(Path, sys.argv[1:4])
+    bits, group_size, samples, length = map(int, sys.argv[4:])
 
     import torch
     from lmdeploy.lite.apis import calibrate
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    texts = read_texts(options.calibration)
+    texts = read_texts(calibration)
     calibrate.get_calib_loaders = lambda name, tokenizer, nsamples, seqlen: windows(tokenizer, texts, nsamples, seqlen)
     if device == 'cpu':
         compute_in_float32()
-    common = dict(work_dir=str(options.out), calib_samples=options.samples, calib_seqlen=options.length, device=device,
-                  dtype='float16', batch_size=8, trust_remote_code=True)
-    if options.bits == 4:
+    common = dict(work_dir=str(out), calib_samples=samples, calib_seqlen=length, device=device, dtype='float16',
+                  batch_size=8, trust_remote_code=True)
+    if bits == 4:
         from lmdeploy.lite.apis.auto_awq import auto_awq
-        auto_awq(str(options.checkpoint), w_bits=4, w_group_size=options.group_size, **common)
+        auto_awq(str(checkpoint), w_bits=4, w_group_size=group_size, **common)
     else:
         from lmdeploy.lite.apis.smooth_quant import smooth_quant
-        smooth_quant(str(options.checkpoint), w_bits=8, **common)
-    complete(options.checkpoint, options.out)
+        smooth_quant(str(checkpoint), w_bits=8, **common)
+    complete(checkpoint, out)
 
 
 def complete(checkpoint: Path, out: Path) -> None:

@@ -1,7 +1,6 @@
 """Serving a checkpoint: LMDeploy's OpenAI-compatible api_server in its own process, TurboMind on a GPU, our CPU device
 elsewhere."""
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from internlm_course.deploy.launch import check_version
 from internlm_course.errors import CourseError
-from internlm_course.process import HOST, free_port, start_tool, stop_tool, telling_lines
+from internlm_course.process import HOST, free_port, port_fault, start_tool, stop_tool, telling_lines
 
 CHAT_ROOM = 64     # tokens
 BATCH = 16         # sequences decoded together; more wait
@@ -39,14 +38,9 @@ def check_port(port: int) -> None:
     Raises:
         CourseError: another program listens on the port, or it may not be used.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, 'strerror', None) or error
-            raise CourseError(f'Port {port} of {HOST} cannot be used: {reason}.',
-                              'Stop the program that holds it, or let a free port be picked (port=None).') from error
+    if fault := port_fault(port):
+        raise CourseError(f'Port {port} of {HOST} cannot be used: {fault}.',
+                          'Stop the program that holds it, or let a free port be picked (port=None).')
 
 
 def read_config(checkpoint: Path) -> dict:

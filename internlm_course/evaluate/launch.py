@@ -11,9 +11,10 @@ GRAMMARS = 'tree_sitter_languages'
 
 def main() -> None:
     die_with_parent()
-    if find_spec(GRAMMARS) is None:  # no build for Python 3.13; OpenCompass imports it for BigCodeBench, which is not run
-        sys.modules[GRAMMARS] = ModuleType(GRAMMARS)
-        sys.modules[GRAMMARS].get_parser = None
+    if find_spec(GRAMMARS) is None:  # no build for Python 3.13; needed by BigCodeBench alone
+        absent = ModuleType(GRAMMARS)
+        absent.get_parser = None
+        sys.modules[GRAMMARS] = absent
     from opencompass.cli.main import main as opencompass
 
     opencompass()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from internlm_course import jsonl
 from internlm_course.errors import CourseError
 from internlm_course.evaluate.suites import chance, read_items
 from internlm_course.marking import is_correct, mark
@@ -65,8 +66,7 @@ def score(models: Sequence[EvalModel], items: Path, out: Path, home: Path, limit
     data.mkdir(parents=True)
     for suite, lines in rows.items():
         kept = [{key: item[key] for key in ('id', 'prompt', 'question', 'answer', 'reply')} for item in lines]
-        (data / f'{suite}.jsonl').write_text(''.join(json.dumps(item, ensure_ascii=False) + '\n' for item in kept),
-                                             'utf-8')
+        jsonl.write(data / f'{suite}.jsonl', kept)
     config = logs / 'config.py'
     config.write_text(config_text(models, rows, data), 'utf-8')
     try:
@@ -135,15 +135,18 @@ def _chat_model(model: EvalModel) -> dict:
 
 
 def _dataset(suite: str, lines: Sequence[Mapping], data: Path, column: str, expected: str) -> dict:
-    # A token holds at least one byte, so an answer of b bytes has at most b tokens; two more for a blank and the full
-    # stop.
-    longest = max(len(item[expected].encode()) for item in lines) + 2
     return call('opencompass.datasets', 'CustomDataset', abbr=suite, path=str(data / f'{suite}.jsonl'),
                 reader_cfg=dict(input_columns=[column], output_column=expected),
                 infer_cfg=dict(prompt_template=call(PLUGINS, 'Field', template=f'{{{column}}}'),
                                retriever=call(f'{ICL}.icl_retriever', 'ZeroRetriever'),
-                               inferencer=call(f'{ICL}.icl_inferencer', 'GenInferencer', max_out_len=longest)),
+                               inferencer=call(f'{ICL}.icl_inferencer', 'GenInferencer',
+                                               max_out_len=longest(lines, expected))),
                 eval_cfg=dict(evaluator=call(PLUGINS, 'ExactAnswer')))
+
+
+def longest(lines: Sequence[Mapping], expected: str) -> int:
+    """Tokens of the longest answer at most: one holds at least a byte; two more for a blank and the full stop."""
+    return max(len(item[expected].encode()) for item in lines) + 2
 
 
 def _check(models: Sequence[EvalModel]) -> None:
@@ -202,5 +205,5 @@ def _collect(model: EvalModel, suite: str, lines: Sequence[Mapping], logs: Path,
                           f'The whole log is in {logs / "opencompass.log"}.')
     path = out / 'predictions' / model.name / f'{suite}.jsonl'
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows), 'utf-8')
+    jsonl.write(path, rows)
     return dict(mark(correct, len(rows)), chance=chance(lines), dimension=lines[0]['dimension'])

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from internlm_course.catalog import DIMENSIONS, in_order
 from internlm_course.errors import CourseError
 from internlm_course.jsonl import numbered
 from internlm_course.marking import STOP, mark, trim
+from internlm_course.names import DIMENSIONS, in_order
 
 FIELDS = ('dimension', 'suite', 'prompt', 'question', 'answer')
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from internlm_course.errors import CourseError
 from internlm_course.finetune.config import SFTSettings, config_text
 from internlm_course.finetune.messages import count_tokens
-from internlm_course.jsonl import numbered, rows
+from internlm_course.jsonl import numbered, rows, write
+from internlm_course.model.chat import ROLES
 from internlm_course.process import run_tool
 
-ROLES = ('system', 'user', 'assistant', 'environment')
 KNOWN = ('role', 'content', 'name', 'tool_calls')
 FORM = ('Give a jsonl file; a line is {"messages": [{"role", "content"}, …]}, '
         f'roles {", ".join(ROLES)}, one turn of the assistant.')
@@ -52,7 +52,7 @@ def sft(checkpoint: Path, conversations: Path, out: Path, settings: SFTSettings,
     config, work = logs / 'config.py', logs / 'xtuner'
     # As they were read here: XTuner's own reader stops at a byte order mark or half of a surrogate pair.
     plain = logs / 'conversations.jsonl'
-    plain.write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in examples), 'utf-8', newline='\n')
+    write(plain, examples)
     gpu = torch.cuda.is_available()
     processes, threads = (1, {}) if gpu else share_cores(settings.batch_size)
     config.write_text(config_text(checkpoint, plain, settings, steps * settings.batch_size, gpu, processes), 'utf-8')

@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from internlm_course.errors import CourseError
+from internlm_course.grading.compare import OWN
 from internlm_course.grading.rebuild import Exercise, Key
 
 PACKAGE = 'internlm_course'
-OWN = 'PackagesOwnAnswer'  # the error of a function that was left out
 RAISE = f"raise type({OWN!r}, (Exception,), {{}})('not in the kernel that is graded')"
 RECORD = """
 import contextlib, io, json, sys
@@ -58,19 +58,26 @@ def needed(key: Key) -> tuple[dict[str, Path], list[str]]:
     return {name: Path(path) for name, path in modules.items()}, others
 
 
-def own_answers(check: str) -> set[str]:
-    """The names of the course's own functions in a check cell: `lab.check(…, part=(mine, own.function, cases))`."""
-    found = set()
+def check_parts(check: str) -> list[tuple[str, str, str]]:
+    """Of each part of a check cell, `lab.check(…, part=(mine, own.function, cases))`: its name, the student's function
+    and the course's own; '' where one is no name."""
+    found = []
     for node in ast.walk(ast.parse(check)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == 'check':
             for part in node.keywords:
                 if isinstance(part.value, ast.Tuple) and len(part.value.elts) == 3:
-                    own = part.value.elts[1]
-                    found.add(own.attr if isinstance(own, ast.Attribute) else getattr(own, 'id', ''))
-    return found - {''}
+                    mine, own, _ = part.value.elts
+                    name = own.attr if isinstance(own, ast.Attribute) else getattr(own, 'id', '')
+                    found.append((part.arg or '', getattr(mine, 'id', ''), name))
+    return found
 
 
-def _names(tree: ast.AST) -> set[str]:
+def own_answers(check: str) -> set[str]:
+    """The names of the course's own functions in a check cell."""
+    return {own for _, _, own in check_parts(check)} - {''}
+
+
+def called(tree: ast.AST) -> set[str]:
     """Every name and attribute in a piece of code."""
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
         node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
@@ -117,15 +124,15 @@ class Package:
             name = todo.pop()
             if name not in found:
                 found.add(name)
-                todo += [other for other in _names(self.functions[name]) if other in self.functions]
+                todo += [other for other in called(self.functions[name]) if other in self.functions]
         return found
 
     def absent(self, exercise: Exercise) -> set[str]:
         """The functions whose bodies are left out: all answers, and what does this exercise's work, unless set-up,
         check or the reference's answer need it."""
         own = own_answers(exercise.check)
-        check = _names(ast.parse(exercise.check)) - own
-        used = set().union(*(_names(ast.parse(text)) for text in (*self.key.setup, exercise.answer)))
+        check = called(ast.parse(exercise.check)) - own
+        used = set(exercise.uses).union(*(called(ast.parse(text)) for text in (*self.key.setup, exercise.answer)))
         mine = set(exercise.functions)
         return ((self._reach(own) | self.answers) - self._reach((check | used) - own - mine)) | own
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+OWN = 'PackagesOwnAnswer'  # the error of a function of the package that was left out
 RELATIVE, ABSOLUTE = 1e-6, 1e-9  # where a check states no tolerance of its own; the second is for zeros
 
 

@@ -17,13 +17,16 @@ body { font: 16px/1.5 system-ui, "Noto Sans CJK SC", "Microsoft YaHei", sans-ser
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0; border-bottom: 1px solid #ddd; }
+.tight { white-space: nowrap; }
 .bar { background: #2f6f9f; height: .9rem; display: inline-block; vertical-align: middle; }
+.advice { margin: .4rem 0 0; border-left: 3px solid #2f6f9f; padding-left: .6rem; }
 .ok { color: #146c2e; } .not { color: #a11; } .grey { color: #666; }
 @media (max-width: 40rem) {
   table.marks, table.marks tbody, table.marks tr, table.marks td { display: block; border: 0; padding: .1rem 0; }
   table.marks tr { border-bottom: 1px solid #ddd; padding: .5rem 0; } table.marks th { display: none; }
 }
 """
+MOST = 10  # misconceptions that the overview shows
 LEAST = 40  # words and signs of an answer; shorter ones are alike by chance
 
 
@@ -42,11 +45,14 @@ def both(en: str, zh: str) -> str:
 
 
 def student_page(key: Key, row: dict) -> str:
-    """One student's page: points and what to say of each exercise, and what was done with the notebook."""
+    """One student's page: points, what to say of each exercise, with advice for a known mistake, and what was done with
+    the notebook."""
     lines = ''.join(
         f'<tr><td>{number}. {html.escape(name)}</td>'
         f'<td class="{"ok" if mark["status"] == "ok" else "not"}">{html.escape(mark["status"])}</td>'
-        f'<td>{mark["points"]:g} / {key.exercises[name].points:g}</td><td>{both(mark["en"], mark["zh"])}</td></tr>'
+        f'<td>{mark["points"]:g} / {key.exercises[name].points:g}</td><td>{both(mark["en"], mark["zh"])}'
+        + ''.join(f'<p class="advice">{both(each["en"], each["zh"])}</p>' for each in mark['mistakes'])
+        + '</td></tr>'
         for number, (name, mark) in enumerate(row['exercises'].items(), 1)
     )
     notes = ''.join(f'<li>{both(note["en"], note["zh"])}</li>' for note in row['notes'])
@@ -93,23 +99,39 @@ def shape(source: str) -> list[str]:
 
 
 def _bar(share: float, width: int = 20) -> str:
-    return f'<span class="bar" style="width: {share * width:.2f}rem"></span>'
+    return f'<span class="bar" style="width: min({share * width:.2f}rem, {share * width * 2.2:.2f}vw)"></span>'
+
+
+def _misconceptions(graded: Sequence[dict]) -> str:
+    """Rows of the most frequent known mistakes, each with its sentence of advice."""
+    made = Counter(
+        (name, *(mistake[part] for part in ('name', 'en', 'zh')))
+        for row in graded
+        for name, mark in row['exercises'].items()
+        for mistake in mark['mistakes']
+    )
+    many = max(len(graded), 1)
+    return ''.join(
+        f'<tr><td>{html.escape(exercise)}<br><b>{html.escape(name)}</b></td>'
+        f'<td class="tight">{_bar(count / many, 10)} {count} / {len(graded)}</td><td>{both(en, zh)}</td></tr>'
+        for (exercise, name, en, zh), count in sorted(made.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST]
+    )
 
 
 def overview(key: Key, rows: Sequence[dict], groups: Sequence[tuple[str, list[str]]], sandbox: str) -> str:
-    """The class on one page: distribution, exercises from the hardest, notes of files, answers alike."""
+    """The class on one page: points, exercises from the hardest, mistakes from the most frequent, answers alike."""
     graded = [row for row in rows if row['status'] != 'not graded']
     many = max(len(graded), 1)
     tenths = Counter(min(int(10 * row['points'] / key.points), 9) for row in graded)
     most = max(tenths.values(), default=1)
     distribution = ''.join(
-        f'<tr><td>{10 * i}–{10 * i + 10} %</td><td>{_bar(tenths[i] / most)} {tenths[i] or ""}</td></tr>'
+        f'<tr><td class="tight">{10 * i}–{10 * i + 10} %</td><td>{_bar(tenths[i] / most)} {tenths[i] or ""}</td></tr>'
         for i in range(10)
     )
     solved = {name: sum(row['exercises'][name]['status'] == 'ok' for row in graded) for name in key.exercises}
     hardest = ''.join(
         f'<tr><td>{html.escape(name)}</td>'
-        f'<td>{_bar(solved[name] / many, 10)} {solved[name]} / {len(graded)}</td><td class="grey">'
+        f'<td class="tight">{_bar(solved[name] / many, 10)} {solved[name]} / {len(graded)}</td><td class="grey">'
         + ', '.join(
             f'{status} {count}'
             for status, count in sorted(Counter(row['exercises'][name]['status'] for row in graded).items())
@@ -117,6 +139,7 @@ def overview(key: Key, rows: Sequence[dict], groups: Sequence[tuple[str, list[st
         + '</td></tr>'
         for name in sorted(key.exercises, key=lambda name: (solved[name], name))
     )
+    misconceptions = _misconceptions(graded)
     same = ''.join(
         f'<tr><td>{html.escape(exercise)}</td><td>{html.escape(", ".join(students))}</td></tr>'
         for exercise, students in groups
@@ -136,6 +159,11 @@ def overview(key: Key, rows: Sequence[dict], groups: Sequence[tuple[str, list[st
             + '</p>'
             f'<h2>分布 · Distribution</h2><table>{distribution}</table>'
             f'<h2>最难的在前 · Hardest first</h2><table>{hardest}</table>'
+            + (
+                f'<h2>最常见的误解 · Most frequent misconceptions</h2><table class="marks">{misconceptions}</table>'
+                if misconceptions
+                else ''
+            )
             + (
                 f'<h2>雷同 · Alike</h2>'
                 f'<p class="grey">去掉注释、空白和变量名后相同；短答案本来就会相同，请自行判断。<br>'

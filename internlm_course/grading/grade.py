@@ -3,31 +3,30 @@
 The expected values are made when marks are given, by the reference under a secret seed, and never leave this process.
 What a student earned is kept in OUT/.grading as soon as it is known, so that a run that was killed goes on from there.
 """
-
 import hashlib
 import hmac
 import json
 import os
-import platform
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from internlm_course.errors import CourseError
-from internlm_course.grading import feedback, tables
+from internlm_course.grading import changes, feedback, mistakes, tables
+from internlm_course.grading.absence import check_parts
+from internlm_course.grading.answers import MOST_FILES, Answers, helpers, pick, read_cells
+from internlm_course.grading.environment import environment
 from internlm_course.grading.kernels import Job, Kernels, choose_mode
-from internlm_course.grading.rebuild import Answers, Key, defined, digest, names, read_cells, read_key, take
+from internlm_course.grading.rebuild import Key, digest, read_key
 from internlm_course.grading.submissions import Refused, Student, Submission, align, find, read_roster
-from internlm_course.grading.verdict import Mark, checks, judge, mark, untouched
+from internlm_course.grading.verdict import Known, Mark, checks, judge, mark, untouched
+from internlm_course.store import code_version
 
 STATE = '.grading'
 WORST = ('killed', 'memory', 'flood', 'timeout', 'tampered', 'error', 'wrong', 'not attempted')
-TOOLS = ('nbval', 'jupyter_client', 'ipykernel', 'pyzmq', 'pytest', 'numpy')
-MOST_FILES = 20  # notebooks of one student that are looked at
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,6 @@ class Settings:
     no_sandbox: bool = False
 
 
-def environment() -> dict[str, str]:
-    """What marks may depend on, beside the submission."""
-    found = dict(python=platform.python_version(), system=f'{platform.system()} {platform.machine()}')
-    for name in TOOLS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = ''
-    return found
-
-
 def read_seed(out: Path, given: Path | None) -> bytes:
     """The secret from which the seeds of all exercises are made: of a file, or one made once and kept in `out`.
 
@@ -77,9 +65,8 @@ def read_seed(out: Path, given: Path | None) -> bytes:
             path.write_text(secrets.token_hex(16) + '\n')
         seed = path.read_bytes().strip()
     except OSError as error:
-        raise CourseError(
-            f'The seed {path} cannot be read: {error.strerror}.', 'Give a file with a long random text.'
-        ) from error
+        raise CourseError(f'The seed {path} cannot be read: {error.strerror}.',
+                          'Give a file with a long random text.') from error
     if not seed:
         raise CourseError(f'The seed {path} is empty.', 'Put a long random text into it, or delete it.')
     return seed
@@ -88,48 +75,6 @@ def read_seed(out: Path, given: Path | None) -> bytes:
 def seed_of(secret: bytes, lab: str, exercise: str) -> str:
     """The seed of one exercise, which tells nothing of another's."""
     return hmac.new(secret, f'{lab}/{exercise}'.encode(), hashlib.sha256).hexdigest()[:20]
-
-
-def pick(submission: Submission, key: Key) -> tuple[Answers | None, list[str], str]:
-    """The answers of the lab's notebook with most of them, what was refused, and the name of the file taken."""
-    faults, best = list(submission.faults), None
-    files = submission.files[:MOST_FILES]
-    for file in files:
-        try:
-            answers = take(file.read(), key)
-        except (Refused, CourseError) as error:
-            faults.append(f'{file.name}: {error.cause if isinstance(error, CourseError) else error}'.rstrip('.'))
-            continue
-        except Exception as error:  # whatever stands in the file
-            faults.append(f'{file.name}: not readable ({type(error).__name__})')
-            continue
-        written = sum(not untouched(source, key.exercises[name]) for name, source in answers.cells.items())
-        rank = (answers.lab == key.lab, written, len(answers.cells))
-        if best is None or rank > best[0]:
-            best = (rank, answers, file)
-    if best is None:
-        return None, faults or ['there is no notebook'], ''
-    _, answers, file = best
-    if len(files) > 1:
-        answers.note(
-            f'{len(files)} notebooks; {file.name} counts.', f'交了 {len(files)} 份笔记本，以 {file.name} 为准。'
-        )
-    if answers.lab and answers.lab != key.lab:
-        answers.note(f'The notebook says that it is of lab {answers.lab}.', f'笔记本自称属于实验 {answers.lab}。')
-    return answers, faults, file.name
-
-
-def helpers(name: str, answers: Answers) -> tuple[str, ...]:
-    """The student's other exercise cells that define a function which this one uses, in the order of the lab."""
-    needed, found = names(answers.cells[name]) - set(defined(answers.cells[name])), []
-    while more := [
-        other
-        for other in answers.cells
-        if other != name and other not in found and needed & set(defined(answers.cells[other]))
-    ]:
-        found += more
-        needed |= set().union(*(names(answers.cells[other]) for other in more))
-    return tuple(answers.cells[other] for other in answers.cells if other in found)
 
 
 class Grader:
@@ -152,6 +97,28 @@ class Grader:
                     f'The reference of exercise "{name}" puts out no values to compare with: {str(why)[:300]}.',
                     'Run its cells in the labs/solutions notebook.',
                 )
+        self.known = self._known()
+
+    def _known(self) -> dict[str, list[Known]]:
+        """The known-wrong answers by exercise, with what they put out under the seeds; one that puts out nothing is
+        left aside."""
+        known: dict[str, list[Known]] = {name: [] for name in self.key.exercises}
+        answers = {
+            name: [(function, mistake) for function, found in functions.items() for mistake in found]
+            for name, functions in mistakes.known(self.key.lab).items()
+            if name in known
+        }
+        jobs = [
+            Job(name, self.key.exercises[name].answer, self.seeds[name], more=tuple(m.source for _, m in found))
+            for name, found in answers.items()
+        ]
+        for name, said in self.kernels.run(jobs).items() if jobs else ():
+            parts = {mine: part for part, mine, _ in check_parts(self.key.exercises[name].check)}
+            for number, (function, mistake) in enumerate(answers[name], 1):
+                part, values = parts.get(function), checks(said, f'check-{number}') or {}
+                if part in values and not said['cells'][f'answer-{number}']['error']:
+                    known[name].append(Known(mistake, part, values[part]))
+        return known
 
     def mark(self, answers: Answers) -> dict[str, Mark]:
         """A mark for each exercise."""
@@ -163,7 +130,12 @@ class Grader:
                 jobs.append(Job(name, answers.cells[name], self.seeds[name], helpers(name, answers)))
         said = self.kernels.run(jobs) if jobs else {}
         marks |= {
-            job.exercise: judge(self.key.exercises[job.exercise], said.get(job.exercise), self.wanted[job.exercise])
+            job.exercise: judge(
+                self.key.exercises[job.exercise],
+                said.get(job.exercise),
+                self.wanted[job.exercise],
+                self.known[job.exercise],
+            )
             for job in jobs
         }
         return {name: marks[name] for name in self.key.exercises}
@@ -201,8 +173,10 @@ class Class:
         self.secret = read_seed(out, settings.seed_file)
         parts = [
             repr(self.key),
+            repr(mistakes.known(self.key.lab)),
             hashlib.sha256(self.secret).hexdigest(),
             json.dumps(environment()),
+            code_version('grading', 'lab'),
             settings.timeout,
             settings.memory,
             settings.no_sandbox,
@@ -251,7 +225,8 @@ class Class:
 
 
 def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str], None] = print) -> list[dict]:
-    """Grades a class and writes OUT/grades.csv, grades.json, canvas.csv, moodle.csv, class.html and feedback/.
+    """Grades a class and writes OUT/grades.csv, grades.json, canvas.csv, moodle.csv, class.html and feedback/; where
+    marks changed, changes.csv, too.
 
     Returns:
         a row for each student of the roster, then for those not in it.
@@ -284,6 +259,7 @@ def grade(submissions: Path, out: Path, settings: Settings, say: Callable[[str],
         sandbox="none: students' code ran with the instructor's own rights" if mode == 'none' else 'sandboxed',
     )
     ordered = [rows[student.student] for student, _ in group.rows]
+    changes.tell(out, group.key.lab, ordered, say)
     tables.write_all(out, group.key, ordered, about)
     feedback.write_pages(out, group.key, ordered, sources, about['sandbox'])
     return ordered

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from internlm_course.errors import CourseError
-from internlm_course.grading import sandbox, warm
+from internlm_course.grading import modes, sandbox, warm
 from internlm_course.grading.absence import Package, needed
 from internlm_course.grading.rebuild import Key, rebuilt
 
@@ -53,19 +53,21 @@ sys.exit(int(pytest.main({line!r})))
 
 @dataclass(frozen=True)
 class Job:
-    """One exercise to run: its name, the student's text, its seed, and texts of other cells that it needs."""
+    """One exercise to run: its name, the student's text, its seed, texts of other cells that it needs, and further
+    answers to check after it in the same kernel."""
 
     exercise: str
     source: str
     seed: str
     before: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
 
 
 class Kernels:
     """What all submissions to one lab share: the package without its answers, by exercise, and the way into a sandbox.
 
     Args:
-        mode: of `sandbox.MODES`, or 'none'.
+        mode: of `modes.MODES`, or 'none'.
         timeout: seconds of CPU time for an exercise, which a busy computer does not shorten; a cell that waits has
             three times
             as many on the clock.
@@ -85,10 +87,10 @@ class Kernels:
             package.write(exercise, self.top / 'package' / name)
         tour = {line.split()[1] for line in key.imports.values()}  # an answer may use what the lab imports further up
         imports = [*KERNEL_MODULES, *(name for name in imports if not name.startswith('_')), *sorted(tour)]
-        self.warm = mode != 'bwrap' and self._serve('kernels', sandbox.package_folders(), imports)
+        self.warm = mode != 'bwrap' and self._serve('kernels', modes.package_folders(), imports)
         root = str(Path(__file__).resolve().parents[2])
         self._serve(
-            'nbval', [root, *sandbox.package_folders()], ['pytest', 'nbval.plugin', 'internlm_course.grading.values']
+            'nbval', [root, *modes.package_folders()], ['pytest', 'nbval.plugin', 'internlm_course.grading.values']
         )
 
     def _serve(self, name: str, folders: list[str], modules: list[str]) -> bool:
@@ -145,7 +147,7 @@ class Kernels:
     def _lay_out(self, folder: Path, job: Job) -> None:
         """A notebook, and a kernelspec of the same name whose command enters the exercise's sandbox."""
         exercise = self.key.exercises[job.exercise]
-        notebook = rebuilt(self.key, exercise, job.source, job.seed, job.exercise, job.before)
+        notebook = rebuilt(self.key, exercise, job.source, job.seed, job.exercise, job.before, job.more)
         (folder / f'{job.exercise}.ipynb').write_text(json.dumps(notebook), 'utf-8')
         box, root, spec = (
             folder / job.exercise / 'box',
@@ -155,10 +157,10 @@ class Kernels:
         for path in (box, root, spec):
             path.mkdir(parents=True)
         package = str(self.top / 'package' / job.exercise)
-        readable = {**sandbox.readable_system(), package: package}
+        readable = {**modes.readable_system(), package: package}
         own = [
             f'{path}/{name}'
-            for path in sandbox.package_folders()
+            for path in modes.package_folders()
             for name in os.listdir(path)
             if 'internlm_course' in name
         ]
@@ -171,13 +173,13 @@ class Kernels:
             dict(INTERNLM_COURSE_RUNS=f'{box}/runs'),
             self.limits,
         )
-        boot = BOOT.format(paths=[package, *sandbox.package_folders()], connection=f'{box}/kernel.json')
+        boot = BOOT.format(paths=[package, *modes.package_folders()], connection=f'{box}/kernel.json')
         if self.warm:
             (spec / 'plan').write_text(plan.text(), 'utf-8')
             (spec / 'program').write_text(boot, 'utf-8')
             line = [*PYTHON, WARM, 'ask', str(self.top / 'kernels'), str(spec / 'plan'), str(spec / 'program')]
         else:
-            line = sandbox.command(plan, [*PYTHON, '-c', boot])
+            line = modes.command(plan, [*PYTHON, '-c', boot])
         kernel = dict(argv=line, display_name=job.exercise, language='python', metadata=dict(box=str(box)))
         (spec / 'kernel.json').write_text(json.dumps(kernel), 'utf-8')
 
@@ -232,7 +234,7 @@ def choose_mode(no_sandbox: bool) -> tuple[str, dict[str, str]]:
     Raises:
         CourseError: none works, and the instructor did not say to go without.
     """
-    mode, faults = sandbox.best()
+    mode, faults = modes.best()
     if no_sandbox or mode:
         return ('none' if no_sandbox else mode), faults
     why = '; '.join(f'{name}: {fault}' for name, fault in faults.items())

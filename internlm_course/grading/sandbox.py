@@ -1,9 +1,10 @@
 """A sandbox for code that nobody has read: no network, nothing writable but its own folder, only what it needs
 readable, no more rights than nobody, limits on memory, time, processes and files, and the whole tree killed at the end.
 
-bubblewrap builds it where it is installed and works, Linux namespaces where not. The file also runs by itself,
-`python -I -S sandbox.py PLAN COMMAND …`, and then needs the standard library alone; its exit code tells why it ended.
-The first process inside (PID 1) watches: it cannot be traced, nor killed from inside, and when it ends everything does.
+This is its inside, whoever builds it (see `modes`). The file also runs by itself, `python -I -S sandbox.py PLAN
+COMMAND …`, and then needs the standard library alone; its exit code tells why it ended. It is one file, however long,
+because it is laid into the sandbox as that. The first process inside (PID 1) watches: it cannot be traced, nor killed
+from inside, and when it ends everything does.
 """
 
 import ctypes
@@ -11,12 +12,10 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
 import stat
-import subprocess
+import struct
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,7 +27,6 @@ ENDED = {91: 'memory', 92: 'timeout', 93: 'processes', 94: 'disk'}  # exit code 
 CODE = {why: code for code, why in ENDED.items()}
 FAILED = 90  # the sandbox could not be built
 LOOK = 0.05  # seconds between two looks of the watcher
-SYSTEM = ('/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/etc/ld.so.cache', '/etc/alternatives', '/nix/store')
 
 # linux/sched.h, linux/mount.h, linux/prctl.h
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
@@ -36,6 +34,10 @@ RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE, DETACH = 1, 2, 4, 8,
 SET_PDEATHSIG, SET_DUMPABLE, CAPBSET_DROP, SET_CHILD_SUBREAPER, SET_NO_NEW_PRIVS, CAP_AMBIENT = 1, 4, 24, 36, 38, 47
 PIVOT_ROOT, MOUNT_SETATTR = {'x86_64': (155, 442), 'aarch64': (41, 442)}.get(os.uname().machine, (None, None))
 CAPSET = {'x86_64': 126, 'aarch64': 91}.get(os.uname().machine)
+ARCHITECTURE, SOCKET, SECCOMP = {'x86_64': (0xC000003E, 41, 317), 'aarch64': (0xC00000B7, 198, 277)}.get(
+    os.uname().machine, (None, None, None)
+)
+IO_URING, X32, FAMILIES = 425, 0x40000000, (1, 2, 10, 16)  # Unix, IPv4, IPv6, netlink: what the namespaces hold back
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -60,7 +62,7 @@ class Plan:
     Attributes:
         folder: the only one that can be written; it has the same path inside, and is HOME and TMPDIR.
         root: an empty folder to build on; needed by namespaces.
-        mode: of `MODES`.
+        mode: of `modes.MODES`, 'none', or 'watch' where the rest is built already.
         readable: {path inside: path outside}, read-only.
         hidden: paths that are empty inside, even beneath a readable one.
     """
@@ -227,6 +229,34 @@ def give_up_capabilities() -> None:
     _call('prctl', SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
+def _refuse_sockets() -> None:
+    """No sockets but of those kinds that a network namespace holds back; a virtual machine's reach its host.
+
+    Raises:
+        OSError: the system does not allow it.
+    """
+    if ARCHITECTURE is None:
+        return
+    allow, refuse = (0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x50000 | 97)  # EAFNOSUPPORT
+    families = [(0x15, len(FAMILIES) - i, 0, family) for i, family in enumerate(FAMILIES)]
+    program = [
+        (0x20, 0, 0, 4),  # load the architecture
+        (0x15, 0, 5 + len(FAMILIES), ARCHITECTURE),  # another one's calls have other numbers: refuse
+        (0x20, 0, 0, 0),  # load the number of the call
+        (0x35, 3 + len(FAMILIES), 0, X32),
+        (0x15, 2 + len(FAMILIES), 0, IO_URING),  # makes sockets, too
+        (0x15, 0, 2 + len(FAMILIES), SOCKET),
+        (0x20, 0, 0, 16),  # load the family
+        *families,
+        refuse,
+        allow,
+    ]
+    code = b''.join(struct.pack('HBBI', *line) for line in program)  # struct sock_filter
+    lines = ctypes.create_string_buffer(code, len(code))
+    about = struct.pack('HP', len(program), ctypes.addressof(lines))  # struct sock_fprog
+    _call('syscall', SECCOMP, 1, 4, ctypes.create_string_buffer(about, len(about)))  # without slower speculation
+
+
 def _tree() -> dict[int, float]:
     """The processes that descend from this one, with the CPU seconds of each and of its children that ended."""
     children: dict[int, list[int]] = {}
@@ -249,9 +279,11 @@ def _memory(pid: int, exact: bool = False) -> int:
     """Anonymous and shared memory of a process in bytes; what several share counts in full, or `exact`ly in part."""
     if exact:
         with suppress(OSError), open(f'/proc/{pid}/smaps_rollup', 'rb') as stream:
-            return sum(int(line.split()[1]) << 10 for line in stream if line.startswith((b'Pss_Anon:', b'Pss_Shmem:')))
+            held = (b'Pss_Anon:', b'Pss_Shmem:', b'SwapPss:')
+            return sum(int(line.split()[1]) << 10 for line in stream if line.startswith(held))
     with suppress(OSError), open(f'/proc/{pid}/status', 'rb') as stream:
-        return sum(int(line.split()[1]) << 10 for line in stream if line.startswith((b'RssAnon:', b'RssShmem:')))
+        held = (b'RssAnon:', b'RssShmem:', b'VmSwap:')
+        return sum(int(line.split()[1]) << 10 for line in stream if line.startswith(held))
     return 0
 
 
@@ -265,25 +297,46 @@ def _unlinked(pid: int, seen: dict[tuple, int]) -> None:
                     seen[about.st_dev, about.st_ino] = about.st_blocks * 512
 
 
+def _mapped(pid: int, folder: str) -> int:
+    """Files of the folder that a process has in its memory though they were deleted."""
+    with suppress(OSError), open(f'/proc/{pid}/maps', 'rb') as stream:
+        return sum(b'(deleted)' in line and folder.encode() in line for line in stream)
+    return 0
+
+
 def _disk(folders: Sequence[str], most: int) -> tuple[int, int]:
-    """Bytes and number of the files beneath the folders; counting ends at `most` files."""
+    """Bytes and number of the files beneath the folders; counting ends at `most` files.
+
+    A folder that cannot be looked into, because it is locked or lies too deep, counts as more than that.
+    """
     size = count = 0
     todo = list(folders)
     while todo and count <= most:
-        with suppress(OSError), os.scandir(todo.pop()) as entries:
-            for entry in entries:
-                count += 1
-                with suppress(OSError):
-                    size += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
-                if count > most:
-                    break
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    with suppress(FileNotFoundError):
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+                        if entry.is_dir(follow_symlinks=False):
+                            todo.append(entry.path)
+                    if count > most:
+                        break
+        except (FileNotFoundError, NotADirectoryError):  # gone meanwhile
+            continue
+        except OSError:
+            return size, most + 1
     return size, count
 
 
-def _fault(plan: Plan, began: float) -> str | None:
-    """Which limit the tree is over, if any."""
+def _room(plan: Plan) -> int:
+    """Bytes that are free on the disk of the folder."""
+    about = os.statvfs(plan.folder)
+    return about.f_bfree * about.f_frsize
+
+
+def _fault(plan: Plan, began: float, room: int) -> str | None:
+    """Which limit the tree is over, if any; `room` was free on the disk when it began."""
     limits, tree = plan.limits, _tree()
     if len(tree) > limits.processes:
         return 'processes'
@@ -291,6 +344,8 @@ def _fault(plan: Plan, began: float) -> str | None:
     for pid in tree:
         _unlinked(pid, unlinked)
     held = sum(unlinked.values())
+    if room - _room(plan) > limits.disk:  # each deleted file in memory may be as large as a file can be
+        held += limits.file * sum(_mapped(pid, plan.folder) for pid in tree)
     if held + sum(map(_memory, tree)) > limits.memory < held + sum(_memory(pid, exact=True) for pid in tree):
         return 'memory'
     size, count = _disk([plan.folder] + ['/dev/shm'] * (plan.mode != 'none'), limits.files)
@@ -336,7 +391,7 @@ def watch(plan: Plan, payload: Callable[[], None], lifeline: int | None = None, 
     Returns:
         0 if the payload ended by itself, 1 if with an error or by a signal, or a code of `ENDED`.
     """
-    began = time.monotonic()
+    began, room = time.monotonic(), _room(plan)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _call('prctl', SET_DUMPABLE, 0, 0, 0, 0)
@@ -351,6 +406,8 @@ def watch(plan: Plan, payload: Callable[[], None], lifeline: int | None = None, 
             if not loud:
                 _quiet()
             _restrict(plan.limits)
+            if plan.mode != 'none':
+                _refuse_sockets()
             os.environ.clear()
             os.environ.update(plan.variables())
             payload()
@@ -368,7 +425,7 @@ def watch(plan: Plan, payload: Callable[[], None], lifeline: int | None = None, 
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 status = ended[1] if ended[0] == child else status
         if status is None:
-            why = _fault(plan, began)
+            why = _fault(plan, began, room)
         with suppress(BlockingIOError):
             if lifeline is not None and not os.read(lifeline, 1):
                 break
@@ -386,7 +443,7 @@ def watch(plan: Plan, payload: Callable[[], None], lifeline: int | None = None, 
 def enter(plan: Plan, payload: Callable[[], None], loud: bool = False, lifeline: int | None = None) -> int:
     """Runs `payload` in a sandbox of its own and waits for its end; a code as of `watch`.
 
-    The caller has one thread. Mode `bwrap` is for commands alone: see `command`.
+    The caller has one thread. Mode `bwrap` is for commands alone: see `modes.command`.
 
     Args:
         lifeline: the end of a pipe to read from; the other end's closing ends everything.
@@ -456,72 +513,6 @@ def _keep(child: int, lifeline: int) -> int:
             return 1
 
 
-def _bubblewrap(plan: Plan) -> list[str]:
-    """bubblewrap's command line for a plan; the watcher is the first process inside."""
-    line = [
-        'bwrap',
-        '--unshare-all',
-        '--die-with-parent',
-        '--new-session',
-        '--as-pid-1',
-        '--clearenv',
-        '--cap-drop',
-        'ALL',
-        '--uid',
-        str(NOBODY),
-        '--gid',
-        str(NOBODY),
-        '--hostname',
-        'sandbox',
-    ]
-    for inside, outside in plan.mounts():
-        if outside is None:
-            kind = (
-                ['--ro-bind', '/dev/null', inside]
-                if os.path.isfile(inside)
-                else ['--tmpfs', inside, '--remount-ro', inside]
-            )
-            line += kind if os.path.exists(inside) else []
-        elif os.path.islink(outside) and inside == outside:
-            line += ['--symlink', os.readlink(outside), inside]
-        else:
-            line += ['--ro-bind', outside, inside]
-    here = str(Path(__file__).resolve())
-    line += [] if Path(plan.folder).is_relative_to('/tmp') else ['--symlink', plan.folder, '/tmp']
-    return [
-        *line,
-        '--proc',
-        '/proc',
-        '--dev',
-        '/dev',
-        '--tmpfs',
-        '/dev/shm',
-        '--remount-ro',
-        '/dev',
-        '--ro-bind',
-        here,
-        '/sandbox.py',
-        '--bind',
-        plan.folder,
-        plan.folder,
-        '--remount-ro',
-        '/',
-        '--chdir',
-        plan.folder,
-    ]
-
-
-def command(plan: Plan, line: Sequence[str]) -> list[str]:
-    """The command line that runs `line` in the sandbox, for `subprocess`; the output goes where the caller's goes."""
-    python = [os.path.realpath(sys.executable), '-I', '-S']
-    if plan.mode != 'bwrap':
-        return [*python, str(Path(__file__).resolve()), plan.text(), *line]
-    inside = Plan(
-        plan.folder, '', 'watch', environment=plan.environment, limits=plan.limits
-    )  # what runs inside can read it
-    return [*_bubblewrap(plan), *python, '/sandbox.py', inside.text(), *line]
-
-
 def die_with_parent() -> None:
     """Has the kernel kill this process when its parent dies."""
     _call('prctl', SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -543,65 +534,6 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         print(f'sandbox: {error}', file=sys.stderr)
         return FAILED
-
-
-def readable_system() -> dict[str, str]:
-    """What any Python program needs: the system's programs and libraries, this Python, and its packages."""
-    paths = [path for path in SYSTEM if os.path.lexists(path)]
-    paths += [os.path.realpath(sys.base_prefix)] if not sys.base_prefix.startswith('/usr') else []
-    paths += package_folders()
-    return {path: path for path in paths}
-
-
-def package_folders() -> list[str]:
-    """The folders of installed packages."""
-    return [
-        path for path in map(os.path.realpath, sys.path) if os.path.basename(path) in ('site-packages', 'dist-packages')
-    ]
-
-
-def probe(mode: str) -> str:
-    """Why a mode does not work here; '' if it does: a program runs in it, and cannot reach what it must not."""
-    if mode == 'bwrap' and not shutil.which('bwrap'):
-        return 'bubblewrap is not installed'
-    if mode == 'namespaces' and PIVOT_ROOT is None:
-        return f'not known on {os.uname().machine}'
-    test = (
-        'import os, socket; assert os.getuid() == 65534 and os.getpid() <= 2, os.getuid(); '
-        'assert not os.path.exists({secret!r}); '
-        'assert socket.socket().connect_ex(("127.0.0.1", 9)) and open("here", "w").write("x"); '
-        'assert not os.access("/", os.W_OK); print("inside")'
-    )
-    with tempfile.TemporaryDirectory(prefix='sandbox-') as top:
-        for name in ('folder', 'root', 'secret'):
-            Path(top, name).mkdir()
-        plan = Plan(f'{top}/folder', f'{top}/root', mode, readable_system(), limits=Limits(seconds=10))
-        line = [os.path.realpath(sys.executable), '-I', '-S', '-c', test.format(secret=f'{top}/secret')]
-        try:
-            done = subprocess.run(command(plan, line), capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
-        return (
-            ''
-            if done.stdout == 'inside\n'
-            else (done.stderr.strip() or f'it ended with code {done.returncode}').splitlines()[-1]
-        )
-
-
-MODES = ('bwrap', 'namespaces')
-
-
-def best() -> tuple[str, dict[str, str]]:
-    """The first mode that works, or '', and why those before it do not.
-
-    Root's namespaces come first: under bubblewrap a process of root's would still own what root owns.
-    """
-    faults = {}
-    for mode in reversed(MODES) if os.geteuid() == 0 else MODES:
-        if not (why := probe(mode)):
-            return mode, faults
-        faults[mode] = why
-    return '', faults
 
 
 if __name__ == '__main__':

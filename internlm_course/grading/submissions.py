@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from internlm_course.errors import CourseError
-from internlm_course.grading.rebuild import MOST_BYTES
 
+MOST_BYTES = 64 << 20  # of a notebook
 MOST_MEMBERS, MOST_UNPACKED = 20_000, 256 << 20  # of one zip; of one student's zip in a zip
 MOODLE = re.compile(r'(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?')
 CANVAS = re.compile(r'(?P<student>[^_/]+)(?:_LATE)?_(?P<id>\d+)_\d+_.+')

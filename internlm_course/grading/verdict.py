@@ -4,11 +4,12 @@ Points need a comparison that took place: what is missing, doubled or of another
 """
 
 import ast
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from internlm_course.grading.absence import OWN
-from internlm_course.grading.compare import printed, same
+from internlm_course.grading.compare import OWN, printed, same
+from internlm_course.grading.mistakes import Mistake
 from internlm_course.grading.rebuild import Exercise
 
 STATUSES = ('ok', 'wrong', 'not attempted', 'error', 'timeout', 'killed', 'memory', 'flood', 'tampered', 'unreadable')
@@ -36,12 +37,26 @@ SAYS_OWN = (
 
 @dataclass(frozen=True)
 class Mark:
-    """One exercise's status, its points, and a sentence in English and Chinese."""
+    """One exercise's status, its points, and a sentence in English and Chinese.
+
+    Attributes:
+        mistakes: the known ones that were recognised: name, and the advice as en and zh.
+    """
 
     status: str
     points: float
     en: str
     zh: str
+    mistakes: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A known-wrong answer, the part of the check in which it is wrong, and what it put out there under the seed."""
+
+    mistake: Mistake
+    part: str
+    values: Any
 
 
 def mark(status: str, points: float = 0, detail: str = '') -> Mark:
@@ -60,10 +75,10 @@ def untouched(source: str, exercise: Exercise) -> bool:
         return False
 
 
-def checks(said: dict) -> dict[str, Any] | None:
+def checks(said: dict, cell: str = 'check') -> dict[str, Any] | None:
     """The values that a check cell put out, {part: values}; None where a part came twice."""
     found: dict[str, Any] = {}
-    for text in said.get('cells', {}).get('check', {}).get('shown', ()):
+    for text in said.get('cells', {}).get(cell, {}).get('shown', ()):
         for line in text.split('\n'):
             for name, values in printed(line).items():
                 if name in found:
@@ -72,12 +87,13 @@ def checks(said: dict) -> dict[str, Any] | None:
     return found
 
 
-def judge(exercise: Exercise, said: dict | None, wanted: dict[str, Any]) -> Mark:
+def judge(exercise: Exercise, said: dict | None, wanted: dict[str, Any], known: Sequence[Known] = ()) -> Mark:
     """The mark of an exercise.
 
     Args:
         said: what its kernel put out; None where it was lost.
         wanted: the reference's values by part.
+        known: mistakes to recognise.
     """
     if said is None:
         return mark('killed')
@@ -91,7 +107,22 @@ def judge(exercise: Exercise, said: dict | None, wanted: dict[str, Any]) -> Mark
         return mark(status, detail=f'{name}: {text}'.rstrip(': ')[:200])
     if not found or found.keys() != wanted.keys():
         return mark('tampered')
-    return _compared(exercise, found, wanted)
+    return replace(_compared(exercise, found, wanted), mistakes=_recognised(exercise, found, wanted, known))
+
+
+def _recognised(
+    exercise: Exercise, found: dict[str, Any], wanted: dict[str, Any], known: Sequence[Known]
+) -> list[dict[str, str]]:
+    """For each part that is wrong the first known mistake with the same values."""
+    hits: dict[str, Mistake] = {}
+    for each in known:
+        if (
+            each.part not in hits
+            and same(found[each.part], each.values, **exercise.tolerance)
+            and not same(found[each.part], wanted[each.part], **exercise.tolerance)
+        ):
+            hits[each.part] = each.mistake
+    return [dict(name=mistake.name, en=mistake.en, zh=mistake.zh) for mistake in hits.values()]
 
 
 def _compared(exercise: Exercise, found: dict[str, Any], wanted: dict[str, Any]) -> Mark:

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from internlm_course.catalog import SUITES
 from internlm_course.errors import CourseError
+from internlm_course.names import SUITES
 from internlm_course.process import openai_client
 from internlm_course.world import world
 

@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import quote
 
 from internlm_course.course import Course
-from internlm_course.lab.kernel import Clock, after_cell, definitions, line, markup, rich
-from internlm_course.lab.trial import NOT_ATTEMPTED, NOTHING, Trial, json_value, unsolved
+from internlm_course.lab.kernel import Clock, after_cell, definitions, line, markup, plain, rich
+from internlm_course.lab.trial import NOT_ATTEMPTED, NOTHING, UNKNOWN, Trial, advice, json_value, unsolved
 from internlm_course.machine import trim_memory
 from internlm_course.memory import PeakMemory
 from internlm_course.store import Artifact
@@ -61,11 +61,16 @@ class Lab:
     Args:
         minutes: of cells that run; gigabytes: of anonymous memory.
         points: what each exercise is worth, by the name of its cell, in their order.
+
+    Attributes:
+        open: name of the lab that this kernel opened last.
     """
+    open = ''
 
     def __init__(self, name: str, minutes: float = 5, gigabytes: float = 2, scale: str = 'tiny',
                  points: dict[str, float] | None = None):
         self.name, self.minutes, self.gigabytes = name, minutes, gigabytes
+        Lab.open = name
         self.points, self.earned = points or {}, dict.fromkeys(points or {}, 0)
         self.course = Course.open(scale, runs_folder())
         self.clock, self.memory = Clock(), PeakMemory()
@@ -73,11 +78,11 @@ class Lab:
         self.memory.__enter__()
         here = Path.cwd()
         if here.name == 'labs' and (here.parent / 'internlm_course').is_dir():
-            line('✗',
-                 f"This is the course's template, which the next update replaces. Close this tab without saving and "
-                 f'open work/{name}.ipynb, from work/START.md. · '
-                 f'这是课程的模板，更新时会被替换：请关掉这一页，不保存，从 work/START.zh.md 打开 work/{name}.ipynb。',
-                 'crimson')
+            copy = f'work/{name}.ipynb'
+            said = (f'✗ This is the template of the course, which the next update replaces. Open your copy, {copy}, '
+                    'which `make lab` made, and close this tab without saving. · 这是课程的模板，更新时会被替换。'
+                    f'请打开 `make lab` 生成的副本 {copy}，再关掉这一页，不要保存。')
+            rich(plain(said), markup(said, COLOURS['✗']).replace(copy, f'<a href="../{copy}">{copy}</a>'))
         print(f'Budget · 预算: {minutes:g} min, {gigabytes:g} GB (2 cores, scale {scale} · 双核)')
 
     def keep(self, name: str, make: Callable[[Path], dict | None], **settings) -> Artifact:
@@ -111,7 +116,7 @@ class Lab:
         """
         # A student's prints are no values, and nbgrader takes a cell that writes to stderr for one that failed.
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            trials = {name: Trial(*part) for name, part in parts.items()}
+            trials = {name: Trial(*part, self.expected(name)) for name, part in parts.items()}
         _put_out({name: trial.values for name, trial in trials.items()})
         tried, points = list(trials.values()), self.points[exercise]
         right, count = sum(sum(trial.agree) for trial in tried), sum(len(trial.agree) for trial in tried)
@@ -121,7 +126,7 @@ class Lab:
                           f'✓ {exercise}: all {count} cases right: {earned:g} of {points:g} points · '
                           f'{count} 例全对：{earned:g} 分')
         if all(trial.why == NOT_ATTEMPTED for trial in tried):
-            return Earned(0, f'○ {exercise}: {NOT_ATTEMPTED}; 0 of {points:g} points · 分')
+            return Earned(0, f'○ {exercise}: not attempted: 0 of {points:g} points · 未作答：{points:g} 分中得 0 分')
         says = [f'✗ {exercise}: {right} of {count} cases right; points need all of them: 0 of {points:g} points · '
                 f'{count} 例中对 {right} 例；全对才得分：{points:g} 分中得 0 分']
         for trial in tried:
@@ -130,7 +135,7 @@ class Lab:
             elif not all(trial.agree) and trial.mine.__name__ not in _wrong:  # else the self-check showed one
                 right, count = sum(trial.agree), len(trial.agree)
                 says += [f'{trial.mine.__name__}: {right} of {count} cases right · {count} 例中对 {right} 例',
-                         *trial.difference()]
+                         *trial.difference(), *advice(trial, self.name)]
         return Earned(0, '\n'.join(says))
 
     def finish(self) -> None:
@@ -223,17 +228,19 @@ def _put_out(checks: dict[str, Any]) -> None:
 
 
 def self_check(mine: Callable, own: Callable, cases: Sequence[tuple], hint: str) -> None:
-    """The student's own light: green where all cases agree with the package, red with the first that does not, and a
-    hint; grey where nothing is written yet."""
+    """The student's own light: green where all cases agree with the package; red with the first that does not, the
+    advice for a known mistake, and a hint; grey where nothing is written yet."""
     trial, name, count = Trial(mine, own, cases), mine.__name__, len(cases)
     right = sum(trial.agree)
-    (_wrong.discard if right == count or trial.why == NOT_ATTEMPTED else _wrong.add)(name)
+    (_wrong.discard if right == count or trial.why == NOT_ATTEMPTED or not trial.known else _wrong.add)(name)
     if right == count:
         line('✓', f'{name}: all {count} examples right · {count} 例全对', 'seagreen')
     elif trial.why == NOT_ATTEMPTED:
         line('○', f'{name}: {NOT_ATTEMPTED}', 'gray')
     elif trial.why:
         line('✗', f'{name}: {trial.why}', 'crimson')
+    elif not trial.known:
+        line('○', f'{name}: {UNKNOWN}', 'gray')
     else:
         line('✗', '\n'.join([f'{name}: {right} of {count} examples right · {count} 例中对 {right} 例',
-                             *trial.difference(), hint]), 'crimson')
+                             *trial.difference(), *advice(trial, Lab.open), hint]), 'crimson')

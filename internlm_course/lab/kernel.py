@@ -5,9 +5,11 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from itertools import groupby
 
 BOUND = re.compile(r'^(?:(?:async )?def +(\w+)|(\w+) *=(?!=))', re.M)  # the names that a cell's text binds
 CODE = re.compile(r'`(\w[^`\n]*)`')
+INDENT = '    '  # of lines that are values, one under the other, and no text
 
 
 def shell():
@@ -26,19 +28,30 @@ def rich(text: str, markup: str) -> None:
 
 
 def line(sign: str, text: str, colour: str) -> None:
-    """Shows a sign and text, the first line in bold and in a colour; `code` in it as code."""
+    """Shows a sign and text, the first line in bold and in a colour; `code` in it as code, indented lines in
+    monospace."""
     rich(plain(f'{sign} {text}'), markup(f'{sign} {text}', colour))
 
 
 def plain(text: str) -> str:
     """The text without the backticks around its code."""
-    return CODE.sub(r'\1', text)
+    return _code(text, r'\1')
 
 
 def markup(text: str, colour: str = 'inherit') -> str:
     """The text as HTML."""
-    first, *rest = CODE.sub(r'<code>\1</code>', html.escape(text)).split('\n')
-    return '<br>'.join([f'<b style="color: {colour}">{first}</b>', *rest])
+    first, *rest = _code(html.escape(text), r'<code>\1</code>').split('\n')
+    parts = [f'<b style="color: {colour}">{first}</b>']
+    for values, lines in groupby(rest, key=lambda each: each.startswith(INDENT)):
+        opened, closed = (('<pre style="margin: 0.5em 0; white-space: pre; overflow-x: auto">', '</pre>') if values
+                          else ('<div>', '</div>'))
+        parts.append(opened + '<br>'.join(lines) + closed)
+    return ''.join(parts)
+
+
+def _code(text: str, form: str) -> str:
+    """The text with its code in another form; values are left as they are."""
+    return '\n'.join(each if each.startswith(INDENT) else CODE.sub(form, each) for each in text.split('\n'))
 
 
 def after_cell(text: str) -> None:

@@ -27,7 +27,7 @@ TEXT = dict(zh="""\
 2. 用 Shift+Enter **逐个运行单元**，看看得到了什么；见到“先预测”，先写下你的答案。\
 不做练习也能运行到底：还没作答的，由课程自己的代码代劳。
 3. **做一个练习**：把 `raise NotImplementedError` 那一行换成你的解答，运行它和它下面的两个单元：\
-第一个核对例子，第二个（折叠的一行）给分。绿色是对了，红色给出第一处不同和提示，灰色是还没作答。
+第一个核对几个例子，第二个给分。绿色是对了，红色给出第一处不同和提示，灰色是还没作答。
 4. 用 Ctrl+S **保存**。你的文件都在这个文件夹 `work/` 里；更新课程、再次执行 `make lab` 都不会覆盖它们。
 
 ## 实验
@@ -56,8 +56,8 @@ TEXT = dict(zh="""\
 2. **Run it cell by cell** with Shift+Enter, and look at what comes; where it says “Predict”, write your answer down
    first. A lab runs to its end unsolved, too: where you have not answered yet, the course's own code goes on.
 3. **Solve an exercise**: write your answer in place of the line `raise NotImplementedError`, then run the cell
-   and the two beneath it: the first tries examples, the second, a folded bar, gives the points. Green is right, red
-   shows the first difference and a hint, grey is not attempted.
+   and the two beneath it: the first tries examples, the second gives the points. Green is right, red shows the first
+   difference and a hint, grey is not attempted.
 4. **Save** with Ctrl+S. Your work lies in this folder, `work/`; neither an update of the course nor another `make lab`
    writes over it.
 

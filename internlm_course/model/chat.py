@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+ROLES = ('system', 'user', 'assistant', 'environment')
 STOP = ('</s>', '<|im_end|>')
 generation_prompt = '<|im_start|>assistant\n'
 PLUGIN, INTERPRETER = '<|plugin|>', '<|interpreter|>'

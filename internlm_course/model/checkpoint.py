@@ -35,12 +35,23 @@ CONFIGS = {
 def parameter_count(config: InternLM2Config) -> int:
     """Parameters of InternLM2ForCausalLM in closed form: embedding, output, final norm; per layer wqkv, wo, SwiGLU, two
     norms."""
-    width, kv_width = config.hidden_size, config.hidden_size // config.num_attention_heads * config.num_key_value_heads
-    qkv = width + 2 * kv_width
-    biases = qkv + width if config.bias else 0
-    layer = width * qkv + width * width + 3 * width * config.intermediate_size + 2 * width + biases
-    return ((1 if config.tie_word_embeddings else 2) * config.vocab_size * width + config.num_hidden_layers * layer
-            + width)
+    width, layers = config.hidden_size, config.num_hidden_layers
+    biases = qkv_width(config) + width if config.bias else 0
+    embedding = 0 if config.tie_word_embeddings else config.vocab_size * width
+    return matmul_parameters(config) + embedding + layers * (2 * width + biases) + width
+
+
+def matmul_parameters(config) -> int:
+    """Weights that multiply every token: all but the embedding, a look-up, and the norms. `config`: an InternLM2Config
+    or its fields."""
+    width = config.hidden_size
+    layer = width * qkv_width(config) + width * width + 3 * width * config.intermediate_size
+    return config.num_hidden_layers * layer + config.vocab_size * width
+
+
+def qkv_width(config) -> int:
+    """Rows of wqkv: the queries, and a key and a value for each key head."""
+    return config.hidden_size + 2 * (config.hidden_size // config.num_attention_heads) * config.num_key_value_heads
 
 
 def add_code(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """InternLM2 as transformers classes, with the official parameter names and the interleaved wqkv packing, so that
 released weights load.
 
-Copied beside every checkpoint, so it imports only torch, transformers and its configuration. Source: report 2.2,
-upstream's code."""
+Copied beside every checkpoint, where tools load it as one file: so it imports only torch, transformers and its
+configuration, and is not split however long. Source: report 2.2, upstream's code."""
 from __future__ import annotations
 
 import torch
@@ -365,11 +365,3 @@ class InternLM2ForRewardModel(InternLM2PreTrainedModel):
                    else scores.gather(1, attention_mask.long().cumsum(1).argmax(1, keepdim=True)))
         return SequenceClassifierOutputWithPast(logits=rewards, past_key_values=outputs.past_key_values,
                                                 hidden_states=outputs.hidden_states, attentions=outputs.attentions)
-
-    @torch.no_grad()
-    def get_score(self, tokenizer, conversation: list[dict], **kwargs) -> float:
-        """The reward of one conversation [{'role', 'content'}, …], rendered by the tokenizer's chat template, reward
-        token added."""
-        ids = tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False)
-        ids = ids if ids[-1] == self.reward_token_id else [*ids, self.reward_token_id]
-        return self(torch.tensor([ids], device=self.device), **kwargs).logits.item()

@@ -2,17 +2,12 @@
 only the file."""
 import dataclasses
 import inspect
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from internlm_course.errors import CourseError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from internlm_course.store import tomllib
 
 CONFIGS = Path(__file__).parent / 'configs'
 

@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,62 @@ def initial_model(config: PretrainConfig, phase: Phase, tokenizer, start: Path |
     return model.train()
 
 
+def train(model: InternLM2ForCausalLM, optimizer: torch.optim.Optimizer, batches: Iterable[np.ndarray], first: int,
+          config: PretrainConfig, phase: Phase, world: World) -> Iterator[tuple[int, float]]:
+    """Takes the steps of a phase from step `first` on, one for each of the batches (see `steps_of`).
+
+    Yields the steps taken so far and their mean loss since the last time, at every `LOG_EVERY`-th and at the last step.
+
+    Raises:
+        CourseError: the loss is not a number any more.
+    """
+    losses = []
+    for step, rows in enumerate(batches, first):
+        for group in optimizer.param_groups:
+            group['lr'] = learning_rate(step, phase)
+        losses.append(gradients(model, torch.from_numpy(rows), phase.micro_batch, world))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        if (step + 1) % TRIM_EVERY == 0:
+            trim_memory()  # holes between the kept blocks add up
+        if (step + 1) % LOG_EVERY == 0 or step + 1 == phase.steps:
+            mean, losses = world.mean(torch.stack(losses).mean()), []
+            if not math.isfinite(mean):
+                raise CourseError(f'The loss of phase "{phase.name}" is {mean} at step {step + 1}.',
+                                  'Lower its learning_rate or lengthen its warmup.')
+            yield step + 1, mean
+
+
+def train_on(model: InternLM2ForCausalLM, documents: dict[str, list[np.ndarray]], config: PretrainConfig, phase: Phase,
+             world: World, out: Path, on_step: Callable[[dict], None]) -> tuple[list[list[float]], float]:
+    """Takes the steps that the state in `out` has not taken yet, and leaves states there on the way.
+
+    Returns: the curve [[tokens, loss], …] and the seconds, of the whole phase.
+    """
+    optimizer = optimizer_of(model, config.optimizer)
+    saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
+    first, curve, seconds, per_step = saved['step'], saved['curve'], saved['seconds'], phase.tokens // phase.steps
+    batches = steps_of(documents, phase, config.seed, first)
+    batches = itertools.chain([next(batches)], batches)  # the first block is packed before the clock starts
+    began = saved_at = time.monotonic()
+    try:
+        for step, loss in train(model, optimizer, batches, first, config, phase, world):
+            curve.append([step * per_step, round(loss, 4)])
+            if world.rank == 0:
+                on_step(dict(step=step, steps=phase.steps, tokens=step * per_step, loss=loss,
+                             learning_rate=learning_rate(step - 1, phase),
+                             tokens_per_second=(step - first) * per_step / (time.monotonic() - began)))
+            # Checkpoints stand only at logged steps: the mean of an interval is never cut in two by a kill.
+            if world.mean(time.monotonic() - saved_at) > config.checkpoint_seconds and step < phase.steps:
+                saved_at = time.monotonic()
+                world.save(out, step, model, optimizer,
+                           dict(step=step, curve=curve, seconds=seconds + saved_at - began))
+    finally:
+        world.wait()
+    return curve, seconds + time.monotonic() - began
+
+
 @kept_memory()
 @deterministic()
 def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.ndarray]],
@@ -164,48 +220,12 @@ def pretrain(config: PretrainConfig, phase: Phase, documents: dict[str, list[np.
         CourseError: the loss is not a number any more, or the processes cannot divide a step's rows.
     """
     world = World.open(device)
-    per_step = phase.micro_batch * phase.accumulation
-    if per_step % world.size:
-        raise CourseError(
-            f'{world.size} processes cannot divide the {per_step} rows of a step of phase "{phase.name}".',
+    if (rows := phase.micro_batch * phase.accumulation) % world.size:
+        raise CourseError(f'{world.size} processes cannot divide the {rows} rows of a step of phase "{phase.name}".',
                           'Start a number of processes that divides micro_batch * accumulation.')
     tokens = load_tokenizer(tokenizer)
     model = initial_model(config, phase, tokens, start, world)
-    optimizer = optimizer_of(model, config.optimizer)
-    saved = world.load(out, model, optimizer) or dict(step=0, curve=[], seconds=0.0)
-    first, curve, seconds = saved['step'], saved['curve'], saved['seconds']
-    batches = steps_of(documents, phase, config.seed, first)
-    batches = itertools.chain([next(batches)], batches)  # the first block is packed before the clock starts
-    began, saved_at, losses = time.monotonic(), time.monotonic(), []
-    try:
-        for step, rows in enumerate(batches, first):
-            for group in optimizer.param_groups:
-                group['lr'] = learning_rate(step, phase)
-            losses.append(gradients(model, torch.from_numpy(rows), phase.micro_batch, world))
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            if (step + 1) % TRIM_EVERY == 0:
-                trim_memory()  # holes between the kept blocks add up
-            if (step + 1) % LOG_EVERY == 0 or step + 1 == phase.steps:
-                mean, losses = world.mean(torch.stack(losses).mean()), []
-                if not math.isfinite(mean):
-                    raise CourseError(f'The loss of phase "{phase.name}" is {mean} at step {step + 1}.',
-                                      'Lower its learning_rate or lengthen its warmup.')
-                now = (step + 1) * per_step * phase.sequence_length
-                curve.append([now, round(mean, 4)])
-                rate = (step + 1 - first) * per_step * phase.sequence_length / (time.monotonic() - began)
-                if world.rank == 0:
-                    on_step(dict(step=step + 1, steps=phase.steps, tokens=now, loss=mean,
-                                 learning_rate=learning_rate(step, phase), tokens_per_second=rate))
-                # Checkpoints stand only at logged steps: the mean of an interval is never cut in two by a kill.
-                if world.mean(time.monotonic() - saved_at) > config.checkpoint_seconds and step + 1 < phase.steps:
-                    saved_at = time.monotonic()
-                    world.save(out, step + 1, model, optimizer,
-                               dict(step=step + 1, curve=curve, seconds=seconds + saved_at - began))
-    finally:
-        world.wait()
-    seconds += time.monotonic() - began
+    curve, seconds = train_on(model, documents, config, phase, world, out, on_step)
     scores = {name: round(bits_per_byte(model, *held, phase.sequence_length), 4) for name, held in validation.items()}
     metrics = dict(phase=phase.name, tokens=phase.tokens, steps=phase.steps, seconds=round(seconds, 1),
                    tokens_per_second=round(phase.tokens / seconds),

@@ -8,17 +8,11 @@ import time
 
 import torch
 
+from internlm_course.model.checkpoint import matmul_parameters
+
 # Dense bf16 with fp32 sums, per second, from NVIDIA's data sheets (A100 80GB; H100 and H200 SXM, half of the figure
 # "with sparsity").
 GPUS = {'A100': 312e12, 'H100 80GB HBM3': 989e12, 'H200': 989e12}
-
-
-def matmul_parameters(config) -> int:
-    """Weights that multiply every token: all but the embedding, a look-up, and the norms. `config`: an InternLM2Config
-    or its fields."""
-    width, kv_width = config.hidden_size, config.hidden_size // config.num_attention_heads * config.num_key_value_heads
-    layer = width * (width + 2 * kv_width) + width * width + 3 * width * config.intermediate_size
-    return config.num_hidden_layers * layer + config.vocab_size * width
 
 
 def flops_per_token(config, length: int, causal: bool = True) -> float:

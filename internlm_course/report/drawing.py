@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from html import escape
 
-from internlm_course.catalog import Name
+from internlm_course.names import Name
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ A part that a card lacks is left out of the page. Scores, precision and recall a
 from html import escape
 from pathlib import Path
 
-from internlm_course.catalog import DIMENSIONS, MODELS, STAGES, SUITES, Name, in_order
+from internlm_course.names import DIMENSIONS, MODELS, STAGES, SUITES, Name, in_order
 from internlm_course.report import ranges
 from internlm_course.report.drawing import bar, bars, dot, duration, intervals, losses, named, percent, size, two
 
@@ -140,9 +140,8 @@ def _range(card: dict) -> str:
     """One line where all is within the course's range, otherwise what fell out of it and what that means."""
     if not card.get('range'):
         return ''
-    told, kept = ranges.summary(card), ranges.VERDICTS['within']
-    within = two(f'{kept.zh}：{"、".join(part.zh for part in told.within)}',
-                 f'{kept.en}: {", ".join(part.en for part in told.within)}')
+    told = ranges.summary(card)
+    within = two(told.kept.zh, told.kept.en)
     if not told.fallen:
         return f'<section>{within}</section>'
     rows = ''.join(f'<dt>{two(suite.zh, suite.en)}</dt><dd>{escape(models)}<br>{two(verdict.zh, verdict.en)}</dd>'

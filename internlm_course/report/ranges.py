@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from internlm_course.catalog import AGENT, AGENT_SUITES, DIMENSIONS, MODELS, SUITES, Name, in_order
 from internlm_course.marking import wilson
+from internlm_course.names import AGENT, AGENT_SUITES, DIMENSIONS, MODELS, SUITES, Name, in_order
 
 RANGES = Path(__file__).parents[1] / 'staff' / 'range.json'
 AGENTS_MODEL = 'sft'  # the model that the agent asks
@@ -88,6 +88,13 @@ class Summary:
     advice: Name | None
     """What it means where something is below."""
 
+    @property
+    def kept(self) -> Name:
+        """What stayed within, in one line of each language."""
+        verdict = VERDICTS['within']
+        return Name(f'{verdict.zh}：{"、".join(part.zh for part in self.within)}',
+                    f'{verdict.en}: {", ".join(part.en for part in self.within)}')
+
 
 def summary(card: Mapping) -> Summary:
     """The words for a card that has a `range`."""
@@ -125,11 +132,8 @@ def _advice(weaker: list[str], seed: int) -> Name:
 
 def lines(card: Mapping) -> list[str]:
     """The summary as lines of a terminal."""
-    told, text = summary(card), []
-    if told.within:
-        kept = VERDICTS['within']
-        text += [f'{kept.en}: {", ".join(part.en for part in told.within)}',
-                 f'{kept.zh}：{"、".join(part.zh for part in told.within)}']
+    told = summary(card)
+    text = [told.kept.en, told.kept.zh] if told.within else []
     text += [f'{verdict}: {suite}: {models}' for verdict, suite, models in told.fallen]
     if told.advice:
         text += [told.advice.en, told.advice.zh]

@@ -4,9 +4,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from internlm_course.catalog import MODELS
 from internlm_course.course import STAFF, Course
 from internlm_course.model.checkpoint import CODE
+from internlm_course.names import MODELS
 
 NAMES = [name for name in MODELS if name != 'int4']  # which is made of sft in seconds
 

@@ -18,12 +18,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from queue import SimpleQueue
 
 from internlm_course import jsonl
-from internlm_course.catalog import MODELS
 from internlm_course.errors import CourseError
+from internlm_course.names import MODELS
 from internlm_course.report.ranges import RANGES
 
 NAMES = tuple(MODELS)
@@ -38,10 +40,11 @@ class Answerer:
 
     def __init__(self, checkpoint: Path):
         from internlm_course.model import load_tokenizer
+        from internlm_course.model.chat import STOP
         self.tokenizer = load_tokenizer(checkpoint)
         self.model = load_wide(checkpoint).eval()
         lines = [token for token in range(len(self.tokenizer)) if '\n' in self.tokenizer.decode([token])]
-        self.ends = [self.tokenizer.convert_tokens_to_ids(name) for name in ('</s>', '<|im_end|>')]
+        self.ends = [self.tokenizer.convert_tokens_to_ids(name) for name in STOP]
         self.line_ends = sorted({*lines, *self.ends})
 
     def __call__(self, prompts: Sequence[str], most: int, whole: bool = False) -> list[str]:
@@ -90,7 +93,7 @@ def load_wide(checkpoint: Path):
 def score(checkpoint: Path, items: Mapping[str, Sequence[Mapping]], chat: bool) -> dict[str, float]:
     """The share of right answers in each suite {suite: items}; as OpenCompass does it, chat models are asked in chat
     and answer in a sentence."""
-    from internlm_course.evaluate.opencompass import CHATTED, CONTINUED
+    from internlm_course.evaluate.opencompass import CHATTED, CONTINUED, longest
     from internlm_course.marking import is_correct
     from internlm_course.model.chat import render
     asked, expected = CHATTED if chat else CONTINUED
@@ -99,8 +102,7 @@ def score(checkpoint: Path, items: Mapping[str, Sequence[Mapping]], chat: bool) 
         texts = [row[asked] for row in rows]
         if chat:
             texts = [render([dict(role='user', content=text)], add_generation_prompt=True) for text in texts]
-        most = max(len(row[expected].encode()) for row in rows) + 2  # a token holds at least a byte
-        given = answer(texts, most)
+        given = answer(texts, longest(rows, expected))
         shares[suite] = sum(is_correct(text, row[expected]) for text, row in zip(given, rows)) / len(rows)
     return shares
 
@@ -166,30 +168,25 @@ def run_seeds(seeds: Sequence[int], root: Path, until: str, jobs: int, scale: st
     shared = Course.open(scale, root)  # what all seeds share is made once, before they start
     shared.tokens()
     shared.conversations()
-    cores = sorted(os.sched_getaffinity(0))
-    shares = [cores[job::jobs] for job in range(jobs)]
-    waiting, running, records = list(seeds), {}, []
-    while waiting or running:
-        for job in range(jobs):
-            if job not in running and waiting:
-                seed = waiting.pop(0)
-                running[job] = seed, subprocess.Popen(
-                    [sys.executable, '-W', 'ignore', '-m', 'internlm_course.staff.seeds', '--one', str(seed), '--root',
-                     str(root), '--until', until,
-                     '--scale', scale],
-                    stdout=subprocess.PIPE, text=True,
-                    env=dict(os.environ, OMP_NUM_THREADS=str(max(1, len(shares[job])))),
-                    preexec_fn=lambda share=shares[job]: os.sched_setaffinity(0, share or cores))
-        for job, (seed, process) in list(running.items()):
-            if process.poll() is not None:
-                del running[job]
-                printed = process.stdout.read()
-                if process.returncode:
-                    raise CourseError(f'Seed {seed} stopped with code {process.returncode}.',
-                                      'Its last lines stand above.')
-                records.append(json.loads(printed.splitlines()[-1]))
-        time.sleep(1)
-    return sorted(records, key=lambda record: record['seed'])
+    cores, free = sorted(os.sched_getaffinity(0)), SimpleQueue()
+    for job in range(jobs):
+        free.put(cores[job::jobs] or cores)
+
+    def run(seed: int) -> dict:
+        share = free.get()
+        line = [sys.executable, '-W', 'ignore', '-m', 'internlm_course.staff.seeds', '--one', str(seed), '--root',
+                str(root), '--until', until, '--scale', scale]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True,
+                              env=dict(os.environ, OMP_NUM_THREADS=str(len(share)))) as process:
+            os.sched_setaffinity(process.pid, share)
+            printed = process.communicate()[0]
+        free.put(share)
+        if process.returncode:
+            raise CourseError(f'Seed {seed} stopped with code {process.returncode}.', 'Its last lines stand above.')
+        return json.loads(printed.splitlines()[-1])
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return sorted(pool.map(run, seeds), key=lambda record: record['seed'])
 
 
 # --- the record -------------------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Conversations for supervised fine-tuning: the micro-world's questions asked in chat, greetings, and tool use in
 InternLM2's own format."""
-import json
 import random
 from pathlib import Path
 
+from internlm_course import jsonl
 from internlm_course.model.chat import agent_messages
 from internlm_course.world import world
 
@@ -53,7 +53,5 @@ def write_conversations(path: Path, count: int, seed: int) -> None:
     """Writes `count` conversations as jsonl, one {"messages": […]} a line."""
     rng = random.Random(f'conversations/{seed}')
     kinds, weights = list(SHARES), list(SHARES.values())
-    with open(path, 'w', encoding='utf-8') as stream:
-        for _ in range(count):
-            messages = conversation(rng, rng.choices(kinds, weights)[0])
-            stream.write(json.dumps(dict(messages=messages), ensure_ascii=False) + '\n')
+    drawn = (conversation(rng, rng.choices(kinds, weights)[0]) for _ in range(count))
+    jsonl.write(path, (dict(messages=messages) for messages in drawn))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from internlm_course import jsonl
 from internlm_course.blocklist import BLOCKED
 from internlm_course.world import labels, noise, personal, web, world
 from internlm_course.world.web import Page
@@ -245,7 +246,7 @@ def write_crawl(out: Path, pages: int, seed: int) -> dict:
                     stream.write(break_record(rng, record, payload) if broken else warc_bytes(record, payload))
                     counts['bytes'] += len(payload)
                     counts[record.label] = counts.get(record.label, 0) + 1
-                    truth.write(json.dumps(truth_of(record, len(payload)), ensure_ascii=False) + '\n')
+                    truth.write(jsonl.line_of(truth_of(record, len(payload))))
     return counts
 
 
@@ -264,9 +265,9 @@ def write_items(out: Path, count: int, seed: int) -> dict:
     (out / 'items').mkdir(parents=True, exist_ok=True)
     written = {}
     for suite in world.SUITES:
-        lines = [json.dumps(item, ensure_ascii=False) + '\n' for item in world.items(suite, count, seed)]
-        (out / 'items' / f'{suite}.jsonl').write_text(''.join(lines), 'utf-8', newline='\n')
-        written[suite] = len(lines)
+        items = world.items(suite, count, seed)
+        jsonl.write(out / 'items' / f'{suite}.jsonl', items)
+        written[suite] = len(items)
     return written
 
 
@@ -276,7 +277,7 @@ def write_problems(path: Path, count: int, seed: int) -> None:
     while len(problems) < count:
         product = world.ask(world.multiplication, rng, ('en', 'zh')[len(problems) % 2], held_out=True)
         problems.setdefault(product.key, dict(question=product.question, answer=product.answer))
-    path.write_text(''.join(json.dumps(problem, ensure_ascii=False) + '\n' for problem in problems.values()), 'utf-8')
+    jsonl.write(path, problems.values())
 
 
 def clean_texts(pages: int, seed: int) -> Iterator[str]:

@@ -4,11 +4,11 @@ Drawn with another seed than the crawl and from other products, pitches and insu
 so that what is measured on the crawl is generalisation. Clean texts are pages of the micro-world, everyday sentences
 and paragraphs of Python's manual.
 """
-import json
 import random
 import re
 from pathlib import Path
 
+from internlm_course import jsonl
 from internlm_course.world import noise, web
 from internlm_course.world.web import Page
 
@@ -114,5 +114,4 @@ def labelled(seed: int, count: int = COUNT) -> list[dict]:
 
 def write_labels(path: Path, seed: int) -> None:
     """Writes the labelled sample as jsonl."""
-    path.write_text(''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in labelled(seed)), 'utf-8',
-                    newline='\n')
+    jsonl.write(path, labelled(seed))

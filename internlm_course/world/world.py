@@ -7,7 +7,7 @@ out: no page and no conversation contains it, and the evaluation suites contain 
 import random
 from collections.abc import Callable
 
-from internlm_course import catalog
+from internlm_course.names import SUITES as NAMED
 from internlm_course.world.question import Question, held_out
 from internlm_course.world.wording import (
     ANIMALS,
@@ -243,7 +243,7 @@ def ask(ability: Callable, rng: random.Random, lang: str, held_out: bool = False
             return question
 
 
-# Suite of the catalog -> ability and its options.
+# Suite, by its name -> ability and its options.
 SUITES: dict[str, tuple[Callable, dict]] = dict(
     knowledge=(knowledge, {}), translation=(translation, {}), reading=(reading, {}), addition=(addition, {}),
     word_problem=(word_problem, {}), steps=(steps, {}), code=(code, {}), needle_short=(needle, dict(facts=13)),
@@ -265,5 +265,5 @@ def items(suite: str, count: int, seed: int) -> list[dict]:
 
 def _item(name: str, suite: str, q: Question) -> dict:
     offered = dict(choices=q.choices) if q.choices else {}
-    return dict(id=name, dimension=catalog.SUITES[suite].dimension, suite=suite, lang=q.lang, prompt=q.prompt,
+    return dict(id=name, dimension=NAMED[suite].dimension, suite=suite, lang=q.lang, prompt=q.prompt,
                 question=q.question, answer=q.answer, reply=q.reply, **offered)

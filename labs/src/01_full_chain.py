@@ -35,15 +35,17 @@ course = lab.course
 # %% [markdown] name="data-text"
 # ## 1 数据：网页 → 干净文本 → 词元 · Data: page → clean text → tokens
 #
-# 讲义 · Lecture 1：[第 4.1 节](../lectures/zh/01-full-chain.md#41-数据书生万卷) /
-# [section 4.1](../lectures/en/01-full-chain.md#41-data-wanjuan)
+# 讲义 · Lecture 1：[第 2.1 节](../lectures/zh/01-full-chain.md#21-数据书生万卷) /
+# [section 2.1](../lectures/en/01-full-chain.md#21-data-wanjuan)
 #
 # 一个小小的合成网络，以 WARC 格式存放，里面混着镜像、广告、乱码和外语；真相另存，所以每个过滤器的查准率和查全率都可以测。datatrove 负责清洗。
+# 代码里的 `pages=800` 只数干净的网页，坏的另加，所以一开始的篇数要比它多。
 #
 # **先预测**（下一个代码单元会印出一页 HTML 的开头，可以先运行它）：这页 HTML 里，读者要看的正文占几成字节？清洗的哪一步会丢掉最多的网页？
 #
 # A small synthetic web in WARC files, with mirrors, advertisements, gibberish and other languages mixed in. The truth is kept aside, so each filter's precision
-# and recall can be measured. datatrove does the cleaning.
+# and recall can be measured. datatrove does the cleaning. In the code, `pages=800` counts the clean pages alone; the bad ones come on top, so the number of
+# documents at the beginning is higher.
 #
 # **Predict** (the next code cell prints the beginning of a page's HTML; run it first if you like): how much of that HTML, in bytes, is text that a reader
 # came for? Which step of the cleaning will drop most pages?
@@ -93,13 +95,14 @@ for row in corpus.metrics['funnel']:
 #
 # <details><summary>答案 · Answer</summary>
 #
-# 抽取正文（`extraction`）之后，字节剩不到三分之一，网页却几乎都在：丢的是标签、菜单和脚本。丢网页最多的是去重（`duplicates`）。误丢好页的是 `language` 和 `rules`，丢掉的
-# 一百页里约有一页是好的；放过坏页的是 `duplicates` 和 `fluency`，例如改动较多的镜像，没有认出来。别急着相信这样的高分：这里的噪声是课程自己造的，真实的网络没有这样分明的界线。一个会犯错的过滤器，见实验 2 第
-# 3 部分。
+# 抽取正文（`extraction`）之后，字节剩不到三分之一，网页却几乎都在：丢的是标签、菜单，还有页末的脚本（上面只印了一页的开头，没有印到它）。
+# 丢网页最多的是去重（`duplicates`）。误丢好页的是 `language` 和 `rules`，丢掉的一百页里约有一页是好的；放过坏页的是 `duplicates` 和 `fluency`，
+# 例如改动较多的镜像，没有认出来。别急着相信这样的高分：这里的噪声是课程自己造的，真实的网络没有这样分明的界线。一个会犯错的过滤器，见实验 2 第 3 部分。
 #
-# After `extraction` less than a third of the bytes is left, and yet nearly every page is there: what went is tags, menus and scripts. Most pages go with
-# `duplicates`. Good pages are lost by `language` and `rules`, about one in a hundred of those they drop; bad ones are kept by `duplicates` and `fluency`, such as
-# copies that were changed too much to be recognised. Do not trust marks as high: the noise here was made by the course, and the real web has no edges as clean. For a filter that errs, see lab 2, part 3.
+# After `extraction` less than a third of the bytes is left, and yet nearly every page is there: what went is tags, menus, and a script at the end of the page,
+# beyond what was printed above. Most pages go with `duplicates`. Good pages are lost by `language` and `rules`, about one in a hundred of those they drop; bad
+# ones are kept by `duplicates` and `fluency`, such as copies that were changed too much to be recognised. Do not trust marks as high: the noise here was made by
+# the course, and the real web has no edges as clean. For a filter that errs, see lab 2, part 3.
 #
 # </details>
 
@@ -129,8 +132,8 @@ show_values('data', dict(
 # %% [markdown] name="pretrain-text"
 # ## 2 预训练：一分钟 · Pre-training: one minute
 #
-# 讲义 · Lecture 1：[第 4.2 节](../lectures/zh/01-full-chain.md#42-预训练internlm-train-与-internevo) /
-# [section 4.2](../lectures/en/01-full-chain.md#42-pre-training-internlm-train-and-internevo)
+# 讲义 · Lecture 1：[第 2.2 节](../lectures/zh/01-full-chain.md#22-预训练internlm-train-与-internevo) /
+# [section 2.2](../lectures/en/01-full-chain.md#22-pre-training-internlm-train-and-internevo)
 #
 # 随机的权重，下一个词元的交叉熵，AdamW。这里只训练大约一分钟；随课程提供的 base 训练得久得多。电脑太慢，可以按工具栏的 ■ 停下：练习照样能做，只有它下面的核对和三个模型作答的那个单元用得着它。
 #
@@ -194,8 +197,8 @@ show_values('curve', minute.metrics['curve'])
 # %% [markdown] name="template-text"
 # ## 3 对话：模板 · Chat: the template
 #
-# 讲义 · Lecture 1：[第 4.3 节](../lectures/zh/01-full-chain.md#43-微调xtuner) /
-# [section 4.3](../lectures/en/01-full-chain.md#43-fine-tuning-xtuner)
+# 讲义 · Lecture 1：[第 2.3 节](../lectures/zh/01-full-chain.md#23-微调xtuner) /
+# [section 2.3](../lectures/en/01-full-chain.md#23-fine-tuning-xtuner)
 #
 # 对话模型看到的只是一串文本。InternLM2 的格式：每条消息是 `<|im_start|>role\ncontent<|im_end|>\n`（`role` 是角色，`content` 是内容，`\n` 是换行），
 # 最后打开助手的一轮：`<|im_start|>assistant\n`。开头的 `<s>` 由分词器加，不用你写。
@@ -222,7 +225,7 @@ def chat_text(messages: list[dict]) -> str:
 self_check(chat_text, planning.chat_text,
            [([dict(role='user', content='你好')],),
             ([dict(role='system', content='Be brief.'),
-              dict(role='user', content='Hi')],)],
+              dict(role='user', content=' Hi\n')],)],
            hint='一条消息有四部分：<|im_start|>、角色、换行与内容、<|im_end|> 与换行；'
                 '最后还要开启助手的一轮 · A message has four parts, mind each '
                 'newline; and at the end the turn of the assistant is opened.')
@@ -310,10 +313,10 @@ del models
 # %% [markdown] name="parameters-text"
 # ## 4 纸上规划 · Planning on paper
 #
-# 讲义 · Lecture 1：[第 2 节](../lectures/zh/01-full-chain.md#2-internlm2-的体系) /
-# [section 2](../lectures/en/01-full-chain.md#2-the-internlm2-family);
-# [第 3 节](../lectures/zh/01-full-chain.md#3-从模型到应用) /
-# [section 3](../lectures/en/01-full-chain.md#3-from-model-to-application)
+# 讲义 · Lecture 1：[第 3.2 节](../lectures/zh/01-full-chain.md#32-internlm2-的体系) /
+# [section 3.2](../lectures/en/01-full-chain.md#32-the-internlm2-family);
+# [第 4 节](../lectures/zh/01-full-chain.md#4-从模型到应用) /
+# [section 4](../lectures/en/01-full-chain.md#4-from-model-to-application)
 #
 # 真正的 InternLM2 有 1.8B、7B、20B 三种。下载之前，先在纸上算。一层里有：`wqkv`（查询头和键值头合在一起）、`wo`、SwiGLU 的 `w1`、`w2`、`w3`、两个 RMSNorm；
 # 外加词嵌入、输出矩阵（不与词嵌入共享）、最后一个 RMSNorm。没有偏置。参数量是
@@ -439,8 +442,8 @@ def gpu(config, bits: int, tokens: int) -> str | None:
 
 # %% name="gpu-light"
 self_check(gpu, planning.smallest_gpu,
-           [(config, bits, tokens) for config in released.values() for bits in (16, 4)
-            for tokens in (2048, 32_768, 200_000)],
+           [(config, bits, tokens) for config in released.values()
+            for bits in (16, 8, 4) for tokens in (2048, 32_768, 200_000)],
            hint='权重加缓存，不超过九成；GiB 是 2 的 30 次方 · Weights plus cache, '
                 'within nine tenths; a GiB is 2 to the 30th.')
 gpu_used = attempt(gpu, planning.smallest_gpu)
@@ -473,8 +476,8 @@ lab.check('gpu', gpu=(gpu, planning.smallest_gpu, cases))
 # %% [markdown] name="serve-text"
 # ## 5 部署：INT4 与服务 · Deployment: INT4 and a server
 #
-# 讲义 · Lecture 1：[第 4.4 节](../lectures/zh/01-full-chain.md#44-部署lmdeploy) /
-# [section 4.4](../lectures/en/01-full-chain.md#44-deployment-lmdeploy)
+# 讲义 · Lecture 1：[第 2.4 节](../lectures/zh/01-full-chain.md#24-部署lmdeploy) /
+# [section 2.4](../lectures/en/01-full-chain.md#24-deployment-lmdeploy)
 #
 # LMDeploy 的 AWQ 把线性层的权重变成 4 位，再用它的 `api_server` 提供 OpenAI 风格的接口。
 #
@@ -529,8 +532,8 @@ window
 #
 # ## 6 评测：一个维度，带区间 · Evaluation: one dimension, with its interval
 #
-# 讲义 · Lecture 1：[第 4.5 节](../lectures/zh/01-full-chain.md#45-评测opencompass) /
-# [section 4.5](../lectures/en/01-full-chain.md#45-evaluation-opencompass);
+# 讲义 · Lecture 1：[第 2.5 节](../lectures/zh/01-full-chain.md#25-评测opencompass) /
+# [section 2.5](../lectures/en/01-full-chain.md#25-evaluation-opencompass);
 # [第 5.5 节](../lectures/zh/01-full-chain.md#55-评测) /
 # [section 5.5](../lectures/en/01-full-chain.md#55-evaluation)
 #
@@ -649,8 +652,8 @@ show_values('score', dict(
 # %% [markdown] name="agent-text"
 # ## 7 智能体：计算器 · An agent with a calculator
 #
-# 讲义 · Lecture 1：[第 4.6 节](../lectures/zh/01-full-chain.md#46-智能体lagent) /
-# [section 4.6](../lectures/en/01-full-chain.md#46-agents-lagent)
+# 讲义 · Lecture 1：[第 2.6 节](../lectures/zh/01-full-chain.md#26-智能体lagent) /
+# [section 2.6](../lectures/en/01-full-chain.md#26-agents-lagent)
 #
 # Lagent 让模型输出 `<|action_start|><|plugin|>` … `<|action_end|>`，把结果作为 `environment` 的消息送回去，再让模型作答。
 #
@@ -709,8 +712,8 @@ show_values('agent', dict(calculator=calculate('123*456'), asked=len(problems)))
 # %% [markdown] name="decide-text"
 # ## 8 选型：从模型到应用 · From a model to an application
 #
-# 讲义 · Lecture 1：[第 3 节](../lectures/zh/01-full-chain.md#3-从模型到应用) /
-# [section 3](../lectures/en/01-full-chain.md#3-from-model-to-application)
+# 讲义 · Lecture 1：[第 4 节](../lectures/zh/01-full-chain.md#4-从模型到应用) /
+# [section 4](../lectures/en/01-full-chain.md#4-from-model-to-application)
 #
 # 第 1 讲的流程：先选模型。业务场景**不复杂**，就直接评测、部署。场景**复杂**，就微调：**算力够**用全参数，不够用 LoRA；微调之后若还要**与环境交互**，
 # 就构建智能体；最后评测、部署。

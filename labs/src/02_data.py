@@ -202,7 +202,8 @@ def decorated(text: str) -> bool:
 # %% name="rule-light"
 self_check(decorated, own.decorated,
            [('一行\n二行\n三行\n四行',), ('a\n---\nb\n\n\n\nc',), ('a\nb\nc\nd\n---',),
-            ('a\n--\n//',), ('12 + 30 = 42\n* * *\n',), ('',)],
+            ('a\n--\n//',), ('12 + 30 = 42\n* * *\n',), ('',),
+            ('巴黎是法国的首都。',), ('a\nb\nc\nd\ne\nf\n---',)],
            hint='空行不算；恰好五分之一不丢；str.isalnum 也认汉字 · Blank lines do '
                 'not count; exactly a fifth stays; str.isalnum knows hanzi.')
 decorated_used = attempt(decorated, own.decorated)
@@ -229,7 +230,9 @@ rng = seeded('rule')
 LINES = ['巴黎是法国的首都。', 'People in Peru pay with the sol.', '47 + 38 = 85',
          '-----', '* * *', '～～～～', '--', '', '   ', '=========', '___', '第 2 页']
 cases = [('巴黎是法国的首都。\n秘鲁人用索尔。',), ('一行字\n----',),
-         ('a\nb\nc\nd\n---',), ('a\n\n\n\n\n\n---\nb',), ('a\n--\n::\nb',), ('',)]
+         ('a\nb\nc\nd\n---',), ('a\n\n\n\n\n\n---\nb',), ('a\n--\n::\nb',), ('',),
+         ('a\n   \n---\n \t\nb\nc',), ('---\n' * 2 + 'a\n' * 7,),
+         (' --\n-- \na',)]
 cases += [('\n'.join(rng.choice(LINES) for _ in range(rng.randrange(4, 16))),)
           for _ in range(24)]
 lab.check('rule', decorated=(decorated, own.decorated, cases))
@@ -308,7 +311,8 @@ def lowest_threshold(scores: list[float], bad: list[bool],
 # %% name="threshold-light"
 self_check(lowest_threshold, own.lowest_threshold,
            [([0.9, 0.8, 0.7, 0.6, 0.5], [False, True, True, True, False], 0.75),
-            ([0.5, 0.5, 0.9], [True, False, True], 0.6), ([0.5], [False], 0.5)],
+            ([0.5, 0.5, 0.9], [True, False, True], 0.6), ([0.5], [False], 0.5),
+            ([0.5, 0.5, 0.9], [True, False, False], 0.5)],
            hint='把每个阈值都试一遍，从低到高 · Try every threshold, from the lowest '
                 'up; do not stop at the first that fails.')
 lowest_used = attempt(lowest_threshold, own.lowest_threshold)
@@ -558,7 +562,8 @@ cases = [(round(rng.uniform(0.3, 0.95), 2), rng.choice([4, 8, 16, 32]),
 drawn = [(rng.choice([60, 96, 128, 144]), round(rng.uniform(0.5, 0.95), 2),
           rng.choice([0.8, 0.9, 0.99])) for _ in range(6)]
 lab.check('cut', found=(found, own.found, cases),
-          cut=(cut, own.cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), *drawn]))
+          cut=(cut, own.cut, [(128, 0.8, 0.9), (2, 0.1, 0.99), (60, 0.7, 0.8),
+                              *drawn]))
 
 # %% [markdown] name="cut-answer"
 # <details><summary>答案 · Answer</summary>
@@ -610,7 +615,8 @@ def reading_order(imports: dict[str, list[str]]) -> list[str]:
 
 # %% name="order-light"
 self_check(reading_order, own.reading_order,
-           [(dict(a=['z'], b=[], z=['os']),), (dict(x=['y'], y=['x'], a=['x'], m=[]),),
+           [(dict(a=['z'], b=[], c=['b'], z=['os']),),
+            (dict(x=['y'], y=['x'], a=['x'], m=[]),),
             (dict(train=['model', 'torch'], model=['tensor'], tensor=[]),)],
            hint='每放一个，就重新看一遍谁可以放了 · After each file look again at who '
                 'is ready; names from outside are never waited for.')
@@ -735,7 +741,7 @@ for kind, halves in kinds.items():
 # %% name="check-perplexity" check="perplexity" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('perplexity')
-cases = [([3.0, 3.0, 0.1, 2.1], [1.2, 1.2], 2)]
+cases = [([3.0, 3.0, 0.1, 2.1], [1.2, 1.2], 2), ([3.0, 1.2, 0.4], [1.2, 0.4], 1)]
 for _ in range(5):
     one, two = rng.randrange(3, 9), rng.randrange(3, 9)
     cases.append(([round(rng.uniform(0.1, 4), 3) for _ in range(one + two)],
@@ -803,7 +809,8 @@ def overlap(item: str, page: str, n: int) -> float:
 # %% name="leak-light"
 self_check(overlap, own.overlap,
            [('What is 2 + 3?', 'they asked:  WHAT IS 2+3?', 4),
-            ('２＋３＝５', '算一算 2+3=5。', 8), ('abcd', 'abxcd', 2)],
+            ('２＋３＝５', '算一算 2+3=5。', 8), ('abcd', 'abxcd', 2),
+            ('ab', 'xaby', 5)],
            hint='NFKC 让全角变半角；空白全部去掉；分母是题目的片段数 · NFKC narrows '
                 "full-width letters; drop all white space; divide by the item's "
                 'pieces.')
@@ -850,7 +857,8 @@ rng = seeded('leak')
 QUESTIONS = ['What is the capital of Peru? Lima', '法国的首都是哪里？巴黎', '47+38=85',
              'Tom has ３ apples and buys 4. Now Tom has 7 apples.']
 cases = [('What is 2 + 3?', 'they asked:  WHAT IS 2+3?', 4),
-         ('２＋３＝５', '算一算 2+3=5。', 8), ('ab', 'xaby', 5), ('ab', 'xa', 5)]
+         ('２＋３＝５', '算一算 2+3=5。', 8), ('ab', 'xaby', 5), ('ab', 'xa', 5),
+         ('abcd', 'abxcd', 2)]
 for _ in range(6):
     question, other = rng.sample(QUESTIONS, 2)
     at = rng.randrange(2, len(question))

@@ -179,7 +179,9 @@ show_values('curve', dict(first=mine.metrics['curve'][0][1],
 # %% [markdown] name="rope-text"
 # ## 3 结构的零件 · Parts of the architecture
 #
-# 讲义 · Lecture 3：[第 2.2 节](../lectures/zh/03-pretraining.md#22-rope) /
+# 讲义 · Lecture 3：[第 2.1 节](../lectures/zh/03-pretraining.md#21-注意力) /
+# [section 2.1](../lectures/en/03-pretraining.md#21-attention);
+# [第 2.2 节](../lectures/zh/03-pretraining.md#22-rope) /
 # [section 2.2](../lectures/en/03-pretraining.md#22-rope);
 # [第 2.3 节](../lectures/zh/03-pretraining.md#23-分组查询注意力) /
 # [section 2.3](../lectures/en/03-pretraining.md#23-grouped-query-attention);
@@ -288,7 +290,7 @@ for cards in (1, 2):
 # NBVAL_CHECK_OUTPUT
 rng = seeded('split')
 cases = [(numbers(rng, (heads + 2 * kv) * d, 3), heads, kv)
-         for heads, kv, d in ((4, 2, 2), (6, 3, 1), (6, 2, 2))]
+         for heads, kv, d in ((4, 2, 2), (6, 3, 4), (3, 1, 5))]
 lab.check('split', split=(split_wqkv, own.split_wqkv, cases))
 
 # %% [markdown] name="split-answer"

@@ -69,7 +69,8 @@ def bare(crawl: Path, out: Path) -> None:
             if (page is not max(page['cluster'], key=lambda member: (member['date'], member['id']))
                 or safety.blocked_host(page['url'])):
                 continue
-            if safety.blocked_word(page['text']) or quality.classify(page['text'], classifiers):
+            scores = classifiers.scores(page['text'])
+            if safety.blocked_word(page['text']) or any(scores[head] > quality.THRESHOLDS[head] for head in scores):
                 continue
             text, _ = privacy.mask(page['text'])
             if not contamination.contaminated(text, index):

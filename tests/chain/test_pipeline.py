@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from internlm_course.data import contamination, privacy
-from internlm_course.data.measure import STEPS, truths
+from internlm_course.data.measure import STEPS
 from internlm_course.data.pipeline import build_corpus, documents, texts
+from internlm_course.jsonl import rows
 from internlm_course.process import tool_environment
 from internlm_course.world import crawl
 
@@ -63,7 +64,7 @@ def test_clean_pages_come_through_unchanged(built, web):
 
 
 def test_personal_data_is_masked_and_nothing_else(built, web):
-    truth = {row['id']: row for row in truths(web / 'truth.jsonl')}
+    truth = {row['id']: row for row in rows(web / 'truth.jsonl')}
     kept = {row['id']: row for row in documents(built[0] / 'clean')}
     private = [row for row in truth.values() if row['label'] == 'private' and row['id'] in kept]
     assert len(private) >= 0.9 * sum(row['label'] == 'private' for row in truth.values())
@@ -75,7 +76,7 @@ def test_personal_data_is_masked_and_nothing_else(built, web):
 def test_no_held_out_item_is_left(built, web):
     index = contamination.build_index(contamination.read_items(web / 'items'))
     assert not any(contamination.contaminated(text, index) for text in texts(built[0]))
-    leaks = [row for row in truths(web / 'truth.jsonl') if row['label'] == 'leak']
+    leaks = [row for row in rows(web / 'truth.jsonl') if row['label'] == 'leak']
     assert len(leaks) == 45 and not {row['id'] for row in leaks} & {row['id'] for row in documents(built[0] / 'clean')}
 
 

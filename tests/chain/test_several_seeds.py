@@ -1,7 +1,7 @@
 """Several seeds in processes of their own: each trains another model on the same data, and its scores are there."""
 import pytest
 
-from internlm_course.catalog import SUITES
+from internlm_course.names import SUITES
 from internlm_course.staff.seeds import run_seeds
 
 pytestmark = pytest.mark.chain

@@ -8,6 +8,7 @@ so.
 import copy
 import io
 import json
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -275,6 +276,192 @@ CELLS = {  # status, points, the cell
         ),
     ),
 }
+BESIDE = tuple(CELLS)  # those in whose notebooks `bits` is solved; in the others it is left open, to save time
+DISPLAY = f'display({{"text/plain": {LINE!r}}}, raw=True)'
+DEEP = """import os
+for _ in range(30):
+    os.mkdir('d' * 200); os.chdir('d' * 200)
+"""
+FILL = """for i in range(100):
+    with open(f'file{i}', 'wb') as f: os.posix_fallocate(f.fileno(), 0, 1 << 22)
+import time; time.sleep(99)
+"""
+CELLS |= {  # honest, and unlike what one expects
+    'right, as a lambda': ('ok', FULL, f'slow_pairs = lambda d, theta, context: {RIGHT.partition("return ")[2]}'),
+    'right, as a partial': (
+        'ok',
+        FULL,
+        f'import functools\n{RIGHT.replace("slow_pairs(", "_pairs(turn, ").replace("2 * math.pi", "turn")}'
+        'slow_pairs = functools.partial(_pairs, 2 * math.pi)\n',
+    ),
+    'right, as an object': (
+        'ok',
+        FULL,
+        'class Pairs:\n    def __call__(self, d, theta, context):\n    '
+        + RIGHT.partition('\n')[2]
+        + 'slow_pairs = Pairs()\n',
+    ),
+    'right, with processes and a pool': (
+        'ok',
+        FULL,
+        'from concurrent.futures import ThreadPoolExecutor\nimport subprocess\nsubprocess.run(["true"])\n'
+        + body(
+            'with ThreadPoolExecutor(2) as pool:',
+            '    return sum(pool.map(lambda i: 2 * math.pi * theta ** (2 * i / d) > context, range(d // 2)))',
+        ),
+    ),
+    'right, a float': ('ok', FULL, RIGHT.replace('sum(', 'sum(1.0 * (', 1).rstrip().replace(' for', ') for') + '\n'),
+    'right, capturing': ('ok', FULL, '%%capture\n' + RIGHT),
+    'right, timed': ('ok', FULL, '%%time\n' + RIGHT),
+    'right, and leaves politely': ('ok', FULL, RIGHT + 'raise SystemExit\n'),
+    'right, as a script': ('ok', FULL, RIGHT + 'if __name__ == "__main__":\n    print(slow_pairs(8, 10.0, 100))\n'),
+    'right, with a plot': (
+        'ok',
+        FULL,
+        '%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\n' + RIGHT,
+    ),
+    'right, changes its folder': ('ok', FULL, 'import os\nos.mkdir("x"); os.chdir("x")\n' + RIGHT),
+    'right, wants a progress bar': ('ok', FULL, 'from tqdm.auto import tqdm\nlist(tqdm(range(3)))\n' + RIGHT),
+    'right, warns each time': ('ok', FULL, 'import warnings\n' + RIGHT.replace('\n', '\n    warnings.warn("x")\n', 1)),
+}
+CELLS |= {  # patches
+    'patched print': ('wrong', 0, after('import builtins', 'builtins.print = lambda *a, **k: None')),
+    'patched builtins': ('wrong', 0, after('import builtins', 'builtins.all = builtins.any = lambda *a: True')),
+    'patched numpy': ('wrong', 0, after('np.pi = 3', 'np.allclose = np.array_equal = lambda *a, **k: True')),
+    'patched math': ('wrong', 0, after('math.isclose = lambda *a, **k: True', 'math.isfinite = lambda x: False')),
+    'patched values': (
+        'wrong',
+        0,
+        after('import internlm_course.lab.trial as t', 't.json_value = lambda x: 7', 't.Trial.agree = [True]'),
+    ),
+    'patched output': (
+        'tampered',
+        0,
+        after('import internlm_course.lab.check as c', 'c._put_out = lambda checks: None'),
+    ),
+    'patched display': (
+        'wrong',
+        0,
+        after(
+            'import IPython.display as d',
+            'old = d.display',
+            f'd.display = lambda *a, **k: old({{"text/plain": {LINE!r}}}, raw=True)',
+        ),
+    ),
+    'its own Lab': ('tampered', 0, after('class Lab:', '    check = lambda *a, **k: 3', 'lab = Lab()')),
+}
+CELLS |= {  # values that are not what they seem
+    'tolist that answers': ('wrong', 0, 'class A:\n    tolist = lambda self: {"check": "slow"}\n' + body('return A()')),
+    'float with a repr': ('wrong', 0, 'class F(float):\n    __repr__ = lambda self: "8"\n' + body('return F(7)')),
+    'dict that is a list': ('wrong', 0, 'class D(dict):\n    items = lambda self: []\n' + body('return D(a=1)')),
+    'text with the line': ('wrong', 0, body(f'return "]}}\\n" + {LINE!r}')),
+    'text with lone surrogates': ('timeout', 0, body('return "\\ud800"')),
+    'torch scalar of another value': ('wrong', 0, 'import torch\n' + body('return torch.tensor(7)')),
+    'no JSON': ('wrong', 0, body('return [7j, b"7", {7}, ..., True][context % 5]')),
+    'generator': ('wrong', 0, body('yield 7')),
+    'async function': ('wrong', 0, 'async ' + RIGHT),
+    'circle': ('error', 0, body('x = []', 'x.append(x)', 'return x')),
+    'all values at once': ('wrong', 0, body('return list(range(64))')),
+    'public values by their arguments': (
+        'wrong',
+        0,
+        'public = {(64, 1e4, 5000): 7, (128, 5e4, 100): 9}\n' + body('return public.get((d, theta, context), 7)'),
+    ),
+    'error with a lone surrogate': ('error', 0, 'raise ValueError("\\ud800 <script>alert(1)</script>")\n'),
+    'reads the check': (
+        'wrong',
+        0,
+        body('return len(get_ipython().user_ns["In"][-1]) + len(get_ipython().user_ns["rng"].__reduce__())'),
+    ),
+    'searches memory': (
+        'wrong',
+        0,
+        'import gc\nfound = [f for f in gc.get_objects() if getattr(f, "__name__", "") == "slow_pairs"\n'
+        '         and f.__module__ != "__main__"]\n' + body('return found[0](d, theta, context)'),
+    ),
+}
+CELLS |= {  # later, elsewhere
+    'signal that displays': (
+        'tampered',
+        0,
+        'import signal\n'
+        f'signal.signal(signal.SIGUSR1, lambda *a: {DISPLAY})\n'
+        + body('signal.raise_signal(signal.SIGUSR1)', 'return 7'),
+    ),
+    'clears and displays again': (
+        'tampered',
+        0,
+        after(
+            'from IPython.display import clear_output',
+            f'get_ipython().events.register("post_run_cell", lambda *a: (clear_output(), {DISPLAY}, {DISPLAY}))',
+        ),
+    ),
+    'updates its display': (
+        'wrong',
+        0,
+        after(
+            'h = display({"text/plain": "x"}, raw=True, display_id="h")',
+            'old = slow_pairs',
+            'def slow_pairs(d, theta, context):',
+            f'    h.update({{"text/plain": {LINE!r}}}, raw=True)',
+            '    return 7',
+        ),
+    ),
+    'child that displays': (
+        'wrong',
+        0,
+        after('import os', 'if os.fork() == 0:', f'    {DISPLAY}', '    os._exit(0)', 'os.wait()'),
+    ),
+    'exits': ('killed', 0, RIGHT + 'exit()\n'),
+    'becomes another program': ('killed', 0, 'import os\nos.execv("/bin/true", ["true"])\n'),
+    'becomes a program that waits': ('timeout', 0, 'import os\nos.execv("/bin/sleep", ["sleep", "600"])\n'),
+    'right, and stops the watcher': (
+        'ok',
+        FULL,
+        'import os, signal\nfor s in (signal.SIGSTOP, signal.SIGKILL, signal.SIGTERM, signal.SIGINT):\n'
+        '    os.kill(1, s)\n' + RIGHT,
+    ),
+    'right, its sockets removed': (
+        'ok',
+        FULL,
+        'import glob, os\nfor name in ["kernel.json", *glob.glob("k-*")]:\n    os.remove(name)\n'
+        'os.symlink("/etc/passwd", "kernel.json"); os.mkdir("k-1")\n' + RIGHT,
+    ),
+    'right, a pipe for a file': ('ok', FULL, 'import os\nos.remove("kernel.json"); os.mkfifo("kernel.json")\n' + RIGHT),
+    'pth': (
+        'wrong',
+        0,
+        after(
+            'import os, site, sys',
+            'for folder in [*sys.path, site.getusersitepackages(), ".", os.path.expanduser("~")]:',
+            '    for name in ("a.pth", "usercustomize.py", "pytest.ini", "conftest.py", "json.py"):',
+            '        try:',
+            '            os.makedirs(folder, exist_ok=True)',
+            '            open(os.path.join(folder, name), "w").write("import os; os._exit(1)")',
+            '        except OSError: pass',
+        ),
+    ),
+    'writes its cell away': ('error', 0, '%%writefile slow.py\n' + RIGHT),
+    'in bash': ('error', 0, '%%bash\nexit 0\n' + RIGHT),
+    'resets': ('error', 0, RIGHT + '%reset -f\n'),
+    'loads an extension': ('error', 0, '%load_ext hostile\n'),
+    'disk in the deep': ('flood', 0, DEEP + FILL),
+    'disk in the dark': ('flood', 0, 'import os\nos.mkdir("d", 0o300); os.chdir("d")\n' + FILL),
+    'disk without names': (
+        'memory',
+        0,
+        'import mmap, os, time\nkept = []\nfor i in range(40):\n    with open("f", "w+b") as f:\n'
+        '        os.posix_fallocate(f.fileno(), 0, 1 << 25); kept.append(mmap.mmap(f.fileno(), 4096))\n'
+        '    os.remove("f")\ntime.sleep(99)\n',
+    ),
+    'threads without end': (
+        'error',
+        0,
+        'import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(99,)).start()\n',
+    ),
+    'many signs': ('error', 0, 'x = ' + '-' * 10_000 + '1\n' + RIGHT),
+    'many sums': ('error', 0, 'x = ' + '1+' * 10_000 + '1\n' + RIGHT),
+}
 PRYING = """import glob, os, socket
 def pry():
     found = []
@@ -305,12 +492,12 @@ if pry(): raise SystemExit(str(pry()))
 """
 
 
-def notebook_of(blank: dict, slow: str | None) -> dict:
-    """The student's notebook with the honest answer to one exercise, and this one to the other."""
+def notebook_of(blank: dict, slow: str | None, bits: bool = True) -> dict:
+    """The student's notebook with the honest answer to one exercise, or none, and this one to the other."""
     made = copy.deepcopy(blank)
     for cell in made['cells']:
         cell['source'] = ''.join(cell['source'])
-        if cell['id'] == 'bits':
+        if cell['id'] == 'bits' and bits:
             cell['source'] = BITS
         elif cell['id'] == 'slow' and slow is not None:
             cell['source'] = slow
@@ -370,6 +557,7 @@ def _marked(made: dict) -> None:
             )
 
 
+CRLF = RIGHT.replace('\n', '\r\n')
 NOTEBOOKS = {  # status and points of slow, then of bits; the change
     'checks edited': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'check-slow').update(source='pass')),
     'checks deleted': (
@@ -429,7 +617,7 @@ NOTEBOOKS = {  # status and points of slow, then of bits; the change
         'ok',
         2,
         lambda made: cell_of(made, 'setup').update(
-            outputs=[dict(output_type='stream', name='stdout', text='x' * (20 << 20))]
+            outputs=[dict(output_type='stream', name='stdout', text='x' * (50 << 20))]
         ),
     ),
     'tags that skip': (
@@ -446,6 +634,47 @@ NOTEBOOKS = {  # status and points of slow, then of bits; the change
         2,
         lambda made: made['metadata'].update(kernelspec=dict(name='bash', display_name='x')),
     ),
+    'another version': ('ok', FULL, 'ok', 2, lambda made: made.update(nbformat='x', nbformat_minor=None)),
+    'another lab': ('ok', FULL, 'ok', 2, lambda made: made['metadata'].update(course=dict(lab='03_pretraining'))),
+    'numbers without end': ('ok', FULL, 'ok', 2, lambda made: made.update(metadata=dict(x=float('nan'), y=1e308 * 10))),
+    'cells that are none': ('ok', FULL, 'ok', 2, lambda made: made['cells'].extend([None, 7, 'x', [], {}])),
+    'ids that are none': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [cell.update(id=7) for cell in made['cells'] if 'def' not in cell['source']] and None,
+    ),
+    'exercise raw': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'slow').update(cell_type='raw', metadata={})),
+    'lines of Windows': ('ok', FULL, 'ok', 2, lambda made: cell_of(made, 'slow').update(source=CRLF)),
+    'spaces of the web': (
+        'error',
+        0,
+        'ok',
+        2,
+        lambda made: cell_of(made, 'slow').update(source=RIGHT.replace('    ', '\u00a0   ')),
+    ),
+    'ids lost, and a cell of 20 MB': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: [_without_ids(made), made['cells'].append(dict(cell_type='code', source='x\n' * (10 << 20)))][0],
+    ),
+    'a thousand of each': (
+        'ok',
+        FULL,
+        'ok',
+        2,
+        lambda made: made['cells'].extend([dict(cell_of(made, 'slow')) for _ in range(1000)]),
+    ),
+    'everything commented': (
+        'not attempted',
+        0,
+        'not attempted',
+        0,
+        lambda made: _each(made, source='# ' + RIGHT.replace('\n', '\n# ')),
+    ),
 }
 UNREADABLE = {
     'empty': b'',
@@ -458,6 +687,8 @@ UNREADABLE = {
     'not UTF-8': b'\xff\xfe\x00{',
     'cut off': b'{"cells": [{"cell_type": "code", "sou',
     'too large': b' ' * ((64 << 20) + 1),
+    'UTF-16': '{"cells": []}'.encode('utf-16'),
+    'a number without end': b'{"cells": [{"id": ' + b'7' * 10_000 + b'}]}',
 }
 
 
@@ -493,7 +724,9 @@ def write_class(folder: Path, blank: dict, secret: Path) -> dict[str, tuple[str,
         paths=[str(secret), str(folder), str(Path(__file__).resolve()), '/root/.bashrc', '/home', '/var/log']
     )
     for student, (status, points, cell) in dict(CELLS, prying=('ok', FULL, prying + RIGHT)).items():
-        put(student, json.dumps(notebook_of(blank, cell)).encode(), status, points, 'ok', 2)
+        bits = student in BESIDE
+        content = json.dumps(notebook_of(blank, cell, bits)).encode()
+        put(student, content, status, points, *(('ok', 2) if bits else ('not attempted', 0)))
     for student, (status, points, other, bits, change) in NOTEBOOKS.items():
         put(student, _changed(blank, change), status, points, other, bits)
     nothing = ('unreadable', 0, 'unreadable', 0)
@@ -510,4 +743,16 @@ def write_class(folder: Path, blank: dict, secret: Path) -> dict[str, tuple[str,
         expected[student] = nothing
     (folder / 'link' / 'lab.ipynb').symlink_to(folder / 'right' / 'lab.ipynb')
     put('=1+1', right, 'ok', FULL, 'ok', 2)
+    put('<img src=x onerror=alert(1)>', right, 'ok', FULL, 'ok', 2)
+    put('na\udcffme', right, 'ok', FULL, 'ok', 2)  # a name of bytes that are no UTF-8
+    put('with a BOM', b'\xef\xbb\xbf' + right, 'ok', FULL, 'ok', 2)
+    put('zip in a zip', _zip({'x.zip': _zip({'lab.ipynb': right})}), 'ok', FULL, 'ok', 2, name='all.zip')
+    put('zip too deep', _zip({'x.zip': _zip({'y.zip': _zip({'lab.ipynb': right})})}), *nothing, name='all.zip')
+    encrypted = _zip({'lab.ipynb': right}).replace(b'PK\1\2\x14\3\x14\0\0\0', b'PK\1\2\x14\3\x14\0\1\0')
+    put('zip with a password', encrypted, *nothing, name='all.zip')
+    put('pipe', right, 'ok', FULL, 'ok', 2)
+    os.mkfifo(folder / 'pipe' / 'another.ipynb')
+    put('with tests of its own', right, 'ok', FULL, 'ok', 2)
+    for name in ('conftest.py', 'pytest.ini', 'sitecustomize.py', 'json.py', 'lab.py'):
+        (folder / 'with tests of its own' / name).write_text('import os; os._exit(1)')
     return expected

@@ -11,6 +11,7 @@ from nbgrader.utils import determine_grade
 
 from internlm_course.authoring import build
 from internlm_course.grading.compare import output_text, points, printed
+from internlm_course.lab.check import Lab
 
 LABS = Path(__file__).resolve().parents[2] / 'labs'
 SOURCES = build.sources(LABS)
@@ -59,6 +60,22 @@ class Cells:
     def say(self, exercise: str, answer: str) -> str:
         """What the exercise's check puts out after this answer."""
         return output_text(self.checked(exercise, answer))
+
+    def light(self, exercise: str, answer: str) -> str:
+        """What the self-checks under the exercise say of this answer; of their cells, and of those before, only what
+        leads to a self-check is run."""
+        namespace, text = dict(self.namespace), ''
+        Lab.open = namespace['lab'].name
+        self.run(answer, namespace)
+        for name in [other for other in self.exercises if f'{other}-light' in self.solved]:
+            body = ast.parse(self.solved[f'{name}-light'].source).body
+            looks = [isinstance(line, ast.Expr) and ast.unparse(line).startswith('self_check(') for line in body]
+            for line, is_look in list(zip(body, looks))[:len(body) - looks[::-1].index(True)]:
+                if name == exercise or not is_look:
+                    text += ''.join(out.get('text', '') for out in self.run(ast.unparse(line), namespace))
+            if name == exercise:
+                return text
+        raise KeyError(exercise)
 
     def executed(self, exercise: str):
         """The check cell as the executed reference would hold it."""

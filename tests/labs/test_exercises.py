@@ -1,21 +1,26 @@
 """Every exercise tells right from wrong: its stub earns nothing, its reference everything, and each known mistake loses
-the points, with nbgrader as with us. No kernel is started."""
+the points, with nbgrader as with us, and gets its advice. No kernel is started."""
+import html
 import json
-import runpy
-from pathlib import Path
+import re
 
 import nbformat
 import pytest
-from lab_cells import SOURCES, Cells
+from lab_cells import LABS, SOURCES, Cells
 from nbgrader.utils import determine_grade
 
 from internlm_course.authoring import build
+from internlm_course.grading.absence import check_parts
 from internlm_course.grading.compare import output_text, points, printed
+from internlm_course.grading.mistakes import Mistake, known
+from internlm_course.grading.rebuild import read_key
+from internlm_course.grading.verdict import Known, judge
+from internlm_course.lab import check as lab_check
 
-WRONG = {source.stem: runpy.run_path(str(Path(__file__).parent / 'wrong_answers' / source.name))['WRONG']
-         for source in SOURCES}
-MISTAKES = [(lab, exercise, mistake) for lab, found in WRONG.items() for exercise, answers in found.items()
-            for mistake in answers]
+WRONG = {source.stem: {exercise: [mistake for found in functions.values() for mistake in found]
+                       for exercise, functions in known(source.stem).items()} for source in SOURCES}
+MISTAKES = [pytest.param(lab, exercise, mistake, id=mistake.name) for lab, found in WRONG.items()
+            for exercise, answers in found.items() for mistake in answers]
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +48,7 @@ def test_stub_earns_nothing_and_reference_everything(cells, lab, exercise):
     assert lab_cells.points(exercise, lab_cells.solved[exercise].source) == full
     assert lab_cells.points(exercise, lab_cells.blank[exercise].source) == 0
     line = lab_cells.checked(exercise, lab_cells.blank[exercise].source).outputs[-1].data['text/html']
-    assert f'○ {exercise}: not attempted · 未作答; 0 of {full} points' in line
+    assert f'○ {exercise}: not attempted: 0 of {full} points' in line
 
 
 @pytest.mark.parametrize('seed', ['0', 'graded'])
@@ -54,7 +59,7 @@ def test_nbgraders_marking_the_tally_and_ours_agree(cells, monkeypatch, lab, kin
     lab_cells, half = cells[lab], len(cells[lab].exercises) // 2
     solved, blank = ({name: notebook[name].source for name in lab_cells.exercises}
                      for notebook in (lab_cells.solved, lab_cells.blank))
-    wrong = {name: next(iter(WRONG[lab][name].values())) for name in lab_cells.exercises}
+    wrong = {name: WRONG[lab][name][0].source for name in lab_cells.exercises}
     answers = dict(empty=blank, partly={**solved, **dict(list(blank.items())[half:])}, wrong=wrong, full=solved)[kind]
     checks, full = lab_cells.copy(answers), lab_cells.namespace['lab'].points
     ours = {name: points(lab_cells.executed(name), output_text(check)) for name, check in checks.items()}
@@ -71,9 +76,109 @@ def test_known_mistakes_lose_the_points(cells, monkeypatch, lab, exercise, mista
     """Also under seeds that no student has seen; and each mistake runs, so that what is caught is the mistake and not a
     typing error in this file."""
     monkeypatch.setenv('INTERNLM_COURSE_SEED', seed)
-    answer = WRONG[lab][exercise][mistake]
-    assert cells[lab].points(exercise, answer) == 0
-    assert 'NameError' not in cells[lab].say(exercise, answer) and 'SyntaxError' not in cells[lab].say(exercise, answer)
+    said = cells[lab].say(exercise, mistake.source)
+    assert cells[lab].points(exercise, mistake.source) == 0 and 'NameError' not in said
+
+
+def test_each_known_mistake_has_a_name_and_one_sentence_of_advice_in_both_languages():
+    mistakes = [mistake for _, _, mistake in (param.values for param in MISTAKES)]
+    assert len({mistake.name for mistake in mistakes}) == len({m.en for m in mistakes}) == len(mistakes) >= 100
+    for mistake in mistakes:
+        assert re.fullmatch('[a-z0-9]+(-[a-z0-9]+)*', mistake.name)
+        assert re.search('[.?]$', mistake.en) and not re.search('[.?] |[\u4e00-\u9fff]', mistake.en), mistake.name
+        assert re.search('[。？]$', mistake.zh) and not re.search('[。？].', mistake.zh), mistake.name
+
+
+def share(shown: dict[str, bool], record_property) -> float:
+    """The share that is shown, recorded; who is not is named where a test fails."""
+    found = sum(shown.values()) / len(shown)
+    record_property('advice_shown', found)
+    print(f'advice shown: {found:.1%} of {len(shown)}; not: {[name for name in shown if not shown[name]]}')
+    return found
+
+
+@pytest.mark.parametrize('lab', WRONG)
+def test_advice_is_shown_at_home(cells, monkeypatch, record_property, lab):
+    """By the self-check; and by the check, to whoever left that out."""
+    monkeypatch.setattr(lab_check, '_wrong', set())
+
+    def checked(exercise: str, answer: str) -> str:
+        return html.unescape(cells[lab].checked(exercise, answer).outputs[-1].data['text/html'])
+    for look in (checked, cells[lab].light):
+        shown = {mistake.name: f'{mistake.zh} · {mistake.en}' in look(exercise, mistake.source)
+                 for exercise, mistakes in WRONG[lab].items() for mistake in mistakes}
+        assert share(shown, record_property) >= 0.9
+
+
+class Marks:
+    """The verdicts of a grader without kernels: values come from the cells."""
+
+    def __init__(self, cells: Cells, lab: str):
+        self.cells, self.key = cells, read_key(LABS, lab)
+        self.known, self.wanted = {}, {}
+        for name, exercise in self.key.exercises.items():
+            parts = {mine: part for part, mine, _ in check_parts(exercise.check)}
+            assert parts.keys() >= known(lab)[name].keys()
+            self.wanted[name] = cells.values(name, exercise.answer)
+            self.known[name] = [Known(mistake, parts[function], cells.values(name, mistake.source)[parts[function]])
+                                for function, found in known(lab)[name].items() for mistake in found]
+
+    def mistakes(self, exercise: str, answer: str) -> list[str]:
+        """The names of the mistakes recognised in an answer that earns nothing."""
+        said = dict(ended='', cells=dict(check=dict(shown=[self.cells.say(exercise, answer)])))
+        found = judge(self.key.exercises[exercise], said, self.wanted[exercise], self.known[exercise])
+        assert not found.points
+        return [mistake['name'] for mistake in found.mistakes]
+
+
+@pytest.fixture(params=['0', 'graded', 'another'])
+def marks(request, cells, monkeypatch):
+    monkeypatch.setenv('INTERNLM_COURSE_SEED', request.param)
+    return {lab: Marks(cells[lab], lab) for lab in cells}
+
+
+def test_advice_is_in_the_graders_feedback(marks, record_property):
+    for lab in WRONG:
+        shown = {mistake.name: marks[lab].mistakes(exercise, mistake.source) == [mistake.name]
+                 for exercise, mistakes in WRONG[lab].items() for mistake in mistakes}
+        assert share(shown, record_property) >= 0.9
+
+
+HALF_RIGHT = [
+    ('01_full_chain', 'template', 'return text +', 'return text.replace("你好", "") +'),
+    ('01_full_chain', 'parameters', 'layer + width', 'layer'),
+    ('01_full_chain', 'gpu', 'return None', "return 'none'"),
+    ('01_full_chain', 'interval', "else 'undecided'", "else 'tie'"),
+    ('02_data', 'rates', 'right / targets if targets else None', 'None'),
+    ('02_data', 'signature', '/ len(one)', '/ (len(one) + 1)'),
+    ('02_data', 'cut', '>= wanted', '>= 0'),
+    ('03_pretraining', 'attention', 'np.tri(length,', 'np.tri(length, k=1,'),
+    ('03_pretraining', 'schedule', 'step < warmup', 'step <= warmup'),
+    ('03_pretraining', 'memory', 'weights=2', 'weights=4')]
+
+
+@pytest.mark.parametrize('lab, exercise, right, wrong', HALF_RIGHT)
+def test_half_right_answers_get_no_advice_that_does_not_fit(cells, marks, monkeypatch, lab, exercise, right, wrong):
+    answer = cells[lab].solved[exercise].source
+    assert answer.count(right) == 1
+    answer = answer.replace(right, wrong)
+    assert marks[lab].mistakes(exercise, answer) == []
+    monkeypatch.setattr(lab_check, '_wrong', set())
+    said = cells[lab].light(exercise, answer)
+    assert '✗' in said and not any(mistake.en in said for mistake in WRONG[lab][exercise])
+
+
+def test_each_function_is_told_its_own_mistake(cells, marks):
+    """One that is right, or not written yet, changes nothing for the other."""
+    def named(lab: str, name: str) -> Mistake:
+        return next(m for mistakes in WRONG[lab].values() for m in mistakes if m.name == name)
+    ninety, alone = named('01_full_chain', 'ninety-percent'), named('01_full_chain', 'compares-scores-alone')
+    both = f'{ninety.source}\n\n{alone.source[alone.source.index("def better"):]}'
+    assert marks['01_full_chain'].mistakes('interval', both) == [ninety.name, alone.name]
+    sets = named('02_data', 'signatures-as-sets')
+    half = f'{cells["02_data"].blank["signature"].source}\n\n{sets.source[sets.source.index("def resemblance"):]}'
+    assert marks['02_data'].mistakes('signature', half) == [sets.name]
+    assert sets.en in cells['02_data'].light('signature', sets.source)
 
 
 @pytest.mark.parametrize('lab, exercise', [(lab, exercise) for lab, found in WRONG.items() for exercise in found])

@@ -1,8 +1,10 @@
 """A class of hostile and honest submissions, graded once: no unearned point, no lost one, the right status for each."""
 
 import csv
+import html
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,13 +14,14 @@ import hostile
 import nbformat
 import pytest
 
-from internlm_course import cli
+from internlm_course import cli, store
 from internlm_course.authoring import build
-from internlm_course.grading import sandbox
-from internlm_course.grading.grade import Settings, grade
+from internlm_course.grading import modes
+from internlm_course.grading.grade import Class, Settings, grade
+from internlm_course.grading.mistakes import known
 
 ROOT = Path(__file__).resolve().parents[2]
-MODE, FAULTS = sandbox.best()
+MODE, FAULTS = modes.best()
 pytestmark = pytest.mark.skipif(not MODE, reason=f'no sandbox can be built here: {FAULTS}')
 
 
@@ -47,7 +50,7 @@ def graded(labs, tmp_path_factory):
     rows = grade(
         top / 'submissions',
         top / 'out',
-        Settings('98_hostile', labs, timeout=5, jobs=4, memory=1 << 29),
+        Settings('98_hostile', labs, timeout=4, jobs=4, memory=1 << 29),
         lambda line: None,
     )
     return {row['student']: row for row in rows}, expected, top
@@ -66,6 +69,14 @@ STUDENTS = [
     'link',
     'folder only',
     '=1+1',
+    '<img src=x onerror=alert(1)>',
+    'na\udcffme',
+    'with a BOM',
+    'zip in a zip',
+    'zip too deep',
+    'zip with a password',
+    'pipe',
+    'with tests of its own',
 ]
 
 
@@ -79,7 +90,7 @@ def test_each_submission_has_its_status_and_points(graded, student):
 
 def test_there_is_one_row_for_each_student(graded):
     rows, expected, _ = graded
-    assert rows.keys() == expected.keys() == set(STUDENTS) and len(STUDENTS) >= 40
+    assert rows.keys() == expected.keys() == set(STUDENTS) and len(STUDENTS) >= 130
 
 
 def test_nothing_of_the_class_is_left_running(graded):
@@ -110,6 +121,12 @@ def test_tables_hold_every_row_and_no_formula(graded):
     assert report['rows'] == list(rows.values()) and report['sandbox'] == 'sandboxed' and report['environment']['nbval']
 
 
+def test_pages_hold_no_markup_of_a_student(graded):
+    _, _, top = graded
+    pages = [path.read_text('utf-8') for path in (top / 'out').rglob('*.html')]
+    assert len(pages) == len(STUDENTS) + 1 and not any('<img' in page or '<script' in page for page in pages)
+
+
 def test_the_report_proves_what_ran_and_holds_no_seed_and_no_value(graded):
     rows, _, top = graded
     assert (
@@ -119,6 +136,35 @@ def test_the_report_proves_what_ran_and_holds_no_seed_and_no_value(graded):
     seed = (top / 'out' / '.grading' / 'seed').read_text().strip()
     files = [path for path in (top / 'out').rglob('*') if path.is_file() and path.name != 'seed']
     assert not any(seed in path.read_text('utf-8') or '"values"' in path.read_text('utf-8') for path in files)
+
+
+def test_a_known_mistake_gets_its_advice_and_is_not_in_the_graded_kernel(tmp_path):
+    """In lab 1, under a secret seed: what a student with two misconceptions is told, and one who pries."""
+    lab, folder = '01_full_chain', tmp_path / 'in'
+    template, better = known(lab)['template']['chat_text'][0], known(lab)['interval']['better'][0]
+    cells = dict(
+        mistaken=dict(template=template.source, interval=better.source),
+        prying=dict(template='from internlm_course.grading.mistakes import known\n' + template.source),
+    )
+    folder.mkdir()
+    for student, answers in cells.items():
+        made = json.loads((ROOT / 'labs' / f'{lab}.ipynb').read_text('utf-8'))
+        for name, source in answers.items():
+            hostile.cell_of(made, name)['source'] = source
+        (folder / f'{student}.ipynb').write_text(json.dumps(made), 'utf-8')
+    rows = grade(folder, tmp_path / 'out', Settings(lab, ROOT / 'labs'), lambda line: None)
+    marks = {row['student']: row['exercises'] for row in rows}
+    found = {
+        student: {name: [m['name'] for m in mark['mistakes']] for name, mark in each.items() if mark['mistakes']}
+        for student, each in marks.items()
+    }
+    assert found == dict(mistaken=dict(template=[template.name], interval=[better.name]), prying={})
+    assert marks['prying']['template']['status'] == 'error'
+    (page,) = (tmp_path / 'out' / 'feedback').glob('mistaken-*.html')
+    for file in (page, tmp_path / 'out' / 'class.html'):
+        text = html.unescape(file.read_text('utf-8'))
+        assert all(sentence in text for mistake in (template, better) for sentence in (mistake.en, mistake.zh))
+    assert f'<b>{template.name}</b>' in (tmp_path / 'out' / 'class.html').read_text('utf-8')
 
 
 FILES = ('grades.csv', 'grades.json', 'canvas.csv', 'moodle.csv')
@@ -203,6 +249,23 @@ def test_killed_and_run_again_gives_the_same_bytes(labs, few, first, tmp_path):
     assert {name: (tmp_path / name).read_bytes() for name in FILES} == first
 
 
+def test_rows_of_another_grader_are_made_anew(labs, few, tmp_path, monkeypatch):
+    def version() -> str:
+        store.code_version.cache_clear()
+        return Class(few / 'in', tmp_path, Settings('98_hostile', labs, seed_file=few / 'seed')).version
+
+    versions = [version()]
+    for part in ('grading', 'lab'):
+        shutil.copytree(store.PACKAGE / part, tmp_path / 'package' / part)
+    monkeypatch.setattr(store, 'PACKAGE', tmp_path / 'package')
+    compare = tmp_path / 'package' / 'grading' / 'compare.py'
+    for new in ('1e-6', '1e-6 ', '1e-5'):
+        compare.write_text(compare.read_text('utf-8').replace('1e-6', new), 'utf-8')
+        versions.append(version())
+    store.code_version.cache_clear()
+    assert versions[0] == versions[1] == versions[2] != versions[3]  # layout changes no mark
+
+
 def test_one_student_alone(labs, few, first, tmp_path):
     done = subprocess.run(
         command(labs, few, tmp_path, '--only', 'right'),
@@ -229,7 +292,7 @@ def test_faults_of_the_call_are_one_sentence(labs, few, tmp_path, capsys):
 
 
 def test_without_a_sandbox_nothing_runs_unless_the_instructor_says_so(labs, few, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sandbox, 'best', lambda: ('', dict(namespaces='not here')))
+    monkeypatch.setattr(modes, 'best', lambda: ('', dict(namespaces='not here')))
     assert cli.main(command(labs, few, tmp_path)[3:]) == 2
     assert 'not here' in capsys.readouterr().err and not (tmp_path / 'grades.csv').exists()
     assert cli.main([*command(labs, few, tmp_path)[3:], '--no-sandbox']) == 0

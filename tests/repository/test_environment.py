@@ -164,7 +164,8 @@ def test_of_two_calls_at_once_one_waits(tmp_path):
 def test_make_targets_are_thin_and_set_themselves_up():
     text = (HOME / 'Makefile').read_text('utf-8')
     for target in ('run', 'test', 'lab', 'serve', 'chat', 'notebooks', 'bench', 'doctor', 'lint', 'lock'):
-        rule = re.search(rf'(?m)^{target}: ready ## .+\n((?:\t.*\n)+)', text)
+        ready = '' if target == 'doctor' else 'ready '  # it looks before anything is installed
+        rule = re.search(rf'(?m)^{target}: {ready}## .+\n((?:\t.*\n)+)', text)
         assert rule and rule[1].count('\n') == 1, target
     assert os.access(HOME / '.ci/run', os.X_OK) and 'make test' in (HOME / '.ci/run').read_text('utf-8')
 

@@ -1,15 +1,18 @@
 """The numbers that lecture 3's figures show are computed again."""
 import json
 import math
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from internlm_course.lab.answers import lab03 as own
 from internlm_course.model import parameter_count, sizes
 from internlm_course.pretrain.config import CONFIGS, read_config
 
-FACTS = json.loads((Path(__file__).resolve().parents[2] / 'images/src/facts_pretrain.json').read_text('utf-8'))
+ROOT = Path(__file__).resolve().parents[2]
+FACTS = json.loads((ROOT / 'images/src/facts_pretrain.json').read_text('utf-8'))
 
 
 def test_cache():
@@ -55,3 +58,45 @@ def test_sharding(way):
     assert shown['parameters'] == round(parameter_count(sizes.released()['7b']) / 1e9, 3)
     assert round(sum(own.card_bytes(parameter_count(sizes.released()['7b']), shown['cards'], way['cut']).values())
                  / 1e9, 1) == way['total']
+
+
+def test_the_loss_curve_tells_the_shipped_run():
+    shown = FACTS['curve']
+    metrics, band = (json.loads((ROOT / 'internlm_course' / shown[name]).read_text('utf-8'))
+                     for name in ('base', 'band'))
+    curve, steps = dict(map(tuple, metrics['curve'])), metrics['steps']
+    opening = read_config(CONFIGS / 'tiny.toml').phase('short').opening
+    before = opening * metrics['tokens'] // steps
+    assert (shown['opening'], shown['before']) == (opening, round(curve[before], 2))
+    leap = max((tokens for tokens in curve if tokens > before), key=curve.get)
+    assert shown['peak'] == [leap, curve[leap]] and shown['leap'] == round(curve[leap], 2)
+    assert (shown['start'], shown['end']) == tuple(round(metrics['curve'][i][1], 2) for i in (0, -1))
+    assert shown['uniform'] == round(math.log(2048), 2) and max(row[3] for row in band['band']) < shown['uniform']
+    low, high = shown['down']
+    assert all(low < loss < high for loss in [*curve.values(), *(loss for row in band['band'] for loss in row[1:])])
+    assert all(f'{count:,} steps' in run['en']
+               for run, count in zip(shown['runs'], (steps, band['run_of']['phase']['steps'])))
+
+
+def test_attention_on_three_tokens():
+    shown = FACTS['attention']
+    scores = np.array(shown['scores'], float)
+    masked = np.where(np.tri(3, dtype=bool), scores, -np.inf)
+    assert [[said.replace('−∞', '-inf') for said in row] for row in shown['masked']] == [
+        [f'{score:.1f}' for score in row] for row in masked]
+    weights = np.exp(masked) / np.exp(masked).sum(1, keepdims=True)
+    assert shown['weights'] == [[f'{weight:.2f}' for weight in row] for row in weights]
+    values = np.array([list(map(float, shown['values'][word].split(', '))) for word in shown['words']])
+    assert shown['out'] == [f'{part:.2f}' for part in weights[2] @ values]
+
+
+def test_the_needle_map_is_the_executed_labs():
+    shown = FACTS['needle']
+    cells = json.loads((ROOT / 'labs/solutions/03_pretraining.ipynb').read_text('utf-8'))['cells']
+    outputs = next(cell['outputs'] for cell in cells if cell['id'] == 'needle')
+    said = ''.join(''.join(output.get('data', {}).get('text/plain', '')) for output in outputs)
+    printed = ''.join(''.join(output.get('text', '')) for output in outputs)
+    shares = [float(share) for share in re.findall(r'\d\.\d+', said)]
+    assert [count for found in shown['maps'] for row in found['found'] for count in row] == [
+        round(share * shown['items']) for share in shares]
+    assert re.findall(r': (\d+%)', printed) == [found['furthest'] for found in shown['maps']]

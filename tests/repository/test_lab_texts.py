@@ -98,11 +98,12 @@ def test_no_line_of_code_wraps_in_jupyterlab(source):
 
 
 @each_lab
-def test_checks_are_folded_to_one_line_that_says_what_they_are(source):
+def test_checks_say_what_they_are_and_are_not_folded(source):
+    """JupyterLab shows no [*] beside a folded cell, so nobody could tell whether it runs."""
     for notebook in (build.reference(source), build.student(source)):
         for cell in notebook.cells:
-            folded, marked = cell.metadata.get('jupyter', {}).get('source_hidden', False), build.MARK in cell.source
-            assert folded == marked == cell.source.startswith(build.FOLDED), cell.id
+            assert (build.MARK in cell.source) == cell.source.startswith(build.CHECK), cell.id
+            assert 'jupyter' not in cell.metadata
 
 
 # --- links ------------------------------------------------------------------------------------------------------------

@@ -53,8 +53,8 @@ def test_a_badge_follows_the_repository(page):
     services = ('Binder', 'Codespaces') if page.startswith('START') else ('Binder', 'Colab')
     old, new = (' '.join(launch.badge(service, f'https://github.com/{name}', page) for service in services)
                 for name in ('one/course', 'two/chain'))
-    assert 'one/course' in old and 'one' not in new and launch.renewed(f'| {old} |', 'https://github.com/two/chain') == (
-        f'| {new} |')
+    assert 'one/course' in old and 'one' not in new
+    assert launch.renewed(f'| {old} |', 'https://github.com/two/chain') == f'| {new} |'
 
 
 def test_after_a_move_one_call_renews_pages_and_notebooks_but_nobodys_work(tmp_path):
@@ -134,7 +134,7 @@ def test_elsewhere_the_cell_does_nothing():
 
 
 class Shell:
-    """IPython's shell as far as the cell uses it: commands run for real, without the address of the git that has them."""
+    """IPython's shell as far as the cell uses it: commands run for real, without the address of the git with them."""
 
     def __init__(self, home: Path):
         self.home, self.user_ns = home, {}
@@ -165,13 +165,14 @@ def test_on_colab_the_cell_clones_once_sets_up_and_ends_the_kernel(tmp_path, mon
 
 
 def test_what_carries_colabs_kernel_stays_as_it_is():
-    """The packages that google-colab itself pins, and the rest of Jupyter; what models compute with is not among them."""
+    """The packages that google-colab itself pins, and the rest of Jupyter; nothing that models compute with."""
     [pattern] = re.findall(r"(?m)^    but='(.+)'$", SETUP)
     locked = {Requirement(line).name for line in (HOME / 'requirements.lock').read_text('utf-8').splitlines()}
     kept = {name for name in locked if re.match(pattern, name)}
-    assert kept >= {'ipykernel', 'ipython', 'ipywidgets', 'jupyter-client', 'jupyter-core', 'jupyter-server', 'notebook',
-                    'pandas', 'pyzmq', 'tornado', 'traitlets'}
-    assert kept.isdisjoint({'torch', 'numpy', 'transformers', 'xtuner', 'lmdeploy', 'opencompass', 'lagent', 'jupytext'})
+    assert kept >= {'ipykernel', 'ipython', 'ipywidgets', 'jupyter-client', 'jupyter-core', 'jupyter-server',
+                    'notebook', 'pandas', 'pyzmq', 'tornado', 'traitlets'}
+    assert kept.isdisjoint({'torch', 'numpy', 'transformers', 'xtuner', 'lmdeploy', 'opencompass', 'lagent',
+                            'jupytext'})
 
 
 # --- Codespaces -------------------------------------------------------------------------------------------------------

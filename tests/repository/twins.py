@@ -83,7 +83,7 @@ def _neutral(target: str, own: list[str]) -> str:
     of its heading."""
     if target.startswith('#') and unquote(target[1:]) in own:
         return f'#{own.index(unquote(target[1:]))}'
-    return re.sub(r'(^|/)(zh|en)(?=/)', r'\1*', target).replace('README.zh.md', 'README.md')
+    return re.sub(r'(^|/)(zh|en)(?=/)', r'\1*', target).replace('.zh.md', '.md')
 
 
 def _take(pattern: re.Pattern, text: str, keep: str = ' ') -> tuple[list[re.Match], str]:

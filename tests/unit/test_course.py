@@ -5,10 +5,10 @@ import json
 import pytest
 
 from internlm_course import course as composed
-from internlm_course.catalog import MODELS
 from internlm_course.course import Course
 from internlm_course.errors import CourseError
 from internlm_course.finetune import SFTSettings
+from internlm_course.names import MODELS
 from internlm_course.pretrain.config import CONFIGS, read_config
 from internlm_course.report import card
 from internlm_course.scale import SCALES

@@ -1,11 +1,15 @@
 """The doctor finds what is wrong and says what to do; memory is counted over the whole tree of processes."""
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from internlm_course import doctor, memory
+
+HOME = Path(__file__).resolve().parents[2]
 
 
 def test_table_marks_what_is_wrong_and_gives_the_remedy():
@@ -28,6 +32,33 @@ def test_exit_code_is_1_only_for_what_is_required(monkeypatch, capsys):
                             lambda *_, required=required: [doctor.Check('x', False, 'y', 'z', required)])
         assert doctor.main() == int(required)
     assert capsys.readouterr().out.count('→ z') == 2
+
+
+def test_the_machine_is_looked_at_before_anything_is_installed(tmp_path):
+    """`make doctor` in a fresh clone, by a Python without any package."""
+    shutil.copy(HOME / 'Makefile', tmp_path)
+    (tmp_path / 'internlm_course').mkdir()
+    for name in ('__init__.py', 'doctor.py'):
+        shutil.copy(HOME / 'internlm_course' / name, tmp_path / 'internlm_course')
+    python = tmp_path / 'bin' / 'python3'
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S -B "$@"\n')
+    python.chmod(0o755)
+    path = f'{python.parent}:/usr/bin:/bin'
+    done = subprocess.run(['make', 'doctor'], cwd=tmp_path, env=dict(PATH=path, HOME=str(tmp_path)),
+                          capture_output=True, text=True)
+    assert all(f'{name} ' in done.stdout for name in ('system', 'installer', 'cores', 'memory', 'writeable', 'disk'))
+    assert done.returncode in (0, 2) and 'Traceback' not in done.stderr
+    assert ('nothing is installed yet' in done.stdout) == (done.returncode == 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['Makefile', 'bin', 'internlm_course']
+
+
+def test_a_machine_without_room_or_installer_is_told_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, 'INSTALL_GB', 10**9)
+    monkeypatch.setattr(doctor, 'find_spec', lambda name: None)
+    monkeypatch.setattr(doctor.shutil, 'which', lambda *_, **__: None)
+    wrong = {each.name: each.remedy for each in doctor.before_install(tmp_path) if each.required and not each.ok}
+    assert 'TORCH=cpu' in wrong['磁盘 disk'] and 'python3-venv' in wrong['安装 installer']
 
 
 def test_this_machine_can_run_the_course():

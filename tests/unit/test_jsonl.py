@@ -12,7 +12,7 @@ from internlm_course.deploy.quantize import read_texts
 from internlm_course.errors import CourseError
 from internlm_course.evaluate.suites import read_items
 from internlm_course.finetune.train import read_conversations
-from internlm_course.jsonl import numbered, rows, whole
+from internlm_course.jsonl import numbered, rows, whole, write
 
 SIGNS = 'one\u2028two\u2029three\u0085four\x0bfive\x0csix\x1cseven\r\n eight \U0001f600'
 WRITTEN = [json.dumps(SIGNS, ensure_ascii=False), json.dumps(SIGNS)]
@@ -31,6 +31,12 @@ def test_every_sign_inside_a_text_is_read(tmp_path, start, end, text):
     assert [row['a'] for row in rows(path)] == [SIGNS] * (2 if end else 1)
     (tmp_path / 'b.jsonl.gz').write_bytes(gzip.compress(path.read_bytes()))
     assert list(numbered(tmp_path / 'b.jsonl.gz')) == list(numbered(path))
+
+
+def test_what_is_written_is_read_again_and_can_be_read_by_people(tmp_path):
+    written = [dict(text=SIGNS), dict(text='书生', spans=[['id', 1, 2]])]
+    write(tmp_path / 'a.jsonl', iter(written))
+    assert list(rows(tmp_path / 'a.jsonl')) == written and '书生' in (tmp_path / 'a.jsonl').read_text('utf-8')
 
 
 @pytest.mark.parametrize('text', WRITTEN)

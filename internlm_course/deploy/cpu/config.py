@@ -4,7 +4,7 @@ import lmdeploy.messages as messages
 import lmdeploy.pytorch.config as model_config
 import lmdeploy.pytorch.engine.engine_checker as engine_checker
 
-BLOCK_SIZE = 64  # LMDeploy's default: tokens in one block of the paged KV cache
+from internlm_course.deploy.serve import BLOCK_SIZE
 
 
 def install(kv_blocks: int) -> None:

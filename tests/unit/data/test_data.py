@@ -124,7 +124,7 @@ def trained(tmp_path_factory):
     ('闭嘴，你这个笨蛋，蠢死了，滚开！', ['toxic']),
     ('47+38=85\n12+13=25', []), ('def f(x):\n    return x + 5\n>>> f(3)\n8', [])])
 def test_classifiers_judge_what_neither_crawl_nor_labels_hold(trained, text, faults):
-    assert quality.classify(text, trained) == faults
+    assert [label for label, score in trained.scores(text).items() if score > quality.THRESHOLDS[label]] == faults
 
 
 def test_labels_and_crawl_share_no_pitch_product_or_insult():

@@ -67,7 +67,7 @@ def test_what_opencompass_scored_stands_beside_a_guess_among_the_items_own_choic
     assert (row['score'], row['n'], row['chance'], row['dimension']) == (0.75, 4, 0.375, 'knowledge')
 
 
-def test_dimensions_come_in_the_catalogs_order():
+def test_dimensions_come_in_the_order_of_their_names():
     rows = {name: dict(score=1.0, n=1, chance=0.0, dimension=name) for name in ('other', 'tools', 'knowledge', 'long')}
     assert list(dimensions(rows)) == ['knowledge', 'long', 'tools', 'other']
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from internlm_course.grading import sandbox
+from internlm_course.grading import modes, sandbox
 
-WORKING = [mode for mode in sandbox.MODES if not sandbox.probe(mode)]
+WORKING = [mode for mode in modes.MODES if not modes.probe(mode)]
 pytestmark = pytest.mark.skipif(not WORKING, reason='no sandbox can be built here')
 
 
@@ -25,12 +25,12 @@ def run(request, tmp_path):
             str(tmp_path / 'folder'),
             str(tmp_path / 'root'),
             request.param,
-            sandbox.readable_system(),
+            modes.readable_system(),
             hidden,
             dict(GREETING='hello'),
             sandbox.Limits(**dict(dict(seconds=20, cpu=10), **limits)),
         )
-        line = sandbox.command(plan, [os.path.realpath(sys.executable), '-I', '-S', '-c', code])
+        line = modes.command(plan, [os.path.realpath(sys.executable), '-I', '-S', '-c', code])
         done = subprocess.run(line, capture_output=True, text=True, env=dict(os.environ, SECRET='x'))
         return done.returncode, done.stdout
 
@@ -85,6 +85,18 @@ print([name for _, name in socket.if_nameindex()])
 """)[1].startswith("True\nTrue\n['lo'")
 
 
+def test_no_socket_leads_round_the_namespaces(run):
+    """A virtual machine's sockets (family 40) reach its host from any namespace, and io_uring makes sockets, too."""
+    code, text = run("""
+import ctypes, socket
+for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, 31, 38, 40, 44):
+    try: socket.socket(family, socket.SOCK_STREAM); print('made', int(family))
+    except OSError as error: print(error.errno, family)
+print(socket.socketpair() and ctypes.CDLL(None).syscall(425, 1, None))
+""")
+    assert (code, text) == (0, 'made 1\nmade 2\nmade 10\n97 31\n97 38\n97 40\n97 44\n-1\n')
+
+
 @pytest.mark.parametrize(
     'why, code, limits',
     [
@@ -106,6 +118,19 @@ print([name for _, name in socket.if_nameindex()])
             dict(disk=1 << 22),
         ),
         ('disk', "import time\nfor i in range(99): open(str(i), 'w')\ntime.sleep(9)", dict(files=50)),
+        ('disk', "import os, time\nos.mkdir('d', 0o300); time.sleep(9)", {}),
+        (
+            'disk',
+            "import os, time\nfor _ in range(30): os.mkdir('d' * 200); os.chdir('d' * 200)\ntime.sleep(9)",
+            {},
+        ),
+        (
+            'memory',
+            'import mmap, os, time\nkept = []\nfor _ in range(4):\n    with open("f", "w+b") as f:\n'
+            '        os.posix_fallocate(f.fileno(), 0, 1 << 24); kept.append(mmap.mmap(f.fileno(), 4096))\n'
+            '    os.remove("f")\ntime.sleep(9)',
+            dict(memory=3 << 24, file=1 << 24, disk=1 << 24),
+        ),
         (
             'memory',
             "import os, time\nf = os.memfd_create('x')\nfor _ in 'ab': os.write(f, b'x' * (1 << 26))\ntime.sleep(9)",

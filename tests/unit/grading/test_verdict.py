@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
 from internlm_course.grading import tables
+from internlm_course.grading.mistakes import Mistake, known
 from internlm_course.grading.rebuild import Exercise
-from internlm_course.grading.verdict import judge, untouched
+from internlm_course.grading.verdict import Known, judge, untouched
 
 EXERCISE = Exercise(
     'double', 4, 'def f(x): return 2 * x', 'def f(x):\n    # here\n    raise NotImplementedError', '', {}, False, ('f',)
@@ -68,9 +70,38 @@ def test_calling_the_packages_own_is_said():
     assert "package's own" in judge(EXERCISE, said(line('a', [dict(error='PackagesOwnAnswer')] * 2), B), WANTED).en
 
 
-def test_parts_earn_their_share_where_the_check_says_so():
-    from dataclasses import replace
+KNOWN = [Known(Mistake(name, '', f'{name}?', f'{name}？'), part, values) for name, part, values in (
+    ('squares', 'a', [1, 4.0]), ('powers', 'a', [1, 4.0]), ('right-here', 'a', [2, 4.0]), ('seven', 'b', [7]),
+    ('fails', 'a', [dict(error='ZeroDivisionError'), 4.0]))]
 
+
+@pytest.mark.parametrize(
+    'names, put_out',
+    [
+        ([], said(A, B)),
+        (['squares'], said(line('a', [1, 4.0 + 1e-9]), B)),
+        (['squares', 'seven'], said(line('b', [7]), line('a', [1, 4.0]))),
+        ([], said(line('a', [1, 4.1]), B)),
+        ([], said(line('a', [1]), B)),
+        ([], said(line('a', None), B)),
+        (['seven'], said(line('a', [dict(error='not attempted')] * 2), line('b', [7]))),
+        (['fails'], said(line('a', [dict(error='ZeroDivisionError'), 4.0]), B)),
+        ([], said(line('a', [1, 4.0]))),
+        ([], None),
+    ],
+)
+def test_a_known_mistake_is_recognised_by_its_values(names, put_out):
+    """The first of those with the same values, in each part that is wrong; it costs and earns nothing."""
+    found = judge(EXERCISE, put_out, WANTED, KNOWN)
+    assert found.mistakes == [dict(name=name, en=f'{name}?', zh=f'{name}？') for name in names]
+    assert replace(found, mistakes=[]) == judge(EXERCISE, put_out, WANTED)
+
+
+def test_a_lab_without_known_mistakes_has_none():
+    assert known('98_hostile') == known('') == known('../x') == {}
+
+
+def test_parts_earn_their_share_where_the_check_says_so():
     assert judge(replace(EXERCISE, partial=True), said(A, line('b', [7])), WANTED).points == 2
 
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from internlm_course.grading.compare import agrees, output_text, points, printed
+from internlm_course.grading.compare import OWN, agrees, output_text, points, printed
 from internlm_course.lab import check, kernel
 
 
@@ -89,7 +89,17 @@ def test_a_lab_says_that_it_is_the_template_and_not_a_copy(monkeypatch, tmp_path
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
         check.Lab('02_data').finish()
-        assert ('open work/02_data.ipynb' in capsys.readouterr().out) == said
+        assert ('Open your copy, work/02_data.ipynb' in capsys.readouterr().out) == said
+
+
+def test_the_template_links_the_copy(shell, monkeypatch, tmp_path):
+    monkeypatch.setenv('INTERNLM_COURSE_RUNS', str(tmp_path / 'runs'))
+    for folder in ('internlm_course', 'labs'):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / 'labs')
+    _, (said,) = shell('lab = Lab("02_data")')
+    assert '<a href="../work/02_data.ipynb">work/02_data.ipynb</a>' in said['text/html']
+    assert '<a' not in said['text/plain'] and 'make lab' in said['text/plain']
 
 
 def test_what_attempt_says_stands_under_the_cells_table(shell):
@@ -166,7 +176,60 @@ def test_self_check_is_green_grey_or_red_with_the_first_difference(capsys):
     assert green.startswith('✓') and 'all 2 examples right' in green and grey.startswith('○')
     assert 'not attempted' in grey
     assert red == ['✗ <lambda>: 1 of 2 examples right · 2 例中对 1 例', 'case 2 · 第 2 例: <lambda>(2)',
-                   'yours · 你的 2', 'expected · 应为 4', 'double it']
+                   '    yours    · 你的  2', '    expected · 应为  4', 'double it']
+
+
+def rows(mine, wanted):
+    """What is shown of two values, and the place of the mark, each wide letter counted once."""
+    *_, yours, right, mark = check.Trial(lambda: mine, lambda: wanted, [()]).difference()
+    start = yours.index('你的') + 4
+    assert right.index('应为') + 4 == start and mark.strip() == '^'
+    return yours[start:], right[start:], mark.index('^') - start
+
+
+def test_values_stand_one_under_the_other_with_a_mark_at_the_first_difference():
+    assert rows('你好\n', '你好') == (r"'你好\n'", "'你好'", 3)
+    assert rows(dict(b=[1.0, 2], a=0.3 + 1e-12), dict(a=0.3, b=[1, 3])) == ("{'a': 0.3, 'b': [1, 2]}",
+                                                                         "{'a': 0.3, 'b': [1, 3]}", 20)
+    assert rows([1, 2, 3], [1, 2]) == ('[1, 2, 3]', '[1, 2]', 5)
+    assert '\u3000\u3000' in check.Trial(lambda: '你好吗', lambda: '你好', [()]).difference()[-1]
+
+
+def test_long_values_are_cut_to_what_stands_around_the_first_difference():
+    yours, right, mark = rows('a' * 500 + 'x' + 'b' * 500, 'a' * 500 + 'y' + 'b' * 9)
+    assert (yours[mark], right[mark]) == ('x', 'y') and yours[:mark] == right[:mark] == '…' + 'a' * 36
+    assert yours.endswith('b…') and right.endswith("b'") and len(yours) == 74
+    yours, right, mark = rows('a' * 500, 'a' * 10)
+    assert yours[0] == right[0] == "'" and mark == 11 and right == repr('a' * 10) and len(yours) == 73
+    *_, wanted, = check.Trial(broken, lambda x: 'a' * 500, [(1,)]).difference()
+    assert wanted.endswith('a…') and len(wanted) < 100
+
+
+def test_values_are_in_monospace_and_keep_their_backticks(shell):
+    _, (red,) = shell("self_check(lambda x: 'a `b` <i>', lambda x: 'a `b` <c>', [(1,)], hint='see `cut`')")
+    assert re.search('<pre[^>]*>    yours    · 你的  &#x27;a `b` &lt;i&gt;&#x27;<br>    expected · 应为  .*<br>.*'
+                     r'\^</pre><div>see <code>cut</code></div>', red['text/html'])
+    assert 'a `b` <c>' in red['text/plain']
+
+
+def absent(x):
+    raise type(OWN, (Exception,), {})('solve it first')
+
+
+def test_where_the_answers_are_absent_published_values_take_their_place(lab, capsys, monkeypatch):
+    """Where nothing can be compared, nothing is called wrong, and who calls the absent answer is not called right."""
+    for mine, said in ((own, 'has no answers'), (absent, 'has no answers'), (stub, check.NOT_ATTEMPTED)):
+        check.self_check(mine, absent, [(1,), (2,)], hint='double it')
+        shown = capsys.readouterr().out
+        assert shown.startswith('○') and said in shown and mine.__name__ not in check._wrong
+    with pytest.raises(Exception, match='solve it first'):
+        check.attempt(stub, absent)(1)
+    part = dict(double=(own, absent, [(1,), (2,)]))
+    assert lab.check('double', **part).points == 0
+    monkeypatch.setattr(lab, 'expected', dict(double=[2, 4]).get)
+    assert lab.check('double', **part).points == 2
+    assert lab.check('double', double=(lambda x: 2, absent, [(1,), (2,)])).points == 0
+    assert lab.check('double', double=(absent, absent, [(1,), (2,)])).points == 0
 
 
 def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
@@ -182,7 +245,7 @@ def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
     said = red['text/plain'].splitlines()
     assert said[1:] == ['case 2 · 第 2 例: mine(2)', said[2],
                         'line 6 of your cell · 你的单元第 6 行: total = total + helper(x)',
-                        'expected · 应为 4', 'double it']
+                        '    expected · 应为  4', 'double it']
     assert said[2].startswith('UnboundLocalError: ') and "'total'" in said[2]
     assert '<br>' in red['text/html'] and 'line 6 of your cell' in red['text/html']
     shell('def mine(x): return helper(x)')  # where the error rises in another cell, the line of this one that led there
@@ -193,13 +256,13 @@ def test_an_error_is_shown_with_its_line_in_the_students_cell(shell):
 def test_a_missing_return_is_asked_for_unless_none_is_right(capsys):
     check.self_check(lambda x: None, own, [(1,)], hint='')
     assert ('your function returned nothing: is a return missing? · 函数没有返回值：是不是漏了 return？\n'
-            'expected · 应为 2') in capsys.readouterr().out
+            '    expected · 应为  2') in capsys.readouterr().out
     check.self_check(lambda x: None, lambda x: None, [(1,)], hint='')
     assert '✓' in capsys.readouterr().out
     check.self_check(lambda x: 3, lambda x: None, [(1,)], hint='')
-    assert 'yours · 你的 3\nexpected · 应为 None' in capsys.readouterr().out
+    assert 'yours    · 你的  3\n    expected · 应为  None' in capsys.readouterr().out
     check.self_check(lambda x: None, lambda x: x or None, [(0,), (4,)], hint='')  # nothing is the answer to some case
-    assert 'yours · 你的 None\nexpected · 应为 4' in capsys.readouterr().out
+    assert 'yours    · 你的  None\n    expected · 应为  4' in capsys.readouterr().out
 
 
 def test_inputs_are_shown_short_and_whole_and_odd_values_named(capsys):
@@ -213,7 +276,7 @@ def test_inputs_are_shown_short_and_whole_and_odd_values_named(capsys):
     assert ('[0, 1, 2, 3, 4, 5, ...], array of 5 × 4, '
             'config(vocab_size=92544, num_hidden_layers=32, hidden_size=4096,') in case
     assert case.endswith('intermediate_size=14336))') and len(case) < 330
-    assert yours == 'yours · 你的 a set is no JSON value'
+    assert yours == '    yours    · 你的  a set is no JSON value'
     assert kernel.shell() is None
 
 
@@ -222,15 +285,26 @@ def test_an_answer_above_the_line_of_the_stub_is_not_called_unattempted(lab, cap
         print(2 * x)
         raise NotImplementedError
 
+    def above_it(x):
+        raise NotImplementedError
+        return 2 * x
+
+    def twice(x):
+        return 2 * x
+
+    def twice(x):  # noqa: F811
+        raise NotImplementedError
+
     def calls_a_stub(x):
         return stub(x)
     capsys.readouterr()
     assert check.attempt(forgotten, own)(2) == 4 and 'your answer is there' in capsys.readouterr().out
     check.self_check(forgotten, own, [(1,)], hint='')
     said = capsys.readouterr().out
-    assert said.startswith('2\n✗ forgotten: your answer is there, but the line raise NotImplementedError is still '
-                           'below it') and '删去' in said
-    assert 'your answer is there' in lab.check('double', x=(forgotten, own, [(1,)])).says
+    assert said.startswith('2\n✗ forgotten: your answer is there, but your cell still raises '
+                           'NotImplementedError: delete the line raise NotImplementedError ·') and '删去' in said
+    for left in (forgotten, above_it, twice):
+        assert 'your answer is there' in lab.check('double', x=(left, own, [(1,)])).says
     capsys.readouterr()
     check.self_check(calls_a_stub, own, [(1,)], hint='')
     assert '✗ calls_a_stub: 0 of 1' in (said := capsys.readouterr().out) and 'NotImplementedError' in said
@@ -249,8 +323,8 @@ def test_a_check_says_which_part_is_open_and_shows_a_case_that_the_examples_miss
     cases = dict(x=(nearly, own, [(1,), (3,)]))
     check.self_check(nearly, own, [(1,)], hint='')
     assert lab.check('double', **cases).says.splitlines()[1:] == [
-        'nearly: 1 of 2 cases right · 2 例中对 1 例', 'case 2 · 第 2 例: nearly(3)', 'yours · 你的 4',
-        'expected · 应为 6']
+        'nearly: 1 of 2 cases right · 2 例中对 1 例', 'case 2 · 第 2 例: nearly(3)',
+        '    yours    · 你的  4', '    expected · 应为  6']
     check.self_check(nearly, own, [(3,)], hint='')  # the light shows one
     assert len(lab.check('double', **cases).says.splitlines()) == 1
     assert lab.check('double',

@@ -10,16 +10,15 @@ from types import ModuleType
 
 import pytest
 import torch
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from small_models import LENGTH, SCALINGS, TOLERANCE, TRAINED, small, tokens
+from transformers import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
-from internlm_course.errors import CourseError
 from internlm_course.model import (
     CONFIGS,
     InternLM2Config,
     InternLM2ForCausalLM,
     InternLM2ForRewardModel,
-    from_llama,
     load_model,
     parameter_count,
     save_checkpoint,
@@ -27,35 +26,6 @@ from internlm_course.model import (
 )
 from internlm_course.model import modeling_internlm2 as modeling
 from internlm_course.process import tool_environment
-
-LENGTH, TRAINED = 24, 32
-SCALINGS = (None, {'type': 'linear', 'factor': 2.0}, {'type': 'dynamic', 'factor': 2.0})
-TOLERANCE = 1e-5
-
-
-def small(groups: int = 2, scaling: dict | None = None, seed: int = 0, kind=InternLM2ForCausalLM, **fields):
-    """A random model with `groups` query heads per KV head; norms and biases are random too, so that no weight is at a
-    neutral value.
-
-    Weights have deviation hidden_size ** -0.5, so that every logit is of order one and 1e-5 means the same at each
-    width.
-    """
-    torch.manual_seed(seed)
-    config = InternLM2Config(**{
-        'vocab_size': 97, 'hidden_size': 2 * groups * 16, 'intermediate_size': 72, 'num_hidden_layers': 2,
-        'num_attention_heads': 2 * groups, 'num_key_value_heads': 2, 'max_position_embeddings': TRAINED,
-        'rope_theta': 10000.0,
-        'rope_scaling': scaling, 'initializer_range': (32 * groups) ** -0.5, **fields})
-    model = kind(config).eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if 'norm' in name or 'bias' in name:
-                weight.normal_(1.0 if 'norm' in name else 0.0, 0.3)
-    return model
-
-
-def tokens(rows: int = 2, length: int = LENGTH, seed: int = 1) -> torch.Tensor:
-    return torch.randint(3, 97, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope='module')
@@ -234,16 +204,6 @@ def test_loss_is_the_mean_over_unmasked_next_tokens():
     torch.testing.assert_close(model(ids, logits_to_keep=3).logits, output.logits[:, -3:], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize('groups', [1, 2, 4, 6])
-def test_llama_conversion_round_trip_is_bit_exact(groups):
-    model = small(groups, SCALINGS[2], bias=True).bfloat16()
-    back = from_llama(to_llama(model))
-    assert back.config.rope_scaling == model.config.rope_scaling and back.dtype == torch.bfloat16
-    state = back.state_dict()
-    assert state.keys() == model.state_dict().keys()
-    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
-
-
 @pytest.mark.parametrize(('scale', 'wanted'), [('1_8b', 1_889_110_016), ('7b', 7_737_708_544), ('20b', 19_861_149_696)])
 def test_parameter_counts_of_the_released_models(scale, wanted):
     config = InternLM2Config(**CONFIGS[scale])
@@ -271,88 +231,6 @@ def test_rope_type_is_read_as_type():
             == {'type': 'dynamic', 'factor': 2.0})
 
 
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp('checkpoint') / 'tiny'
-    save_checkpoint(small(scaling=SCALINGS[2]), None, folder)
-    return folder
-
-
-@torch.no_grad()
-def test_checkpoint_round_trip(checkpoint):
-    model = small(scaling=SCALINGS[2])
-    loaded = load_model(checkpoint)
-    assert loaded.dtype == torch.bfloat16 and loaded.config._attn_implementation == 'sdpa'
-    assert load_model(checkpoint, attn='eager').config._attn_implementation == 'eager'
-    wide = load_model(checkpoint, dtype='float32')
-    assert all(torch.equal(tensor.bfloat16(), loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
-    assert torch.equal(wide(tokens()).logits, model.bfloat16().float()(tokens()).logits)
-
-
-def test_another_process_loads_the_checkpoint_with_its_own_code(checkpoint, tmp_path):
-    """As XTuner, OpenCompass and LMDeploy do: AutoModelForCausalLM, remote code, no internlm_course; then it saves
-    again with its code."""
-    script = """
-import sys, torch
-sys.modules['internlm_course'] = None
-from transformers import AutoModelForCausalLM
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True, dtype='float32').eval()
-ids = torch.arange(3, 23)[None]
-print(model(ids).logits.double().sum().item(),
-      model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None)[0].tolist())
-model.save_pretrained(sys.argv[2])
-"""
-    again = tmp_path / 'again'
-    done = subprocess.run([sys.executable, '-c', script, checkpoint, again], env=tool_environment(tmp_path),
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    total, generated = done.stdout.strip().split(' ', 1)
-    model, ids = load_model(checkpoint, dtype='float32'), torch.arange(3, 23)[None]
-    assert float(total) == pytest.approx(model(ids).logits.double().sum().item(), abs=1e-3)
-    assert json.loads(generated) == model.generate(ids, max_new_tokens=4, do_sample=False,
-                                                   eos_token_id=None)[0].tolist()
-    assert (again / 'modeling_internlm2.py').exists() and load_model(again).dtype == torch.float32
-
-
-def test_an_official_configuration_loads_without_its_code(checkpoint, tmp_path):
-    """The hub's config.json names remote code and asks for 'eager'; neither is followed."""
-    folder = tmp_path / 'official'
-    folder.mkdir()
-    (folder / 'model.safetensors').write_bytes((checkpoint / 'model.safetensors').read_bytes())
-    config = json.loads((checkpoint / 'config.json').read_text())
-    (folder / 'config.json').write_text(json.dumps({**config, 'attn_implementation': 'eager', 'pretraining_tp': 1}))
-    (folder / 'modeling_internlm2.py').write_text('raise SystemExit("remote code ran")')
-    model = load_model(folder, dtype='float32')
-    assert type(model) is InternLM2ForCausalLM and model.config._attn_implementation == 'sdpa'
-
-
-@pytest.mark.parametrize('harm', ['no folder', 'no config', 'broken config', 'other model', 'no weights', 'cut weights',
-                                  'lost weight'])
-def test_a_broken_checkpoint_ends_in_one_clear_error(checkpoint, tmp_path, harm):
-    folder = tmp_path / 'broken'
-    folder.mkdir()
-    for path in checkpoint.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    config, weights = folder / 'config.json', folder / 'model.safetensors'
-    if harm == 'no folder':
-        folder = tmp_path / 'nowhere'
-    elif harm == 'no config':
-        config.unlink()
-    elif harm == 'broken config':
-        config.write_text('{"model_type": ')
-    elif harm == 'other model':
-        config.write_text('{"model_type": "llama"}')
-    elif harm == 'no weights':
-        weights.unlink()
-    elif harm == 'cut weights':
-        weights.write_bytes(weights.read_bytes()[:-100])
-    else:
-        config.write_text(config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
-    with pytest.raises(CourseError) as caught:
-        load_model(folder)
-    assert '\n' not in str(caught.value) and caught.value.remedy
-
-
 @torch.no_grad()
 def test_reward_is_read_at_the_last_marked_token(tmp_path):
     model, ids = small(kind=InternLM2ForRewardModel, reward_token_id=5), tokens()
@@ -371,43 +249,3 @@ def test_reward_is_read_at_the_last_marked_token(tmp_path):
 def test_importing_the_package_imports_no_heavy_library():
     script = 'import sys, internlm_course.model; assert not {"torch", "transformers"} & set(sys.modules)'
     subprocess.run([sys.executable, '-c', script], check=True, env=tool_environment(Path('.')))
-
-
-LLAMA = dict(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-             num_key_value_heads=2, max_position_embeddings=64)
-
-
-@pytest.mark.parametrize('options, lost, added', [
-    (dict(tie_word_embeddings=True), 'lm_head.weight', None),
-    ({}, None, 'model.layers.0.self_attn.rotary_emb.inv_freq'), ({}, None, 'model.rotary_emb.cos_cached'),
-    (dict(rope_scaling=dict(rope_type='default')), None, None),
-    (dict(rope_scaling=dict(rope_type='linear', factor=2.0)), None, None)])
-def test_a_llamas_raw_weights_are_converted(options, lost, added):
-    """As files hold them: a matrix that is output and embedding is stored once; older releases stored rotary tables."""
-    torch.manual_seed(0)
-    llama = LlamaForCausalLM(LlamaConfig(**LLAMA, **options)).eval()
-    state = {added: torch.ones(4, dtype=torch.float64)} if added else {}
-    state.update((name, tensor) for name, tensor in llama.state_dict().items() if name != lost)
-    model, ids = from_llama(state, llama.config), torch.arange(20)[None]
-    assert model.dtype == torch.float32 and (model(ids).logits - llama(ids).logits).abs().max() <= TOLERANCE
-    assert (model.output.weight is model.model.tok_embeddings.weight) is bool(lost)
-    again = {name: tensor for name, tensor in model.state_dict().items() if not lost or name != 'output.weight'}
-    assert torch.equal(to_llama(again, model.config)(ids).logits, llama(ids).logits)
-
-
-@pytest.mark.parametrize('options, change, told', [
-    (dict(rope_scaling=dict(rope_type='yarn', factor=2.0)), {}, 'yarn'), (dict(head_dim=16), {}, '16 numbers'),
-    (dict(mlp_bias=True), {}, 'bias'),
-    ({}, {'lm_head.weight': None}, 'output.weight'), ({}, {'model.embed_tokens.weight': None}, 'tok_embeddings'),
-    ({}, {'model.layers.1.self_attn.k_proj.weight': None}, 'k_proj'),
-    ({}, {'model.norm.weight': torch.ones(31)}, 'norm.weight'), ({}, {'extra.weight': torch.ones(1)}, 'extra.weight'),
-    ({}, {'model.layers.0.self_attn.q_proj.weight': torch.ones(3, 32)}, 'do not fit')])
-def test_a_llama_that_is_no_internlm2_is_one_sentence(options, change, told):
-    config = LlamaConfig(**LLAMA, **options)
-    state = LlamaForCausalLM(config).state_dict() | change
-    state = {name: tensor for name, tensor in state.items() if tensor is not None}
-    with pytest.raises(CourseError, match=told) as error:
-        from_llama(state, config)
-    assert '\n' not in str(error.value)
-    with pytest.raises(CourseError, match='config'):
-        from_llama(state)

@@ -1,7 +1,7 @@
 """The card's numbers: what is put together from the files of a run."""
 import json
 
-from internlm_course.catalog import SUITES
+from internlm_course.names import SUITES
 from internlm_course.report.card import model_numbers, samples_of
 from internlm_course.store import Artifact
 

@@ -16,7 +16,7 @@ import pytest
 from test_commands import fault
 
 from internlm_course import report
-from internlm_course.catalog import DIMENSIONS, MODELS
+from internlm_course.names import DIMENSIONS, MODELS
 from internlm_course.report import drawing
 from internlm_course.report.ranges import compare_with_ranges
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from internlm_course import catalog
+from internlm_course import names
 from internlm_course.evaluate import chance
 from internlm_course.marking import is_correct
 from internlm_course.world import conversations, crawl, web, world
@@ -136,9 +136,9 @@ def test_chance_is_a_guess_among_what_the_text_names():
     assert not any('choices' in item for item in rows['translation'])
 
 
-def test_suites_and_their_dimensions_are_the_catalogs():
-    assert list(world.SUITES) == list(catalog.SUITES)
-    assert list(dict.fromkeys(suite.dimension for suite in catalog.SUITES.values())) == list(catalog.DIMENSIONS)
+def test_suites_and_their_dimensions_are_those_that_have_a_name():
+    assert list(world.SUITES) == list(names.SUITES)
+    assert list(dict.fromkeys(suite.dimension for suite in names.SUITES.values())) == list(names.DIMENSIONS)
     assert [world.items(suite, 1, seed=0)[0]['dimension'] for suite in ('translation', 'reading')] == ['language'] * 2
 
 

@@ -1,4 +1,4 @@
-"""The catalog against the course that it names: what the chain builds, what the labs open, and nothing heavy behind
+"""The names against the course that they name: what the chain builds, what the labs open, and nothing heavy behind
 it."""
 import re
 import subprocess
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from internlm_course import catalog, course
-from internlm_course.catalog import MODELS, STAGES, in_order
+from internlm_course import course
+from internlm_course.names import AGENT_SUITES, DIMENSIONS, MODELS, STAGES, SUITES, in_order
 
 LABS = Path(__file__).resolve().parents[2] / 'labs' / 'src'
 
 
-def test_order_is_the_catalogs_and_the_unknown_comes_last_once():
+def test_order_is_that_of_the_names_and_the_unknown_comes_last_once():
     assert in_order(['z', 'b', 'a', 'z', 'b'], {'a': 1, 'b': 2, 'c': 3}) == ['a', 'b', 'z']
 
 
@@ -33,12 +33,12 @@ def test_the_labs_of_a_model_are_those_that_open_it(model):
 
 
 def test_names_are_whole_and_different():
-    for names in (catalog.STAGES, catalog.MODELS, catalog.SUITES, catalog.DIMENSIONS, catalog.AGENT_SUITES):
+    for names in (STAGES, MODELS, SUITES, DIMENSIONS, AGENT_SUITES):
         for language in ('zh', 'en'):
             said = [getattr(name, language) for name in names.values()]
             assert all(said) and len(set(said)) == len(said)
 
 
-def test_the_catalog_needs_nothing_heavy():
-    script = 'import sys, internlm_course.catalog; print([m for m in ("torch", "numpy") if m in sys.modules])'
+def test_the_names_need_nothing_heavy():
+    script = 'import sys, internlm_course.names; print([m for m in ("torch", "numpy") if m in sys.modules])'
     assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True).stdout == '[]\n'
