@@ -170,7 +170,7 @@ CELLS = {  # status, points, the cell
         after(
             'import internlm_course.lab.check as c',
             'old = c.Trial',
-            'c.Trial = lambda mine, own, cases: old(mine, own, [])',
+            'c.Trial = lambda mine, own, cases, *more: old(mine, own, [], *more)',
         ),
     ),
     'transformer that drops cells': (
@@ -244,7 +244,7 @@ CELLS = {  # status, points, the cell
         0,
         after('import os, time', 'if os.fork() == 0:', '    os.setsid()', '    time.sleep(600)', '    os._exit(0)'),
     ),
-    'prints without end': ('flood', 0, 'while True: print("x" * 10000)\n'),
+    'prints without end': ('flood or memory', 0, 'while True: print("x" * 10000)\n'),
     'displays without end': ('flood', 0, 'while True: display("x" * 20000)\n'),
     'prints through a program': ('flood', 0, 'import os\nos.system("yes | head -c 50000000")\n' + RIGHT),
     'fills the disk': (
@@ -355,7 +355,7 @@ CELLS |= {  # values that are not what they seem
     'float with a repr': ('wrong', 0, 'class F(float):\n    __repr__ = lambda self: "8"\n' + body('return F(7)')),
     'dict that is a list': ('wrong', 0, 'class D(dict):\n    items = lambda self: []\n' + body('return D(a=1)')),
     'text with the line': ('wrong', 0, body(f'return "]}}\\n" + {LINE!r}')),
-    'text with lone surrogates': ('timeout', 0, body('return "\\ud800"')),
+    'text with lone surrogates': ('error', 0, body('return "\\ud800"')),
     'torch scalar of another value': ('wrong', 0, 'import torch\n' + body('return torch.tensor(7)')),
     'no JSON': ('wrong', 0, body('return [7j, b"7", {7}, ..., True][context % 5]')),
     'generator': ('wrong', 0, body('yield 7')),
@@ -412,7 +412,7 @@ CELLS |= {  # later, elsewhere
         0,
         after('import os', 'if os.fork() == 0:', f'    {DISPLAY}', '    os._exit(0)', 'os.wait()'),
     ),
-    'exits': ('killed', 0, RIGHT + 'exit()\n'),
+    'exits at once': ('killed', 0, RIGHT + 'import sys\nsys.stdout.flush()\nimport os\nos._exit(0)\n'),
     'becomes another program': ('killed', 0, 'import os\nos.execv("/bin/true", ["true"])\n'),
     'becomes a program that waits': ('timeout', 0, 'import os\nos.execv("/bin/sleep", ["sleep", "600"])\n'),
     'right, and stops the watcher': (
@@ -459,8 +459,7 @@ CELLS |= {  # later, elsewhere
         0,
         'import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(99,)).start()\n',
     ),
-    'many signs': ('error', 0, 'x = ' + '-' * 10_000 + '1\n' + RIGHT),
-    'many sums': ('error', 0, 'x = ' + '1+' * 10_000 + '1\n' + RIGHT),
+    'many signs': ('memory or error', 0, 'x = ' + '-' * 10_000 + '1\n' + RIGHT),
 }
 PRYING = """import glob, os, socket
 def pry():

@@ -84,8 +84,10 @@ STUDENTS = [
 def test_each_submission_has_its_status_and_points(graded, student):
     rows, expected, _ = graded
     found = rows[student]['exercises']
-    said = (found['slow']['status'], found['slow']['points'], found['bits']['status'], found['bits']['points'])
-    assert said == expected[student], (found['slow'], rows[student]['notes'])
+    statuses, points, *bits = expected[student]
+    # of two limits that one cell reaches, either may come first
+    assert found['slow']['status'] in statuses.split(' or '), (found['slow'], rows[student]['notes'])
+    assert [found['slow']['points'], found['bits']['status'], found['bits']['points']] == [points, *bits]
 
 
 def test_there_is_one_row_for_each_student(graded):
