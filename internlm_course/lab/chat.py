@@ -186,7 +186,7 @@ class Chat:
         if self.box is not None:
             self.shown = len(self.said)
             self._refresh()
-            view = dict(version_major=2, version_minor=0, model_id=self.box.model_id)  # ipywidgets 7 too, which Colab has
+            view = dict(version_major=2, version_minor=0, model_id=self.box.model_id)  # of ipywidgets 7, too
             display({'application/vnd.jupyter.widget-view+json': view, 'text/plain': ''}, raw=True)
 
 
