@@ -24,6 +24,7 @@ CELL = """\
 # elsewhere it does nothing.
 import os
 import sys
+import time
 from importlib.util import find_spec
 
 if 'google.colab' in sys.modules and not find_spec('internlm_course'):
@@ -32,6 +33,7 @@ if 'google.colab' in sys.modules and not find_spec('internlm_course'):
                  f'{address} {{home}}')
     shell.system(f'sh {{home}}/.ci/setup colab')
     if shell.user_ns['_exit_code'] == 0:
+        time.sleep(2)  # until the last line is shown
         os.kill(os.getpid(), 9)"""
 
 

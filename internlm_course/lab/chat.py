@@ -186,7 +186,8 @@ class Chat:
         if self.box is not None:
             self.shown = len(self.said)
             self._refresh()
-            display(self.box._repr_mimebundle_() | {'text/plain': ''}, raw=True)
+            view = dict(version_major=2, version_minor=0, model_id=self.box.model_id)  # of ipywidgets 7, too
+            display({'application/vnd.jupyter.widget-view+json': view, 'text/plain': ''}, raw=True)
 
 
 def _page(said: list[tuple[str, str]]) -> str:

@@ -155,6 +155,7 @@ def test_on_colab_the_cell_clones_once_sets_up_and_ends_the_kernel(tmp_path, mon
     monkeypatch.setitem(sys.modules, 'google.colab', sys)
     killed: list[tuple] = []
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
     monkeypatch.setattr('os.kill', lambda *call: killed.append(call))
     shell = Shell(tmp_path)
     for _ in range(2):
