@@ -20,8 +20,6 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from internlm_course import process
-
 LOCK = Path(__file__).resolve().parent.parent / 'requirements.lock'
 MEMORY_GB, DISK_GB, PORT = 4, 4, 23333  # scale tiny's peak, a run's folder with room to spare, LMDeploy's default
 INSTALL_GB = 11  # the environment and a run
@@ -178,6 +176,7 @@ def check_folder(folder: Path, gigabytes: int = DISK_GB) -> list[Check]:
 
 def check_port(port: int = PORT) -> Check:
     """Whether LMDeploy's default port is free; the course takes another by itself, `serve` by hand does not."""
+    from internlm_course import process  # it wants a newer Python than the look before the installation
     fault = process.port_fault(port)
     return Check(f'端口 port {port}', not fault, '占用 taken' if fault else '空闲 free',
                  f'Use another: make serve ARGS="--port {port + 1}"', required=False)

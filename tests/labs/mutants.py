@@ -162,13 +162,14 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
 def mutants_of(source: str) -> dict[str, str]:
     """{what was changed: the source}, each different from the others and from `source`.
 
-    One change each; where those are few, two at once, up to `FEWEST`; where they are many, a fixed choice of `MOST`.
+    One change each; where those are few, two at once, up to `FEWEST` if there are so many; where they are many, a
+    fixed choice of `MOST`.
     """
     tree = ast.parse(source)
     once = _changes(tree)
     order = sorted(once, key=_shuffled)
     chosen = dict.fromkeys(order[:MOST])
-    while len(chosen) < FEWEST:
+    while len(chosen) < FEWEST and order:
         twice = _changes(once[order.pop()]).keys() - once.keys() - {ast.unparse(tree)}
         chosen |= dict.fromkeys(sorted(twice, key=_shuffled)[:3])
     return {difference(ast.unparse(tree), text): text for text in chosen}

@@ -145,7 +145,7 @@ def test_advice_is_in_the_graders_feedback(marks, record_property):
 
 
 HALF_RIGHT = [
-    ('01_full_chain', 'template', 'return text +', 'return text.replace("你好", "") +'),
+    ('01_full_chain', 'template', 'return text +', 'return text.replace("user", "User") +'),
     ('01_full_chain', 'parameters', 'layer + width', 'layer'),
     ('01_full_chain', 'gpu', 'return None', "return 'none'"),
     ('01_full_chain', 'interval', "else 'undecided'", "else 'tie'"),

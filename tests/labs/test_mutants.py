@@ -35,6 +35,6 @@ def test_the_committed_result_is_whole_and_every_survivor_is_judged():
 
 
 def test_a_change_is_seen_and_no_two_mutants_are_alike():
-    made = mutants.mutants_of('def add(a, b):\n    return a + b\n')
+    made = mutants.mutants_of('def mean(a, b, c):\n    return (a + b + c) / 3\n')
     assert len(made) >= mutants.FEWEST and len(set(made.values())) == len(made)
-    assert made['return a + b → return a - b'] == 'def add(a, b):\n    return a - b'
+    assert made['return (a + b + c) / 3 → return (a + b + c) * 3'] == 'def mean(a, b, c):\n    return (a + b + c) * 3'
