@@ -162,7 +162,7 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
 def mutants_of(source: str) -> dict[str, str]:
     """{what was changed: the source}, each different from the others and from `source`.
 
-    One change each; of few, two at once as well, up to `FEWEST` if there are so many; of many, a fixed choice of `MOST`.
+    One change each; of few, two at once, too, up to `FEWEST` if there are so many; of many, a fixed choice of `MOST`.
     """
     tree = ast.parse(source)
     once = _changes(tree)
