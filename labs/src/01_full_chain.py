@@ -243,12 +243,13 @@ lab.check('template',
 
 # %% [markdown] name="talk-text"
 # 现在让三个模型回答同样的问题：一分钟的（`minute`）、`base`、`sft`。前两个只会续写，所以给它们题目的续写形式；`sft` 得到的是用你的模板写成的对话。
-# 方括号里是正确答案。
+# 方括号里是正确答案。每答完一题就印出一题；一共二十几个回答，电脑正忙的时候要等几分钟。
 #
 # **先预测**：`base` 已经“知道”答案，为什么还需要 `sft`？
 #
 # Now three models answer the same questions: the one of one minute (`minute`), `base`, `sft`. The first two only continue text, so they get the question in its
-# continuing form; `sft` gets a conversation in your template. The right answer stands in brackets.
+# continuing form; `sft` gets a conversation in your template. The right answer stands in brackets. Each question is printed as soon as it is answered; the
+# two dozen answers take minutes where the computer is busy with something else.
 #
 # **Predict**: if `base` already knows, what is `sft` for?
 
@@ -351,7 +352,7 @@ self_check(parameters, parameter_count, [(config,) for config in released.values
                 'than query heads; output and embedding are two matrices.')
 parameters_used = attempt(parameters, parameter_count)
 for name, config in released.items():
-    print(f'{name:5}{parameters_used(config):>16,}')
+    print(f'{name:5}{parameters_used(config):>16,.0f}')
 
 # %% name="check-parameters" check="parameters" points=2
 # NBVAL_CHECK_OUTPUT
