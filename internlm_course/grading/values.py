@@ -175,8 +175,8 @@ def pytest_runtest_makereport(item, call):
     if call.when == 'call' and isinstance(item, nbval.plugin.IPyNbCell):
         said = _report.setdefault(item.parent.path.stem, dict(cells={}, ended=''))
         outputs = item.test_outputs or []
-        kernel, error = item.parent.kernel, call.excinfo and call.excinfo.value
-        if item.parent.timed_out or isinstance(error, Ended):
+        kernel = item.parent.kernel
+        if item.parent.timed_out or kernel and kernel.ended:  # nbval may have met another error on the way
             said['ended'] = said['ended'] or ('timeout' if item.parent.timed_out else kernel.ended)
         said['cells'][item.cell.id] = dict(
             shown=[text for output in outputs for text in _shown(output)],
