@@ -173,7 +173,7 @@ class Course:
             from internlm_course.world.conversations import write_conversations
             write_conversations(out / 'sft.jsonl', self.scale.conversations, SEED)
         return self._build('conversations', dict(count=self.scale.conversations, seed=SEED), make,
-                           (*QUESTIONS, 'world/conversations'))
+                           (*QUESTIONS, 'world/conversations', 'world/instructions'))
 
     def sft(self, mine: bool = False) -> Artifact:
         """The model after supervised fine-tuning with XTuner (LoRA, merged)."""
