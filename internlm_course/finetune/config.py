@@ -37,6 +37,8 @@ class SFTSettings:
     """Packed sequences per step, computed one after another; on a CPU, an even number of them by two processes."""
     max_length: int = 256
     """Tokens of a packed sequence; a longer conversation is cut. Packed conversations do not see each other."""
+    average: float = 0.0
+    """Share of the iterations, the last, whose weights' mean is the result."""
     weight_decay: float = 0.0
     clip: float = 1.0
     """Largest norm of the gradient."""
@@ -117,7 +119,7 @@ def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, it
         'PART 4: optimiser and schedule': dict(
             optim_wrapper=_optimizer(settings, gpu), param_scheduler=_schedule(warmup),
             train_cfg=call('xtuner.engine.runner', 'TrainLoop', max_iters=Name('iterations'))),
-        'PART 5: runtime': _runtime(settings.seed, interval=max(1, iterations // 50))})
+        'PART 5: runtime': _runtime(settings, iterations)})
 
 
 def _model(settings: SFTSettings, gpu: bool) -> dict:
@@ -167,12 +169,14 @@ def _schedule(warmup: int) -> list[dict]:
     return [rise, fall] if warmup else [fall]
 
 
-def _runtime(seed: int, interval: int) -> dict:
-    """`interval`: iterations between two lines of the log, over which the loss there is a mean."""
+def _runtime(settings: SFTSettings, iterations: int) -> dict:
+    interval = max(1, iterations // 50)  # iterations between two lines of the log, over which the loss there is a mean
     hooks = 'mmengine.hooks'
+    average = [call('internlm_course.finetune.average', 'AverageLastWeights',
+                    begin=round(iterations * (1 - settings.average)))] if settings.average else []
     return dict(
         custom_hooks=[call('xtuner.engine.hooks', 'DatasetInfoHook', tokenizer=Name('tokenizer')),
-                      call('xtuner.engine.hooks', 'VarlenAttnArgsToMessageHubHook')],
+                      call('xtuner.engine.hooks', 'VarlenAttnArgsToMessageHubHook'), *average],
         default_hooks=dict(
             timer=call(hooks, 'IterTimerHook'),
             logger=call(hooks, 'LoggerHook', log_metric_by_epoch=False, interval=interval),
@@ -183,4 +187,4 @@ def _runtime(seed: int, interval: int) -> dict:
         env_cfg=dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
                      dist_cfg=dict(backend='gloo')),
         visualizer=None, log_level='INFO', load_from=None, resume=False,
-        randomness=dict(seed=seed, deterministic=False), log_processor=dict(by_epoch=False, window_size=interval))
+        randomness=dict(seed=settings.seed, deterministic=False), log_processor=dict(by_epoch=False, window_size=interval))
