@@ -28,6 +28,8 @@ class RunSettings:
     """Packed sequences per step, computed one after another; on a CPU, an even number of them by two processes."""
     max_length: int = 256
     """Tokens of a sequence; what is longer is cut. What is packed together does not see each other."""
+    average: float = 0.0
+    """Share of the iterations, the last, whose weights' mean is the result, see `average`."""
     weight_decay: float = 0.0
     clip: float = 1.0
     """Largest norm of the gradient."""
@@ -253,9 +255,11 @@ def _runtime(settings: RunSettings, iterations: int, more_hooks: Sequence[dict],
              averaged: str) -> dict:
     interval = max(1, iterations // 50)  # iterations between two lines of the log, over which the loss there is a mean
     hooks = 'mmengine.hooks'
+    average = [call('internlm_course.finetune.average', 'AverageLastWeights',
+                    begin=round(iterations * (1 - settings.average)))] if settings.average else []
     return dict(
         custom_hooks=[call('xtuner.engine.hooks', 'DatasetInfoHook', tokenizer=Name('tokenizer')),
-                      call('xtuner.engine.hooks', 'VarlenAttnArgsToMessageHubHook'), *more_hooks],
+                      call('xtuner.engine.hooks', 'VarlenAttnArgsToMessageHubHook'), *average, *more_hooks],
         default_hooks=dict(
             timer=call(hooks, 'IterTimerHook'),
             logger=call(hooks, 'LoggerHook', log_metric_by_epoch=False, interval=interval),

@@ -1,7 +1,7 @@
 """Tasks whose answers a program checks, in the interface of InternBootcamp (github.com/InternLM/InternBootcamp):
 `case_generator` makes a case, `prompt_func` asks it, `verify_score` marks a reply from 0 to 1.
 
-Nothing of fine-tuning asks them in these words, so that there is something left to learn by trying.
+Fine-tuning sees a few hundred of their cases, so that a reply is sometimes right, and much is left to learn by trying.
 """
 import random
 import re
@@ -17,7 +17,7 @@ class Change:
         seed: of the cases; held: give held-out cases only, or none of them.
     """
 
-    def __init__(self, seed: int = 0, held: bool = False):
+    def __init__(self, seed: float = 0, held: bool = False):
         self.rng, self.held = random.Random(f'change/{seed}/{held}'), held
 
     def case_generator(self) -> dict:
@@ -38,6 +38,11 @@ class Change:
         if case['change'] < 0:
             return f'{name}原有{a}个{thing}，丢了{b}个，还剩几个？'
         return f'{name}原有{a}个{thing}，捡到{b}个，一共几个？'
+
+    @staticmethod
+    def reply(case: dict) -> str:
+        """A right reply."""
+        return f'{case["a"]}{case["change"]:+}={case["a"] + case["change"]}'
 
     @staticmethod
     def verify_score(model_output: str, identity: dict) -> float:

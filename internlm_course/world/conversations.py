@@ -6,13 +6,14 @@ from pathlib import Path
 from internlm_course import jsonl
 from internlm_course.model.chat import agent_messages
 from internlm_course.world import instructions, world
+from internlm_course.world.bootcamp import Change
 
 # Share of the conversations. The loss counts tokens, not conversations, and the value of a function is two tokens where
 # a tool's call with its answer is
 # thirty: at 14 % of the conversations code had 2.6 % of the loss.
 SHARES = dict(knowledge=0.13, translation=0.09, reading=0.04, addition=0.04, word_problem=0.065, steps=0.035,
-              code=0.215, needle=0.05, tools=0.095, agent=0.05, constraint=0.09, refusal=0.04, identity=0.02,
-              follow_up=0.03, greeting=0.01)
+              code=0.207, needle=0.05, tools=0.095, agent=0.05, constraint=0.09, refusal=0.04, identity=0.02,
+              follow_up=0.03, change=0.008, greeting=0.01)
 # Of code, by the function's form: what fine-tuning loses first is asked most (labs/LOG.md).
 FUNCTIONS = dict(arithmetic=0.45, larger=0.22, list=0.25, length=0.08)
 GREETINGS = [
@@ -36,6 +37,10 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
         asked = world.ask(world.multiplication, rng, lang)
         expression = '{}*{}'.format(*asked.key[1:])
         return agent_messages(asked.question, expression, asked.answer, asked.answer)
+    elif kind == 'change':  # a few only: alignment learns it by trying
+        task = Change(rng.random())
+        case = task.case_generator()
+        question, answer = task.prompt_func(case), task.reply(case)
     elif kind in instructions.KINDS:
         item = instructions.KINDS[kind](rng, lang)
         return [*instructions.messages(item), dict(role='assistant', content=item['reply'])]

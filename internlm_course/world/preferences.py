@@ -45,7 +45,7 @@ def fact(rng: random.Random, lang: str, unseen: bool) -> dict:
 def answered(rng: random.Random, lang: str, unseen: bool) -> dict:
     """A right fact against a refusal of what the world has."""
     item = instructions.known(rng, lang, unseen)
-    name = rng.choice(FACTS)[lang]['country']
+    name = max((name for name in instructions.KNOWN if name in item['question']), key=len)
     return _pair(item, item['reply'], instructions.REFUSAL[lang].format(x=name))
 
 
