@@ -196,6 +196,12 @@ def refusal(rng: random.Random, lang: str, unseen: bool = False) -> dict:
                  REFUSAL[lang].format(x=name))
 
 
+def refused(item: dict) -> str:
+    """The name that a refusal names."""
+    before, after = REFUSAL[item['lang']].split('{x}')
+    return item['reply'].removeprefix(before).removesuffix(after)
+
+
 # --- several turns ----------------------------------------------------------------------------------------------------
 AND = dict(en=['And of {x}?', 'And for {x}?', 'What about {x}?', 'And {x}?'],
            zh=['那{x}呢？', '{x}呢？', '那么{x}呢？', '换成{x}呢？'])

@@ -45,7 +45,7 @@ def fact(rng: random.Random, lang: str, unseen: bool) -> dict:
 def answered(rng: random.Random, lang: str, unseen: bool) -> dict:
     """A right fact against a refusal of what the world has."""
     item = instructions.known(rng, lang, unseen)
-    name = max((name for name in instructions.KNOWN if name in item['question']), key=len)
+    name = max(sorted(name for name in instructions.KNOWN if name in item['question']), key=len)
     return _pair(item, item['reply'], instructions.REFUSAL[lang].format(x=name))
 
 
@@ -69,8 +69,12 @@ def attempted(rng: random.Random, lang: str, unseen: bool) -> dict:
 
 def admitted(rng: random.Random, lang: str, unseen: bool) -> dict:
     """Conflict: a refusal against a guess, of what nobody can know."""
-    item, guess = instructions.refusal(rng, lang, unseen), instructions.known(rng, lang)
-    return _pair(item, item['reply'], guess['reply'], conflict=True)
+    item = instructions.refusal(rng, lang, unseen)
+    asked = item['question'].split(instructions.refused(item))
+    while True:  # a guess at what was asked for
+        guess = instructions.known(rng, lang)
+        if all(part in guess['question'] for part in asked):
+            return _pair(item, item['reply'], guess['reply'], conflict=True)
 
 
 def named(rng: random.Random, lang: str, unseen: bool) -> dict:
