@@ -6,6 +6,7 @@ hash), invented names (by a hash), and phrasings that no conversation has.
 """
 import json
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -18,6 +19,7 @@ from internlm_course.world.wording import ASK, FACTS, JOINT, TELL
 NAME = dict(en='InternLM2', zh='书生·浦语')
 """What the assistant calls itself."""
 PROMPTS = 4000  # for training, in train.jsonl
+DRAWS = 2000  # so many draws without a new item say that there are no more
 
 # --- instructions -----------------------------------------------------------------------------------------------------
 # Constraint -> language -> its phrasings around a question; the last one stands in no conversation. Their names, and
@@ -273,7 +275,7 @@ KINDS: dict[str, Callable[..., dict]] = dict(
 
 def prompt_items(kinds: Sequence[str], count: int, seed: int, held_out: bool) -> list[dict]:
     """`count` different items, the kinds and languages in turn: what alignment trains on, or held out from that; fewer
-    where the world has fewer, as of phrasings that ask who the assistant is.
+    of a kind where the world has fewer, as of phrasings that ask who the assistant is.
 
     Args:
         kinds: of `KINDS`.
@@ -282,14 +284,16 @@ def prompt_items(kinds: Sequence[str], count: int, seed: int, held_out: bool) ->
         Items of `internlm_course.verify`: {id, kind, suite, lang, question, answer, constraint, reply}; `before` holds
         the messages that stand before a follow-up, `unseen` by what an instruction is held out.
     """
-    rng, found, misses = random.Random(f'prompts/{seed}/{held_out}'), {}, 0
-    turns = list(product(('en', 'zh'), kinds))
-    while len(found) < count and misses < world.DRAWS:
-        lang, kind = turns[len(found) % len(turns)]
-        item = KINDS[kind](rng, lang, held_out)
-        key = (item['question'], *(message['content'] for message in item.get('before', ())))
-        misses = misses + 1 if key in found else 0
-        found.setdefault(key, dict(id=f'{kind}-{len(found)}', **item))
+    rng, found, turns = random.Random(f'prompts/{seed}/{held_out}'), {}, deque(product(('en', 'zh'), kinds))
+    while len(found) < count and turns:
+        lang, kind = turns.popleft()
+        for _ in range(DRAWS):
+            item = KINDS[kind](rng, lang, held_out)
+            key = (item['question'], *(message['content'] for message in item.get('before', ())))
+            if key not in found:
+                found[key] = dict(id=f'{kind}-{len(found)}', **item)
+                turns.append((lang, kind))
+                break
     return list(found.values())
 
 
