@@ -20,7 +20,8 @@ def composition(facts: dict) -> str:
         figure.text(MARGIN + 10 + width(row['zh'], 18), y, row['en'], SMALL, 'muted')
         figure.text(WIDTH - MARGIN, y, f'{row["gb"]:,} GB · {row["percent"]}%', 17, 'ink', 'end', True)
         figure.bar(MARGIN, end - 15, max(2, round(full * row['percent'] / 100, 1)), 16, row['ink'])
-        y = figure.text(MARGIN, end + 22, f'{row["documents"]} 篇 documents，每篇 each {row["each"]}', SMALL, 'muted') + 16
+        y = 16 + figure.text(MARGIN, end + 22, f'{row["documents"]} 篇 documents，每篇 each {row["each"]}', SMALL,
+                             'muted')
     figure.rule(MARGIN, y - 20, WIDTH - MARGIN, y - 20)
     for zh, en in (facts['total'], facts['web']):
         y = figure.paragraph(MARGIN, y + 6, zh, INNER, 17, bold=True)

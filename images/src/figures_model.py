@@ -191,7 +191,8 @@ def rope(facts: dict) -> str:
         figure.text(left - 8, down(tick['value']) + 5, tick['text'], SMALL, 'muted', 'end')
     for context in facts['contexts']:
         figure.line((left, down(context['tokens'])), (right, down(context['tokens'])), ink='violet', arrow=False)
-        figure.text(left + 4, down(context['tokens']) - 7, f'上下文 context {context["text"]}', SMALL, 'violet', bold=True)
+        figure.text(left + 4, down(context['tokens']) - 7, f'上下文 context {context["text"]}', SMALL, 'violet',
+                    bold=True)
     for base in facts['bases']:
         points = [(round(across(i), 1), round(down(wavelength(i, base['theta'], facts['head'])), 1))
                   for i in range(facts['pairs'])]
