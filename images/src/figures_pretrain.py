@@ -161,7 +161,7 @@ def sharding(facts: dict) -> str:
         label = f'{words} {facts["bytes"][name]}'
         figure.text(x + 20, y, label, SMALL, 'muted')
         x += 32 + width(label, SMALL)
-    y = 24 + figure.paragraph(MARGIN, y + 24, '数字：每个参数的字节 · numbers: bytes a parameter', INNER, SMALL, 'muted')
+    y = 24 + figure.text(MARGIN, y + 24, '数字：每个参数的字节 · numbers: bytes a parameter', SMALL, 'muted')
     scale, top = (INNER - 8) / max(way['total'] for way in facts['ways']), y - 24
     for way in facts['ways']:
         y = figure.text(MARGIN, y, way['zh'], 17, bold=True)

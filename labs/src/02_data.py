@@ -421,7 +421,7 @@ def resemblance(one: list[int], other: list[int]) -> float:
 # %% name="signature-light"
 some = own.hash_functions(random.Random(1), 8)
 self_check(signature, own.signature, [({3, 5, 8}, some), ({13}, some)],
-           hint='先算哈希值，再取最小 · Hash first, then take the smallest; one value for '
+           hint='先哈希，再取最小 · Hash first, then take the smallest; one value for '
                 'each hash function.')
 self_check(resemblance, own.resemblance, [([1, 2, 3, 4], [1, 9, 3, 2])],
            hint='位置要对上 · Place by place: the same value elsewhere does not count.')
