@@ -118,7 +118,7 @@ def phases(facts: dict) -> str:
         x += w
     y += 46
     for phase in facts['phases']:
-        figure.bar(MARGIN, y - 15, 7, 96, phase['fill'])
+        top = y - 15
         figure.text(MARGIN + 20, y, phase['zh'], 19, phase['fill'], bold=True)
         figure.text(MARGIN + 20 + width(phase['zh'], 19) + 10, y, phase['en'], SMALL, 'muted')
         figure.text(WIDTH - MARGIN, y, phase['share_text'], 19, phase['fill'], 'end', True)
@@ -126,6 +126,7 @@ def phases(facts: dict) -> str:
         for line in [*phase['lines'], phase['course']]:
             y = figure.paragraph(MARGIN + 20, y, line['zh'], INNER - 24, SMALL)
             y = figure.paragraph(MARGIN + 20, y - 2, line['en'], INNER - 24, SMALL, 'muted') + 4
+        figure.bar(MARGIN, top, 7, y - 20 - top, phase['fill'])
         y += 22
     figure.text(MARGIN, y, '第三段之前与之后各做 SFT 的分数', 17, bold=True)
     y = figure.text(MARGIN, y + 21, 'scores of an SFT model made before and after phase 3', SMALL, 'muted') + 10
