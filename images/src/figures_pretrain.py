@@ -53,7 +53,7 @@ def curve(facts: dict) -> str:
     across, down = place(*facts['peak'])
     figure.dot(across, down, 6, 'orange')
     figure.text(across + 12, down - 2, f'{facts["leap"]}', 18, 'orange', bold=True)
-    figure.text(across + 12, down + 20, '配料换了', SMALL, 'orange', bold=True)
+    figure.text(across + 12, down + 20, '换成混合数据', SMALL, 'orange', bold=True)
     figure.text(across + 12, down + 40, 'the mixture changes', SMALL, 'orange')
     across, down = place(*base[-1])
     figure.dot(across, down, 5, 'blue')
