@@ -32,7 +32,8 @@ DRAWS = 2000  # so many draws without a new item say that there are no more
 
 # --- instructions -----------------------------------------------------------------------------------------------------
 # How often conversations have each: what takes the answer from another place or into another language is learned late.
-WEIGHTS = dict(only_number=0.7, json=2, quoted=2, twice=1.2, in_chinese=2.5, in_english=2.5, three_words=0.7, sentence=1.2)
+WEIGHTS = dict(only_number=0.7, json=2, quoted=2, twice=1.2, in_chinese=2.5, in_english=2.5, three_words=0.7,
+               sentence=1.2)
 STATED = dict(capital=0, country=1, continent=2, currency=5)  # the statement in TELL that answers, by what is asked
 OWN_WORDS = ('in_chinese', 'in_english', 'three_words', 'sentence')  # forms that leave room for a second answer
 
