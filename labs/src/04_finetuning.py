@@ -751,9 +751,9 @@ SAID = dict(
                  f'{n} {n}', f'{n} {n} {n}', 'It-is-Rome', ' a b c '],
     in_chinese=['罗马。', f'{n}', f'是{n}。', '罗马 Rome', 'é', '罗z', '', '。', 'Z罗',
                 '罗马，é'])
-lab.check('checker', obeys=(obeys, own.obeys,
-                            [(name, said) for name, each in SAID.items()
-                             for said in each]))
+cases = [(name, said) for name, each in SAID.items() for said in each]
+rng.shuffle(cases)
+lab.check('checker', obeys=(obeys, own.obeys, cases))
 
 # %% [markdown] name="checker-answer"
 # <details><summary>答案 · Answer</summary>

@@ -68,7 +68,7 @@ def test_lora_and_merging_are_pefts(adapted):
     with torch.no_grad():
         theirs = layer(torch.from_numpy(x).float()).double().numpy() - bias
     assert np.allclose(own.lora(x, w, a, b, 15), theirs, atol=1e-4)
-    assert np.allclose(own.merged(w, a, b, 15), w + layer.get_delta_weight('default').double().numpy(), atol=1e-5)
+    assert np.allclose(own.merged(w, a, b, 15), w + layer.get_delta_weight('default').detach().double().numpy(), atol=1e-5)
     assert np.allclose(own.lora(x, w, a, b, 15), x @ own.merged(w, a, b, 15).T, rtol=1e-12)
 
 
