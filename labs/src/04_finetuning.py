@@ -28,6 +28,7 @@
 # %% name="setup" setup=true
 import json
 import re
+from itertools import groupby
 
 import numpy as np
 
@@ -428,16 +429,9 @@ lab.check('nf4', quantise=(quantise, own.quantise, blocks),
 # %% name="packing" exercise=true
 def pack(lengths: list[int], room: int) -> list[list[int]]:
     ### BEGIN SOLUTION
-    rows, row = [], []
-    for length in lengths:
-        while length:
-            piece = min(length, room - sum(row))
-            row.append(piece)
-            length -= piece
-            if sum(row) == room:
-                rows.append(row)
-                row = []
-    return rows
+    owners = [i for i, length in enumerate(lengths) for _ in range(length)]
+    return [[len(list(piece)) for _, piece in groupby(owners[start:start + room])]
+            for start in range(0, len(owners) - room + 1, room)]
     ### END SOLUTION
 
 
@@ -458,7 +452,7 @@ pack_used, see_used = attempt(pack, own.pack), attempt(may_see, own.may_see)
 
 long_each = [len(mask) for mask in masks]
 packed = pack_used(long_each, 512)
-padded = -(-len(long_each) // 1) * max(long_each)
+padded = len(long_each) * max(long_each)
 print(f'{len(long_each):,} conversations, {sum(long_each):,} tokens: packed into '
       f'{len(packed)} rows of 512, {len(packed) * 512:,} tokens; each padded to the '
       f'longest · 各自补齐: {padded:,}')

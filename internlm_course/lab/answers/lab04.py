@@ -6,6 +6,7 @@ A piece is a token as text; a row of x [tokens, n] is a token; w is [m, n], A is
 import json
 import re
 from collections.abc import Collection, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -65,16 +66,9 @@ def dequantise(indices: Sequence[int], scale: float) -> np.ndarray:
 def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
     """Conversations laid end to end and cut after every `room` tokens, as XTuner does it: the lengths of the pieces in
     each row; what does not fill a row is left out."""
-    rows, row = [], []
-    for length in lengths:
-        while length:
-            piece = min(length, room - sum(row))
-            row.append(piece)
-            length -= piece
-            if sum(row) == room:
-                rows.append(row)
-                row = []
-    return rows
+    owners = [i for i, length in enumerate(lengths) for _ in range(length)]
+    return [[len(list(piece)) for _, piece in groupby(owners[start:start + room])]
+            for start in range(0, len(owners) - room + 1, room)]
 
 
 def may_see(pieces: Sequence[int]) -> np.ndarray:
