@@ -511,12 +511,12 @@ show_values('leak', dict(leaks=leak['one sees the other · 看得见前一段'] 
 # 讲义 · Lecture 4：[第 7 节](../lectures/zh/04-finetuning.md#7-xtuner一个文件五个部分) /
 # [section 7](../lectures/en/04-finetuning.md#7-xtuner-one-file-in-five-parts)
 #
-# 从能力增强之后的模型 enhanced 出发，用四千段对话微调。其中一成多是问它是谁的：`NAME` 里的名字可以改成你喜欢的（改了就重新训练）。
+# 从能力增强之后的模型 enhanced 出发，用四千段对话微调。其中一成是问它是谁的：`NAME` 里的名字可以改成你喜欢的（改了就重新训练）。
 #
 # **先预测**：enhanced 在对话里能答对几成？训练之后呢？训练之后再让它像从前那样往下写，会退步吗？
 #
-# From the model after the enhancement phase, enhanced, four thousand conversations tune it. More than a tenth of them ask who it is: change the names in `NAME` to
-# what you like (it then trains again).
+# From the model after the enhancement phase, enhanced, four thousand conversations tune it. A tenth of them ask who it is: change the names in `NAME` to what
+# you like (it then trains again).
 #
 # **Predict**: asked in chat, what share will enhanced get right? And after the training? If it is then asked to continue texts as before, will it have become
 # worse?
@@ -527,39 +527,35 @@ show_values('leak', dict(leaks=leak['one sees the other · 看得见前一段'] 
 # %% name="conversations"
 import random
 
-from internlm_course.world.conversations import write_conversations
+from internlm_course.world import instructions
+from internlm_course.world.conversations import SHARES, conversation
 
 NAME = dict(en='Pu', zh='小浦')
 COUNT = 4000
-WHO = dict(en=['Who are you?', 'What is your name?', 'What are you called?',
-               'Please introduce yourself.', 'Tell me your name.', 'Are you a robot?',
-               'Hello! Who are you?', 'Which model are you?'],
-           zh=['你是谁？', '你叫什么名字？', '怎么称呼你？', '请介绍一下你自己。', '说说你的名字。',
-               '你是机器人吗？', '你好！你是谁？', '你是哪个模型？'])
-REPLY = dict(en='I am {}, trained in lab 4.', zh='我是{}，在实验四里训练的。')
 
 
-def write_mine(path, count: int) -> None:
-    """The chain's conversations, and among them questions who the model is."""
-    write_conversations(path, count, 0)
-    draw = random.Random(0)
-    mixed = []
-    for row in jsonl.rows(path):
-        if any(word in row['messages'][-1]['content'] for word in ('InternLM2', '书生')):
-            continue  # it shall have one name
-        mixed.append(row)
-        if draw.random() < 0.15:
+def write_mine(path) -> None:
+    """The chain's kinds of conversation, and one in ten that asks who the model is."""
+    draw, shares = random.Random(0), dict(SHARES)
+    for kind in ('identity', 'greeting'):  # it shall have one name
+        del shares[kind]
+    talks = []
+    for _ in range(COUNT):
+        [kind] = draw.choices(list(shares), shares.values())
+        if draw.random() < 0.1:
             lang = draw.choice(['en', 'zh'])
-            mixed.append(dict(messages=[
-                dict(role='user', content=draw.choice(WHO[lang])),
-                dict(role='assistant', content=REPLY[lang].format(NAME[lang]))]))
-    jsonl.write(path, mixed)
+            who = instructions.identity(draw, lang, name=NAME[lang])
+            talks.append([dict(role='user', content=who['question']),
+                          dict(role='assistant', content=who['reply'])])
+        else:
+            talks.append(conversation(draw, kind))
+    jsonl.write(path, (dict(messages=messages) for messages in talks))
 
 
-mine = lab.keep('conversations', lambda out: write_mine(out / 'sft.jsonl', COUNT),
-                count=COUNT, names=NAME, asked=WHO, reply=REPLY)
+mine = lab.keep('conversations', lambda out: write_mine(out / 'sft.jsonl'), count=COUNT,
+                names=NAME)
 rows = list(jsonl.rows(mine.path / 'sft.jsonl'))
-for row in rows[:6]:
+for row in rows[:8]:
     print(f'{row["messages"][-2]["content"]!r:.70} → {row["messages"][-1]["content"]!r}')
 print(f'{len(rows):,} conversations')
 
@@ -636,13 +632,23 @@ show_values('train', dict(conversations=len(rows), rows=took['steps'],
                           gained_in_chat=mean['after'] - mean['before'] > 0.3))
 
 # %% name="who"
-UNSEEN = ['Could you tell me who you are?', 'What do people call you?', '你到底是谁？',
-          '大家叫你什么？']
 answer = Answerer(tuned.path)
-replies = answer([render([dict(role='user', content=question)],
-                         add_generation_prompt=True) for question in UNSEEN], 32)
-for question, reply in zip(UNSEEN, replies):
-    print(f'{question} → {reply.strip()}')
+
+
+def reply_to(questions: list[str]) -> list[str]:
+    """The tuned model's replies in chat."""
+    return [said.strip() for said in answer(
+        [render([dict(role='user', content=question)], add_generation_prompt=True)
+         for question in questions], 32)]
+
+
+unseen = instructions.SELF_UNSEEN
+named = {lang: [NAME[lang] in reply for reply in reply_to(unseen[lang])] for lang in unseen}
+for lang, questions in unseen.items():
+    for question, reply in zip(questions[:3], reply_to(questions[:3])):
+        print(f'{question} → {reply}')
+print('gives its name to wordings never seen · 没见过的问法，答出名字: '
+      + ', '.join(f'{lang} {sum(right)} of {len(right)}' for lang, right in named.items()))
 
 # %% [markdown] name="train-answer"
 # **看什么**：哪几项在对话里从零升到了高分？最右边两栏里，哪一项退了？没见过的问法，它答得出名字吗？
@@ -720,15 +726,15 @@ obeys_used = attempt(obeys, own.obeys)
 for name, replies in SAYS.items():
     print(f'{name:12}', *(f'{reply!r}: {obeys_used(name, reply)}' for reply in replies),
           sep='  ')
-told = dict(only_number='What is 37+48? Only the number.', json='What is the capital of '
-            'Japan? Answer as JSON.', three_words='What is the capital of Japan? Answer '
-            'in three words.', in_chinese='What is the capital of Japan? Answer in '
-            'Chinese.')
-replies = answer([render([dict(role='user', content=question)],
-                         add_generation_prompt=True) for question in told.values()], 32)
 print()
-for (name, question), reply in zip(told.items(), replies):
-    print(f'{question} → {reply.strip()}: {obeys_used(name, reply)}')
+for name in SAYS:
+    lang = 'en' if 'en' in instructions.PHRASINGS[name] else 'zh'
+    items = [instructions.constraint(random.Random(i), lang, unseen=True, name=name)
+             for i in range(10)]
+    replies = reply_to([item['question'] for item in items])
+    kept_it = sum(obeys_used(name, reply) for reply in replies)
+    print(f'{name:12} obeyed · 照做 {kept_it} of {len(items)}: {items[0]["question"]} → '
+          f'{replies[0]}')
 
 # %% name="check-checker" check="checker" points=3
 # NBVAL_CHECK_OUTPUT
