@@ -24,7 +24,7 @@ def mask(facts: dict) -> str:
         x += wide + 5
         if token == facts['end']:  # each message begins a line
             x, y = MARGIN, y + high + 16
-    y += 14
+    y += high + 30
     for fill, ink, said in (('blue', 'blue', facts['learned']), ('plain', 'muted', facts['read'])):
         figure.box(MARGIN, y - 15, 26, 20, fill, 4)
         figure.text(MARGIN + 38, y, said['zh'], 16, ink, bold=True)
@@ -47,8 +47,8 @@ def nf4(facts: dict) -> str:
     bell = [(step / 50, math.exp(-(step / 50 * facts['widest'])**2 / 2)) for step in range(-50, 51)]
     figure.line(*((across(level), round(y + high * (1 - density), 1)) for level, density in bell), ink='muted',
                 arrow=False)
-    figure.text(across(0.35), y + 30, facts['bell']['zh'], 16)
-    figure.text(across(0.35), y + 50, facts['bell']['en'], 15, 'muted')
+    figure.text(across(0.58), y + 30, facts['bell']['zh'], 16)
+    figure.text(across(0.58), y + 50, facts['bell']['en'], 15, 'muted')
     y += high
     figure.rule(left, y, right, y)
     even = [2 * step / (len(facts['levels']) - 1) - 1 for step in range(len(facts['levels']))]
