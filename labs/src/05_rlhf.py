@@ -3,7 +3,7 @@
 #
 # 讲义：[第 5 讲](../lectures/zh/05-rlhf.md) · Lecture: [lecture 5](../lectures/en/05-rlhf.md)
 #
-# 什么是好回答？先由人来比较，再由奖励模型打分，再由程序核对。你把这条路上的算式一个个写出来：排序损失、优势、裁剪、KL、组内优势；再写一个骗不了的核对程序，
+# 什么是好回答？先由人来比较，再由奖励模型打分，再由程序验证。你把这条路上的算式一个个写出来：排序损失、优势、裁剪、KL、组内优势；再写一个骗不了的验证器，
 # 看小模型在它的奖励下练上一分钟；最后从曲线上认出奖励黑客。
 # **先预测，再运行，再观察，再解释**：见到“先预测”，请把答案写进它下面那一格，再往下运行；运行过后，答案可以展开来对照。
 #
@@ -14,12 +14,12 @@
 #
 # | 练习 · Exercise | 分 · points |
 # |---|---|
-# | 1 排序损失与护栏 · ranking loss and barrier | 3 |
+# | 1 排序损失与对数障碍 · ranking loss and barrier | 3 |
 # | 2 优势（GAE） · advantages (GAE) | 3 |
 # | 3 裁剪的目标 · the clipped objective | 3 |
 # | 4 KL 的三个估计 · three estimators of KL | 2 |
 # | 5 组内优势 · group advantages | 2 |
-# | 6 骗不了的核对 · a verifier that cannot be fooled | 3 |
+# | 6 骗不了的验证器 · a verifier that cannot be fooled | 3 |
 # | 7 从曲线诊断 · diagnosis from curves | 2 |
 #
 # 不做练习也能运行到底：未作答时由课程包代劳。
@@ -101,14 +101,14 @@ show_values('votes', shares)
 #
 # 讲义 · Lecture 5：[第 2.1 节](../lectures/zh/05-rlhf.md#21-排序损失) /
 # [section 2.1](../lectures/en/05-rlhf.md#21-the-ranking-loss);
-# [第 2.2 节](../lectures/zh/05-rlhf.md#22-护栏) /
+# [第 2.2 节](../lectures/zh/05-rlhf.md#22-对数障碍) /
 # [section 2.2](../lectures/en/05-rlhf.md#22-the-barrier)
 #
-# **练习 1（3 分）** 写出 `ranking_loss(better, worse, gamma)`：由两个分数得 $P = \sigma(r_b - r_w)$，返回带聚焦的排序损失
+# **练习 1（3 分）** 写出 `ranking_loss(better, worse, gamma)`：由两个分数得 $P = \sigma(r_b - r_w)$，返回焦点排序损失
 #
 # $$L_{rank} = -\left(1 - 2 \max\left(0, P - \tfrac{1}{2}\right)\right)^{\gamma} \ln P$$
 #
-# 再写 `penalty(score, bound)`：护栏
+# 再写 `penalty(score, bound)`：对数障碍
 #
 # $$L_{pen} = -\left(\ln(b + x) + \ln(b - x)\right)$$
 #
@@ -152,7 +152,7 @@ self_check(ranking_loss, own.ranking_loss,
            hint='P 小于一半时，括号里是 1：排反的一对不打折 · Where P is below one '
                 'half, the bracket is 1: a pair in the wrong order has no discount.')
 self_check(penalty, own.penalty, [(0.0, 5.0), (4.0, 5.0), (-4.0, 5.0), (7.0, 5.0)],
-           hint='两道护栏，上下各一道；分数先收进来 · A barrier on either side; the '
+           hint='两道障碍，上下各一道；分数先收进来 · A barrier on either side; the '
                 'score is pulled in first.')
 loss_used = attempt(ranking_loss, own.ranking_loss)
 penalty_used = attempt(penalty, own.penalty)
@@ -181,7 +181,7 @@ fitted = {}
 for reader, votes in VOTES.items():
     for weight in (0.0, 0.02):
         fitted[f'{reader}, {weight}'] = scores = fit(votes, weight)
-        print(f'{reader:8} penalty · 护栏 {weight:4}: '
+        print(f'{reader:8} penalty · 障碍 {weight:4}: '
               + ', '.join(f'{name} {score:+.2f}' for name, score in scores.items()))
 
 # %% name="check-ranking" check="ranking" points=3
@@ -200,7 +200,7 @@ lab.check('ranking', ranking=(ranking_loss, own.ranking_loss, cases),
 # <details><summary>答案 · Answer</summary>
 #
 # 分得开的那一对缩得多，几乎缩没了；排反的一点不缩。所以梯度都用在还没分清的一对上。后面几行是从投票里学出的分数：只有一位读者时次序清清楚楚；两位合在一起，
-# 打平的两对得到同样的分数。没有护栏，每一票都能满足时，分数会一直涨下去；有了护栏，就停在里面。
+# 打平的两对得到同样的分数。没有障碍，每一票都能满足时，分数会一直涨下去；有了它，就停在里面。
 #
 # The pair that is told apart shrinks, nearly to nothing; the one in the wrong order not at all. So the gradient goes to the pairs that are not settled. The
 # other lines are scores learned from the votes: with one reader their order is clear; with both together, the level pairs get the same scores. Without a
@@ -216,7 +216,7 @@ lab.check('ranking', ranking=(ranking_loss, own.ranking_loss, cases),
 # [第 3.4 节](../lectures/zh/05-rlhf.md#34-比值与裁剪) /
 # [section 3.4](../lectures/en/05-rlhf.md#34-ratio-and-clipping)
 #
-# **练习 2（3 分）** 写出 `gae(rewards, values, gamma, lam)`：一个回答的第 $t$ 个词元得到奖励 $r_t$，价值模型在它之前估计 $v_t$。先算意外
+# **练习 2（3 分）** 写出 `gae(rewards, values, gamma, lam)`：一个回答的第 $t$ 个词元得到奖励 $r_t$，评论家在它之前估计 $v_t$。先算意外
 #
 # $$\delta_t = r_t + \gamma v_{t+1} - v_t$$
 #
@@ -289,7 +289,7 @@ lab.check('gae', gae=(gae, own.gae, cases))
 
 # %% [markdown] name="clip-text"
 # **练习 3（3 分）** 写出 `clipped_objective(new, old, advantages, epsilon)`：三个数组各有每个词元的一个数，`new` 和 `old` 是新旧策略给它的对数概率。
-# 比值 $\rho = e^{new - old}$，返回
+# 比值 $\rho = e^{\mathrm{new} - \mathrm{old}}$，返回
 #
 # $$\min\left(\rho A, \mathrm{clip}(\rho, 1 - \epsilon, 1 + \epsilon) A\right)$$
 #
@@ -298,7 +298,7 @@ lab.check('gae', gae=(gae, own.gae, cases))
 # **先预测**：一个词元的优势是 -1，而新策略给它的机会已是旧的三倍。裁剪会不会放过它？
 #
 # **Exercise 3 (3 points)** Write `clipped_objective(new, old, advantages, epsilon)`: the three arrays have a number for each token, `new` and `old` the log
-# probabilities that the new and the old policy give it. With the ratio $\rho = e^{new - old}$, return the mean over the tokens of
+# probabilities that the new and the old policy give it. With the ratio $\rho = e^{\mathrm{new} - \mathrm{old}}$, return the mean over the tokens of
 #
 # $$\min\left(\rho A, \mathrm{clip}(\rho, 1 - \epsilon, 1 + \epsilon) A\right)$$
 #
@@ -362,18 +362,18 @@ lab.check('clip', clip=(clipped_objective, own.clipped_objective, cases))
 # %% [markdown] name="kl-text"
 # ## 4 GRPO
 #
-# 讲义 · Lecture 5：[第 6.2 节](../lectures/zh/05-rlhf.md#62-用一组回答代替价值模型) /
+# 讲义 · Lecture 5：[第 6.2 节](../lectures/zh/05-rlhf.md#62-用一组回答代替评论家) /
 # [section 6.2](../lectures/en/05-rlhf.md#62-a-group-in-place-of-the-critic);
 # [第 6.3 节](../lectures/zh/05-rlhf.md#63-kl-的三个估计) /
 # [section 6.3](../lectures/en/05-rlhf.md#63-three-estimators-of-kl)
 #
 # **练习 4（2 分）** 写出 `kl_estimators(policy, reference)`：两个数组是策略和参考模型给同一批词元的对数概率，词元由策略抽出。令
-# $\ln r = reference - policy$，返回 `(k1, k2, k3)`，三者依次是 $-\ln r$、$\tfrac{1}{2}(\ln r)^2$、$r - 1 - \ln r$ 的平均。
+# $\ln r = \mathrm{reference} - \mathrm{policy}$，返回 `(k1, k2, k3)`，三者依次是 $-\ln r$、$\tfrac{1}{2}(\ln r)^2$、$r - 1 - \ln r$ 的平均。
 #
 # **先预测**：单看一个词元，哪个估计会是负的？十个词元平均一次，哪个晃得最厉害？
 #
 # **Exercise 4 (2 points)** Write `kl_estimators(policy, reference)`: the two arrays are the log probabilities that the policy and the reference model give the
-# same tokens, which the policy drew. With $\ln r = reference - policy$, return `(k1, k2, k3)`, the means of $-\ln r$, of $\tfrac{1}{2}(\ln r)^2$ and of
+# same tokens, which the policy drew. With $\ln r = \mathrm{reference} - \mathrm{policy}$, return `(k1, k2, k3)`, the means of $-\ln r$, of $\tfrac{1}{2}(\ln r)^2$ and of
 # $r - 1 - \ln r$, in this order.
 #
 # **Predict**: which of them can be negative on a single token? And which varies most when ten tokens are averaged at a time?
@@ -484,7 +484,7 @@ lab.check('groups', groups=(group_advantages, own.group_advantages, cases))
 # </details>
 
 # %% [markdown] name="verifier-text"
-# ## 5 骗不了的核对 · A verifier that cannot be fooled
+# ## 5 骗不了的验证器 · A verifier that cannot be fooled
 #
 # 讲义 · Lecture 5：[第 6.1 节](../lectures/zh/05-rlhf.md#61-由程序给奖励) /
 # [section 6.1](../lectures/en/05-rlhf.md#61-rewards-by-program)
