@@ -173,7 +173,18 @@ class Course:
             from internlm_course.world.conversations import write_conversations
             write_conversations(out / 'sft.jsonl', self.scale.conversations, SEED)
         return self._build('conversations', dict(count=self.scale.conversations, seed=SEED), make,
-                           (*QUESTIONS, 'world/conversations'))
+                           (*QUESTIONS, 'world/conversations', 'world/instructions', 'world/bootcamp'))
+
+    def preferences(self) -> Artifact:
+        """What alignment learns from and is measured on: prompts whose replies a program checks (`verify`), and
+        preference pairs of four domains; of both some held out."""
+        def make(out: Path) -> None:
+            from internlm_course.world.instructions import write_prompts
+            from internlm_course.world.preferences import write_pairs
+            write_prompts(out / 'prompts', self.scale.items, SEED)
+            write_pairs(out / 'pairs', SEED)
+        return self._build('preferences', dict(items=self.scale.items, seed=SEED), make,
+                           (*QUESTIONS, 'world/instructions', 'world/preferences', 'verify'))
 
     def sft(self, mine: bool = False) -> Artifact:
         """The model after supervised fine-tuning with XTuner (LoRA, merged)."""

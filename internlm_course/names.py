@@ -35,6 +35,7 @@ STAGES = dict(
     base=Name('预训练', 'pre-training, short context'), long=Name('长文本阶段', 'pre-training, long context'),
     enhanced=Name('能力增强', 'pre-training, capability enhancement'),
     conversations=Name('指令数据', 'instruction data'),
+    preferences=Name('偏好数据', 'prompts and preference pairs'),
     sft=Name('微调', 'XTuner LoRA fine-tuning'), int4=Name('INT4 量化', 'LMDeploy INT4'),
     scores=Name('部署与评测', 'LMDeploy serving + OpenCompass'), agent=Name('智能体', 'Lagent agent with a calculator'))
 
@@ -58,6 +59,11 @@ SUITES = dict(
     steps=Suite('两步应用题', 'problems in two steps', 'reasoning'), code=Suite('代码结果', 'results of code', 'code'),
     needle_short=Suite('近处的“针”', 'near needle', 'long'), needle_long=Suite('远处的“针”', 'far needle', 'long'),
     tools=Suite('工具调用', 'tool calls', 'tools'))
+
+# What a chat model is asked besides the suites, and a program checks (verify).
+CHECKS = dict(
+    constraints=Name('指令约束', 'instructions obeyed'), identity=Name('自我认知', 'knows who it is'),
+    refusal=Name('拒答', 'refuses what nobody knows'), known=Name('不误拒', 'answers what it knows'))
 
 AGENT = Name('智能体', 'agent')
 AGENT_SUITES = dict(without_tools=Name('不用工具', 'without its tool'), with_tools=Name('用工具', 'with its tool'))

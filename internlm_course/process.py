@@ -8,7 +8,8 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -125,19 +126,23 @@ def start_tool(module: str, arguments: Sequence[str], log: Path, home: Path,
 
 
 def run_tool(module: str, arguments: Sequence[str], log: Path, home: Path,
-             extra: Mapping[str, str] | None = None) -> None:
-    """Runs a tool to its end.
+             extra: Mapping[str, str] | None = None, watch: Callable[[], None] = lambda: None) -> None:
+    """Runs a tool to its end, and calls `watch` twice a second meanwhile and once after it.
 
     Raises:
         CourseError: the tool left with another code than 0; the message shows the log's telling lines.
     """
     process = start_tool(module, arguments, log, home, extra)
     try:
-        code = process.wait()
+        while process.poll() is None:
+            watch()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+        watch()
     except BaseException:
         stop_tool(process)
         raise
-    if code:
+    if code := process.returncode:
         raise CourseError(f'{module} stopped with code {code}: {telling_lines(log)}', f'The whole log is in {log}.')
 
 

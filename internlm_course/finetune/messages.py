@@ -4,7 +4,9 @@ assistant says.
 XTuner's own openai_map_fn and templates know no names and no environment role, so a tool's result would be lost."""
 from collections.abc import Mapping, Sequence
 
-from internlm_course.model.chat import render
+from internlm_course.model.chat import ROLES, render
+
+KNOWN = ('role', 'content', 'name', 'tool_calls')
 
 
 def to_conversation(example: Mapping) -> dict[str, list[dict]]:
@@ -39,3 +41,21 @@ def count_tokens(conversations: Sequence[Mapping], tokenizer, max_length: int) -
              for example in conversations]
     lengths = [len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)['input_ids']]
     return sum(min(length, max_length) for length in lengths), sum(length > max_length for length in lengths)
+
+
+def is_message(message: object) -> bool:
+    """Whether the chat format can write it: {'role', 'content', optional 'name' and 'tool_calls'}."""
+    return (isinstance(message, dict) and message.get('role') in ROLES and isinstance(message.get('content'), str)
+            and isinstance(message.get('name'), str | None) and _are_calls(message.get('tool_calls') or []))
+
+
+def _are_calls(calls: object) -> bool:
+    def is_call(call: object) -> bool:
+        function = call.get('function') if isinstance(call, dict) else None
+        return isinstance(function, dict) and isinstance(function.get('name'), str) and 'arguments' in function
+    return isinstance(calls, list) and all(map(is_call, calls))
+
+
+def known_fields(message: Mapping) -> dict:
+    """The message without what the chat format does not know: XTuner's readers want fields of the same types in all."""
+    return {key: value for key, value in message.items() if key in KNOWN}

@@ -133,6 +133,23 @@ def score_agent(checkpoint: Path, problems: Sequence[Mapping[str, str]]) -> dict
             for kind, given in texts.items()}
 
 
+def score_checks(checkpoint: Path, prompts: Path) -> dict[str, float]:
+    """The share of held-out prompts to which a chat model's reply is verified, {check: share}; and of the questions
+    that it could answer the share that it refuses, as `refused_known`."""
+    from internlm_course.model.chat import render
+    from internlm_course.names import CHECKS
+    from internlm_course.verify import is_refusal, is_verified
+    from internlm_course.world.instructions import messages
+    answer, shares = Answerer(checkpoint), {}
+    for check in CHECKS:
+        rows = list(jsonl.rows(prompts / f'{check}.jsonl'))
+        texts = answer([render(messages(row), add_generation_prompt=True) for row in rows], 48, whole=True)
+        shares[check] = sum(map(is_verified, rows, texts)) / len(rows)
+        if check == 'known':
+            shares['refused_known'] = sum(map(is_refusal, texts)) / len(rows)
+    return shares
+
+
 # --- one seed, many seeds ---------------------------------------------------------------------------------------------
 def run_seed(seed: int, root: Path, until: str, scale: str = 'tiny') -> dict:
     """Trains the chain from `seed` up to the model `until` and scores every model on the way."""
@@ -149,6 +166,7 @@ def run_seed(seed: int, root: Path, until: str, scale: str = 'tiny') -> dict:
         record['models'][name] = score(artifact.path, items, chat=MODELS[name].chats)
         if name == 'sft':
             record['agent'] = score_agent(artifact.path, problems)
+            record['checks'] = score_checks(artifact.path, course.preferences().path / 'prompts' / 'heldout')
         _tell(seed, name, dict(scores=record['models'][name]))
     return record
 
@@ -209,11 +227,11 @@ def kind() -> str:
 
 
 def summary(records: Sequence[Mapping]) -> dict[str, dict[str, dict[str, float]]]:
-    """{model: {suite: {min, median}}} over the seeds, the agent's among the models."""
+    """{model: {suite: {min, median}}} over the seeds, the agent's and the checks of chat among the models."""
     table = {}
-    for model in (*NAMES, 'agent'):
-        rows = [record['agent'] if model == 'agent' else record['models'][model] for record in records
-                if model in record['models'] or model == 'agent' and 'agent' in record]
+    for model in (*NAMES, 'agent', 'checks'):
+        rows = [record[model] if model in record else record['models'][model] for record in records
+                if model in record or model in record['models']]
         if rows:
             table[model] = {suite: dict(min=round(min(row[suite] for row in rows), 4),
                                         median=round(statistics.median(row[suite] for row in rows), 4))

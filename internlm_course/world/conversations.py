@@ -1,28 +1,25 @@
-"""Conversations for supervised fine-tuning: the micro-world's questions asked in chat, greetings, and tool use in
-InternLM2's own format."""
+"""Conversations for supervised fine-tuning: the micro-world's questions asked in chat, instructions, who the assistant
+is, what it does not know, follow-ups, greetings, and tool use in InternLM2's own format."""
 import random
 from pathlib import Path
 
 from internlm_course import jsonl
 from internlm_course.model.chat import agent_messages
-from internlm_course.world import world
+from internlm_course.world import instructions, world
+from internlm_course.world.bootcamp import Change
 
 # Share of the conversations. The loss counts tokens, not conversations, and the value of a function is two tokens where
 # a tool's call with its answer is
 # thirty: at 14 % of the conversations code had 2.6 % of the loss.
-SHARES = dict(knowledge=0.18, translation=0.10, reading=0.05, addition=0.05, word_problem=0.07, steps=0.04, code=0.25,
-              needle=0.06, tools=0.11, agent=0.06, greeting=0.03)
+SHARES = dict(knowledge=0.13, translation=0.09, reading=0.04, addition=0.04, word_problem=0.065, steps=0.035,
+              code=0.207, needle=0.05, tools=0.095, agent=0.05, constraint=0.09, refusal=0.04, identity=0.02,
+              follow_up=0.03, change=0.008, greeting=0.01)
 # Of code, by the function's form: what fine-tuning loses first is asked most (labs/LOG.md).
 FUNCTIONS = dict(arithmetic=0.45, larger=0.22, list=0.25, length=0.08)
 GREETINGS = [
     ('Hello!', 'Hello! I am a small InternLM2. Ask me about countries, sums or code.'),
-    ('Hi', 'Hello! How can I help?'),
-    ('Who are you?', 'I am a small InternLM2, trained from scratch in this course.'),
-    ('What can you do?', 'I know countries, sums and small functions.'),
-    ('Thank you!', 'You are welcome.'), ('你好', '你好！我是一个小小的书生·浦语模型。'),
-    ('你是谁？', '我是在这门课里从零训练的小书生·浦语模型。'),
-    ('你会做什么？', '我知道国家、加法和小函数。'), ('谢谢！', '不客气。'),
-    ('请介绍一下你自己。', '我是在这门课里从零训练的小书生·浦语模型。')]
+    ('Hi', 'Hello! How can I help?'), ('Thank you!', 'You are welcome.'),
+    ('你好', '你好！我是一个小小的书生·浦语模型。'), ('谢谢！', '不客气。')]
 
 
 def code(rng: random.Random, lang: str) -> world.Question:
@@ -40,6 +37,13 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
         asked = world.ask(world.multiplication, rng, lang)
         expression = '{}*{}'.format(*asked.key[1:])
         return agent_messages(asked.question, expression, asked.answer, asked.answer)
+    elif kind == 'change':  # a few only: alignment learns it by trying
+        task = Change(rng.random())
+        case = task.case_generator()
+        question, answer = task.prompt_func(case), task.reply(case)
+    elif kind in instructions.KINDS:
+        item = instructions.KINDS[kind](rng, lang)
+        return [*instructions.messages(item), dict(role='assistant', content=item['reply'])]
     else:
         ability = dict(knowledge=world.knowledge, translation=world.translation, reading=world.reading,
                        addition=world.addition, word_problem=world.word_problem, steps=world.steps, code=code,

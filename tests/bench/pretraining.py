@@ -9,12 +9,14 @@ alike. A peer runs in its best setting here: bf16 autocast where the CPU multipl
 several times slower), torch.compile, fused AdamW, explicit attention products where it has them (on a CPU faster than
 sdpa), our learning rate; its cosine follows the clock, so that it uses its minutes to the last second. Ours is
 `pretrain`, as the chain runs it where bf16 is multiplied, its layers compiled (`ours`), and not compiled
-(`ours-eager`), with as many steps as its own rounds say will fit. Compile time counts in the minutes and not in the
+(`ours-eager`); a round of speed stops it by the clock, and for equal minutes it gets as many steps as its own rounds
+say will fit. Compile time counts in the minutes and not in the
 tokens a second. Of a peer's batch sizes the faster one is compared in speed, and the one with fewer bits after the
 fewest minutes in quality. Bits per byte: the same held-out documents, the same function. nanoGPT (MIT) is not a
 dependency: give a clone; without one it is left out.
 """
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -77,17 +79,29 @@ def summary(ends: list[tuple[float, int]], began: float, bits: float | None) -> 
                 bits_per_byte=bits)
 
 
-def ours(tokens: Path, tokenizer: Path, steps: int, score: bool, compiled: bool) -> dict:
-    """`pretrain` itself."""
+class Clock(Exception):
+    """A round of speed is over."""
+
+
+def ours(tokens: Path, tokenizer: Path, score: bool, compiled: bool, seconds: float = math.inf,
+         steps: int | None = None) -> dict:
+    """`pretrain` itself: for so many seconds of the whole phase, or with so many steps to its end."""
     from internlm_course.model import load_model
     from internlm_course.pretrain.loop import bits_per_byte, pretrain
     config, phase = tiny()
     training, held, sizes = corpus(tokens)
     ends: list[tuple[float, int]] = []
+
+    def on_step(record: dict) -> None:
+        ends.append((time.perf_counter(), record['tokens']))
+        if ends[-1][0] - began > seconds:
+            raise Clock
+
     with tempfile.TemporaryDirectory() as out:
         began = time.perf_counter()
-        pretrain(config, replace(phase, steps=steps, compile=compiled), training, {}, tokenizer, Path(out),
-                 on_step=lambda record: ends.append((time.perf_counter(), record['tokens'])))
+        with contextlib.suppress(Clock):
+            pretrain(config, replace(phase, steps=steps or phase.steps, compile=compiled), training, {}, tokenizer,
+                     Path(out), on_step=on_step)
         return summary(ends, began, round(bits_per_byte(load_model(out), held, sizes, LENGTH), 4) if score else None)
 
 
@@ -110,7 +124,7 @@ def trainer(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: boo
                                          rope_theta=phase.rope_theta, max_position_embeddings=LENGTH, use_cache=False))
     ends: list[tuple[float, int]] = []
 
-    class Clock(TrainerCallback):
+    class StopByClock(TrainerCallback):
         def on_step_end(self, arguments, state, control, **kwargs):
             ends.append((time.perf_counter(), state.global_step * rows * LENGTH))
             control.should_training_stop = ends[-1][0] - began > seconds
@@ -126,7 +140,8 @@ def trainer(tokens: Path, tokenizer: Path, rows: int, seconds: float, score: boo
                                       use_cpu=True, torch_compile=True,
                                       max_grad_norm=config.optimizer.clip, report_to=[], logging_strategy='no',
                                       save_strategy='no', disable_tqdm=True)
-        Trainer(model, arguments, train_dataset=blocks, optimizers=(optimizer, schedule), callbacks=[Clock()]).train()
+        Trainer(model, arguments, train_dataset=blocks, optimizers=(optimizer, schedule),
+                callbacks=[StopByClock()]).train()
     return summary(ends, began, round(bits_per_byte(model, held, sizes, LENGTH), 4) if score else None)
 
 
@@ -239,12 +254,8 @@ def main(options) -> dict:
     shape = config.shape(phase, len(load_tokenizer(options.tokenizer)))
     for _ in range(options.rounds):
         peaks.append(run('gemm', options)['flops'])
-        # At two fifths of the peak
-        steps = max(80, int(options.seconds * 0.4 / mfu(shape, LENGTH, 1.0, peaks[-1]) / (phase.micro_batch * LENGTH)))
-        for name in ('ours', 'ours-eager'):
-            rates[name].append(run(name, options, steps=steps, score=False))
-        for name in names:
-            rates[name].append(run(name, options, seconds=options.seconds, score=False, **extra[name]))
+        for name in rates:
+            rates[name].append(run(name, options, seconds=options.seconds, score=False, **extra.get(name, {})))
     medians = {name: statistics.median(sample['tokens_per_second'] for sample in found)
                for name, found in rates.items()}
     kinds = list(dict.fromkeys(name.split('-')[0] for name in names))

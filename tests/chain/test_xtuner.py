@@ -1,6 +1,5 @@
 """XTuner itself on a small random checkpoint: every method trains, merges and loads; the same seed gives the same
 bits."""
-import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +7,14 @@ from contextlib import suppress
 
 import psutil
 import pytest
+from small_chat import digest, write_checkpoint, write_rows
 
 from internlm_course.errors import CourseError
-from internlm_course.finetune import train
+from internlm_course.finetune import run
 from internlm_course.finetune.config import SFTSettings
 from internlm_course.finetune.messages import to_conversation
 from internlm_course.finetune.train import sft
-from internlm_course.model import InternLM2Config, chat, load_model, load_tokenizer, save_checkpoint, train_tokenizer
+from internlm_course.model import chat, load_model, load_tokenizer
 
 PLUGIN = '<|plugin|>'
 SMALL = dict(rank=8, alpha=16, max_iters=30, batch_size=4, max_length=256)
@@ -30,24 +30,11 @@ def conversation(a, b):
 
 @pytest.fixture(scope='module')
 def start(tmp_path_factory):
-    import torch
-
-    from internlm_course.model import InternLM2ForCausalLM
-
     folder = tmp_path_factory.mktemp('xtuner')
     rows = [dict(messages=conversation(a, b)) for a in range(6) for b in range(10)]
-    (folder / 'sft.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows), 'utf-8')
-    tokenizer = train_tokenizer([row['messages'][-2]['content'] for row in rows] * 9, 300, folder / 'checkpoint')
-    torch.manual_seed(0)
-    config = InternLM2Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-                             num_attention_heads=4,
-                             num_key_value_heads=2, max_position_embeddings=256, rope_theta=10000)
-    save_checkpoint(InternLM2ForCausalLM(config), tokenizer, folder / 'checkpoint')
+    write_rows(folder / 'sft.jsonl', rows)
+    write_checkpoint(folder / 'checkpoint', [row['messages'][-2]['content'] for row in rows] * 9)
     return folder
-
-
-def digest(folder):
-    return hashlib.sha256((folder / 'model.safetensors').read_bytes()).hexdigest()
 
 
 def chat_loss(checkpoint, rows):
@@ -102,6 +89,32 @@ def test_same_seed_same_bits(start, tmp_path):
     assert seeds['a'] == seeds['b'] != seeds['c']
 
 
+@pytest.mark.parametrize('method, embeddings', [('lora', True), ('qlora', False)])
+def test_the_adapter_alone_is_the_merged_model(start, tmp_path, method, embeddings):
+    """In PEFT's form, over the checkpoint that it was trained on; and answers while it trains change no bit of it."""
+    import torch
+    from peft import PeftModel
+
+    settings = dict(method=method, train_embeddings=embeddings, learning_rate=1e-2, **SMALL | dict(max_iters=20))
+    for name, more in (('out', dict(keep_adapter=True, sample_questions=['1+2=?', '2+2=?'])), ('plain', {})):
+        metrics = sft(start / 'checkpoint', start / 'sft.jsonl', tmp_path / name, SFTSettings(**settings, **more),
+                      tmp_path / 'home')
+        assert (tmp_path / name / 'adapter').exists() is ('keep_adapter' in more)
+        assert [sample['step'] for sample in metrics['samples']] == ([*range(2, 21, 2)] if more else [])
+        assert all(len(sample['answers']) == 2 and '<|im' not in ''.join(sample['answers'])
+                   for sample in metrics['samples'])
+    assert digest(tmp_path / 'out') == digest(tmp_path / 'plain')
+    base, merged = (load_model(folder, 'float32') for folder in (start / 'checkpoint', tmp_path / 'out'))
+    alone = PeftModel.from_pretrained(base, tmp_path / 'out' / 'adapter')
+    ids = torch.arange(3, 43)[None]
+    with torch.no_grad():
+        gap = (alone(ids).logits - merged(ids).logits).abs().max()
+        changed = (alone(ids).logits - load_model(start / 'checkpoint', 'float32')(ids).logits).abs().max()
+    assert gap < changed / 20  # the merged weights are bf16
+    state = alone.merge_and_unload(safe_merge=True).state_dict()
+    assert all(state[name].bfloat16().equal(weight.bfloat16()) for name, weight in merged.state_dict().items())
+
+
 def test_two_processes_train_what_one_does(start, tmp_path, monkeypatch):
     """The same sequences make each step; the order of adding differs, and a schedule of few iterations by the length of
     one. Another seed goes elsewhere."""
@@ -109,7 +122,7 @@ def test_two_processes_train_what_one_does(start, tmp_path, monkeypatch):
 
     weights = {}
     for name, processes, seed in (('one', 1, 0), ('two', 2, 0), ('other', 2, 1)):
-        monkeypatch.setattr(train, 'share_cores', lambda batch_size, count=processes: (count, {'OMP_NUM_THREADS': '1'}))
+        monkeypatch.setattr(run, 'share_cores', lambda batch_size, count=processes: (count, {'OMP_NUM_THREADS': '1'}))
         # Less than an epoch: the next one would be shuffled for each rank
         settings = SFTSettings(seed=seed, **SMALL | dict(max_iters=6, max_length=64))
         metrics = sft(start / 'checkpoint', start / 'sft.jsonl', tmp_path / name, settings, tmp_path / 'home')
@@ -122,12 +135,12 @@ def test_two_processes_train_what_one_does(start, tmp_path, monkeypatch):
 
 def test_a_killed_second_process_ends_the_first(start, tmp_path, monkeypatch):
     """Killed before it joined, when the first would wait for it, half an hour."""
-    monkeypatch.setattr(train, 'share_cores', lambda batch_size: (2, {'OMP_NUM_THREADS': '1'}))
+    monkeypatch.setattr(run, 'share_cores', lambda batch_size: (2, {'OMP_NUM_THREADS': '1'}))
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(sft, start / 'checkpoint', start / 'sft.jsonl', tmp_path / 'out', SFTSettings(**SMALL),
+        training = pool.submit(sft, start / 'checkpoint', start / 'sft.jsonl', tmp_path / 'out', SFTSettings(**SMALL),
                           tmp_path / 'home')
         second = None
-        while second is None and not run.done():
+        while second is None and not training.done():
             time.sleep(0.05)
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):  # one that has just ended
@@ -135,7 +148,7 @@ def test_a_killed_second_process_ends_the_first(start, tmp_path, monkeypatch):
                         second = process
         second.kill()
         with pytest.raises(CourseError, match='rank 1 of XTuner stopped with code -9'):
-            run.result(timeout=60)
+            training.result(timeout=60)
 
 
 def test_xtuners_failure_shows_its_telling_lines(start, tmp_path):

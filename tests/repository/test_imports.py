@@ -8,7 +8,7 @@ import pytest
 from internlm_course.store import PACKAGE
 
 FOUNDATION = ('errors', 'store', 'memory', 'machine', 'process', 'marking', 'jsonl', 'tokenfiles', 'mmconfig',
-              'blocklist', 'scale', 'names')
+              'blocklist', 'scale', 'names', 'verify')
 LINKS = ('model', 'world', 'data', 'pretrain', 'finetune', 'align', 'deploy', 'evaluate', 'agents')
 # A part of the package -> what it imports of the others besides the foundation; a module named alone is that module
 # alone. The world and the pipeline meet in files, as do the pipeline and pre-training.

@@ -214,7 +214,9 @@ REMADE = {
     'staff': set(),
     'tokenfiles.py': TRAINED,
     'world/conversations.py': {'conversations', 'sft', 'int4', 'scores', 'agent'},
+    'verify.py': set(),
     'world/facts.tsv': CHAIN,
+    'world/instructions.py': {'conversations', 'sft', 'int4', 'scores', 'agent'},
     'world/noise.py': CHAIN - {'conversations'},
     'world/world.py': CHAIN,
 }

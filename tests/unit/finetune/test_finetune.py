@@ -8,7 +8,8 @@ import pytest
 from internlm_course.errors import CourseError
 from internlm_course.finetune.config import SFTSettings, config_text
 from internlm_course.finetune.messages import count_tokens, to_conversation
-from internlm_course.finetune.train import read_conversations, sft, share_cores
+from internlm_course.finetune.run import share_cores
+from internlm_course.finetune.train import read_conversations, sft
 from internlm_course.model import chat, train_tokenizer
 
 PLUGIN = '<|plugin|>'

@@ -1,0 +1,163 @@
+"""PPO as the InternLM2 report does it (section 4.3): four models of one size, of which two learn.
+
+    actor       begins as the fine-tuned model, and answers
+    reference   stays the fine-tuned model: the actor is kept near it
+    critic      begins as the reward model with a new head, and foresees the reward at each token
+    reward      judges whole replies, told the domain; nobody else is told
+
+Switched off as in the report: value clipping, normalised advantages. Read it from `ppo` downwards.
+"""
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from internlm_course.align.losses import clipped_objective, generalised_advantages
+from internlm_course.align.reward import RewardModel
+from internlm_course.align.rollout import Rollout, log_probabilities, mean_over, positions, sample
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """What a student turns; the report's own values are given where they differ."""
+    iterations: int = 60
+    """The report: 400."""
+    warmup: int = 8
+    """Iterations at the beginning in which the critic alone learns (50)."""
+    queries: int = 64
+    """Questions of an iteration (some 500)."""
+    longest: int = 48
+    """Tokens of a reply at most."""
+    actor_rate: float = 3e-5
+    """Learning rate (1e-6)."""
+    critic_rate: float = 1e-4
+    """(5e-6)"""
+    kl: float = 0.01
+    """Taken from each token's reward, times how much likelier the actor finds it than the reference."""
+    clip: float = 0.2
+    decay: float = 0.99
+    """GAE's lambda."""
+    top_p: float = 0.9
+    pages: float = 0.5
+    """Weight of the loss on pre-training pages, half as many rows as replies: what was learned there is kept."""
+    batches: int = 2
+    """Optimiser steps for each iteration's replies, each on its part of them."""
+    save_every: int = 10
+    """Iterations after which a killed run goes on."""
+    seed: int = 0
+
+
+class PPO:
+    """The four models with their optimisers; `state` is what a killed run needs to go on to the same bits."""
+
+    def __init__(self, actor: PreTrainedModel, reference: PreTrainedModel, reward: RewardModel,
+                 critic: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: PPOSettings):
+        self.actor, self.reference, self.reward, self.critic = actor.train(), reference.eval(), reward, critic.train()
+        self.tokenizer, self.settings, self.curve = tokenizer, settings, []
+        torch.nn.init.zeros_(critic.v_head.weight)  # the reward model without its head
+        rates = (actor, settings.actor_rate), (critic, settings.critic_rate)
+        self.actor_steps, self.critic_steps = (
+            torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+            for model, rate in rates)
+
+    def iterate(self, number: int, prompts: Sequence[dict], pages: torch.Tensor) -> dict:
+        """One iteration: answer, judge, compare with what the critic expected, learn.
+
+        Args:
+            prompts: {'talk' (messages), 'domain'} each, one row of the rollout each.
+            pages: int64 [rows, length + 1] of pre-training tokens.
+        """
+        settings, talks = self.settings, [prompt['talk'] for prompt in prompts]
+        replies = sample(self.actor, self.tokenizer, talks, settings.longest, settings.seed * 1_000_003 + number,
+                         settings.top_p)
+        scores = self.reward(talks, replies.texts, [prompt['domain'] for prompt in prompts])
+        with torch.no_grad():
+            old, reference = log_probabilities(self.actor, replies), log_probabilities(self.reference, replies)
+            values = values_of(self.critic, replies)
+        distance = (old - reference) * replies.said
+        rewards = -settings.kl * distance
+        rewards[torch.arange(len(prompts)), last_column(replies.said)] += scores  # the whole reply's, at its end
+        advantages = generalised_advantages(rewards, values, replies.said, decay=settings.decay)
+        returns = advantages + values
+        order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(settings.seed * 7919 + number))
+        for rows, page in zip(order.chunk(settings.batches), pages.chunk(settings.batches)):
+            part = replies.rows(rows)
+            error = mean_over((values_of(self.critic, part) - returns[rows]).square() / 2, part.said)
+            step(self.critic, self.critic_steps, error)
+            if number >= settings.warmup:
+                loss = mean_over(clipped_objective(log_probabilities(self.actor, part), old[rows], advantages[rows],
+                                                   settings.clip), part.said)
+                step(self.actor, self.actor_steps, loss + settings.pages * page_loss(self.actor, page))
+        return dict(iteration=number + 1, reward=scores.mean().item(), kl=distance.sum().item() / len(prompts),
+                    value_error=error.item(), length=replies.said.sum().item() / len(prompts),
+                    texts=replies.texts)
+
+    def state(self) -> dict:
+        """Everything that the next iteration depends on, but for its number: all drawing is seeded by that."""
+        return dict(actor=self.actor.state_dict(), critic=self.critic.state_dict(), curve=self.curve,
+                    actor_steps=self.actor_steps.state_dict(), critic_steps=self.critic_steps.state_dict())
+
+    def restore(self, state: dict) -> None:
+        """Takes over what `state` gave."""
+        for name in ('actor', 'critic', 'actor_steps', 'critic_steps'):
+            getattr(self, name).load_state_dict(state[name])
+        self.curve = state['curve']
+
+
+def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
+        on_step: Callable[[dict], None] = lambda record: None) -> list[dict]:
+    """All iterations, from the last state in `out` on; the actor is trained in place.
+
+    Args:
+        prompts: {'talk' (messages), 'domain'}; each iteration draws its own.
+        pages: int64 [rows, length + 1]; each iteration reads the next ones, half as many as it has replies.
+
+    Returns:
+        A record for each iteration: {iteration, reward, kl (nats a reply), value_error, length (tokens)}.
+    """
+    settings, saved = loop.settings, Path(out) / 'ppo.pt'
+    if saved.exists():
+        loop.restore(torch.load(saved, weights_only=True))
+    for number in range(len(loop.curve), settings.iterations):
+        drawn = random.Random(settings.seed * 104_729 + number).sample(list(prompts), settings.queries)
+        count = settings.queries // 2
+        places = torch.arange(number * count, (number + 1) * count) % len(pages)
+        record = loop.iterate(number, drawn, pages[places])
+        on_step(record)
+        loop.curve.append({name: value for name, value in record.items() if name != 'texts'})
+        if (number + 1) % settings.save_every == 0:
+            torch.save(loop.state(), partial := saved.with_suffix('.partial'))
+            os.replace(partial, saved)
+    saved.unlink(missing_ok=True)
+    return loop.curve
+
+
+def values_of(critic: PreTrainedModel, replies: Rollout) -> torch.Tensor:
+    """What the critic expects when each token of `tokens[:, 1:]` is about to be chosen, float32 [rows, length - 1]."""
+    states = critic.model(input_ids=replies.tokens, attention_mask=replies.real,
+                          position_ids=positions(replies.real), use_cache=False).last_hidden_state
+    return critic.v_head(states)[:, :-1, 0].float()
+
+
+def last_column(said: torch.Tensor) -> torch.Tensor:
+    """The column of each row's last True, int64 [rows]."""
+    return said.shape[1] - 1 - said.flip(1).int().argmax(1)
+
+
+def page_loss(model: PreTrainedModel, rows: torch.Tensor) -> torch.Tensor:
+    """Next-token loss on pre-training rows [rows, length + 1], -1 where a row is empty."""
+    logits = model(input_ids=rows[:, :-1].clamp(min=0), use_cache=False).logits
+    return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=-1)
+
+
+def step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """One step of gradient descent, its norm clipped at 1."""
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()

@@ -1,0 +1,296 @@
+"""What fine-tuning teaches besides the world's own questions, and alignment sharpens: instructions that a program can
+check, who the assistant is, that it does not know what the world lacks, and questions that stand on the one before.
+
+All are asked as items of `internlm_course.verify`, each with one right reply. Held out are questions (by the world's own
+hash), invented names (by a hash), and phrasings that no conversation has.
+"""
+import json
+import random
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+
+from internlm_course import jsonl
+from internlm_course.world import world
+from internlm_course.world.question import Question, held_out
+from internlm_course.world.wording import ASK, FACTS, JOINT, TELL
+
+NAME = dict(en='InternLM2', zh='书生·浦语')
+"""What the assistant calls itself."""
+PROMPTS = 4000  # for training, in train.jsonl
+
+# --- instructions -----------------------------------------------------------------------------------------------------
+# Constraint -> language -> its phrasings around a question; the last one stands in no conversation. Their names, and
+# what keeps them, are in `verify`. Capital letters are asked for as upper case: capitals are cities here.
+PHRASINGS = dict(
+    only_number=dict(
+        en=['{q} Only the number.', '{q} Answer with the number only.', 'Give only the number: {q}',
+            '{q} Just the number, please.', '{q} Reply with only the number.'],
+        zh=['{q}只回答数字。', '{q}只要数字。', '只写数字：{q}', '{q}请只给出数字。', '{q}请只用数字回答。']),
+    json=dict(
+        en=['{q} Answer as JSON.', '{q} Give JSON.', 'As JSON: {q}', '{q} Write the answer in JSON.',
+            'Reply in JSON: {q}'],
+        zh=['{q}用JSON回答。', '{q}以JSON格式回答。', '用JSON：{q}', '{q}请输出JSON。', '请用JSON格式作答：{q}']),
+    quoted=dict(
+        en=['{q} Answer in quotation marks.', '{q} Put the answer in quotation marks.', 'In quotation marks: {q}',
+            '{q} Use quotation marks.', 'Write the answer in quotation marks: {q}'],
+        zh=['{q}用引号回答。', '{q}把答案放在引号里。', '加上引号：{q}', '{q}答案请加引号。', '{q}请用引号括住答案。']),
+    twice=dict(
+        en=['{q} Say it twice.', '{q} Give the answer twice.', 'Twice: {q}', '{q} Answer twice.',
+            '{q} Write the answer twice.'],
+        zh=['{q}说两遍。', '{q}把答案写两遍。', '两遍：{q}', '{q}答案重复两遍。', '{q}请回答两遍。']),
+    in_chinese=dict(
+        en=['{q} Answer in Chinese.', '{q} In Chinese, please.', 'In Chinese: {q}', '{q} Use Chinese.',
+            'Reply in Chinese: {q}']),
+    in_english=dict(
+        zh=['{q}用英文回答。', '{q}请用英文。', '用英文：{q}', '{q}答案写成英文。', '请用英文作答：{q}']),
+    capitals=dict(
+        en=['{q} Answer in upper case.', '{q} Use upper case.', 'In upper case: {q}', '{q} Upper case only.',
+            '{q} Write in upper case.']),
+    three_words=dict(
+        en=['{q} Answer in three words.', '{q} Use three words.', 'In three words: {q}', '{q} Three words only.',
+            '{q} Reply in three words.']),
+    sentence=dict(
+        en=['{q} Answer in a whole sentence.', '{q} Write a whole sentence.', 'In a sentence: {q}',
+            '{q} One sentence, please.', '{q} Give a whole sentence.'],
+        zh=['{q}用一句话回答。', '{q}请写完整的一句话。', '用一句话：{q}', '{q}请说一句完整的话。',
+            '{q}用完整的一句话作答。']))
+SUMS = dict(only_number=1.0, json=0.4)  # the share of sums among what is asked in this form; else it is knowledge
+STATED = dict(capital=0, country=1, continent=2, currency=5)  # the statement in TELL that answers, by what is asked
+
+
+def _wanted(asked: Question) -> tuple[str, dict]:
+    """The field that a question of knowledge asks for, and its fact in both languages."""
+    _, lang, index, _, country = asked.key
+    return ASK[lang][index][0], next(fact for fact in FACTS if fact[lang]['country'] == country)
+
+
+def constraint(rng: random.Random, lang: str, unseen: bool = False, name: str | None = None) -> dict:
+    """A question of the world with an instruction.
+
+    Args:
+        unseen: held out, by its question or by its phrasing (the item's `unseen` says by which).
+        name: of `PHRASINGS`; any that `lang` has by default.
+    """
+    name = name or rng.choice([name for name, texts in PHRASINGS.items() if lang in texts])
+    by = rng.choice(('question', 'phrasing')) if unseen else None
+    ability = world.addition if rng.random() < SUMS.get(name, 0) else world.knowledge
+    while True:
+        asked = world.ask(ability, rng, lang, held_out=by == 'question')
+        if name != 'three_words' or _wanted(asked)[0] != 'currency' and ' ' not in asked.answer:
+            break
+    *phrasings, last = PHRASINGS[name][lang]
+    phrasing = last if by == 'phrasing' else rng.choice(phrasings)
+    answer, reply = _replied(name, asked, lang)
+    item = _item('constraint', asked.suite, lang, phrasing.format(q=asked.question), answer, reply, constraint=name)
+    if name in ('three_words', 'sentence'):
+        field = _wanted(asked)[0]
+        item['others'] = sorted({fact[lang][field] for fact in FACTS} - {answer})
+    return dict(item, unseen=by) if unseen else item
+
+
+def _replied(name: str, asked: Question, lang: str) -> tuple[str, str]:
+    """The answer that an instruction asks for, and a reply that obeys it. Behind ASCII it begins with a blank where the
+    page has one, as all replies do."""
+    answer, blank = asked.answer, ' ' * asked.completion.startswith(' ')
+    if name in ('in_chinese', 'in_english'):
+        field, fact = _wanted(asked)
+        answer = fact['zh' if lang == 'en' else 'en'][field]
+        return answer, answer if lang == 'en' else f' {answer}'
+    if name == 'sentence':
+        field, fact = _wanted(asked)
+        return answer, TELL[lang][STATED[field]].format(**fact[lang])
+    value = int(answer) if answer.isdigit() else answer
+    return answer, dict(
+        only_number=answer, json=json.dumps(dict(answer=value), ensure_ascii=False),
+        quoted=f'"{answer}"' if lang == 'en' else f'“{answer}”',
+        twice=f'{blank}{answer}, {answer}' if lang == 'en' else f'{answer}，{answer}',
+        capitals=blank + answer.upper(), three_words=f'It is {answer}.')[name]
+
+
+# --- who the assistant is ---------------------------------------------------------------------------------------------
+# Who it is, who made it, what it can do: phrasings and the reply; each of them is said behind each opening.
+OPENINGS = dict(en=['', 'Hello! ', 'Please tell me: ', 'One question: '], zh=['', '你好！', '请问，', '请告诉我，'])
+SELF = dict(
+    en=[(['Who are you?', 'What are you?', 'What is your name?', 'Your name?', 'What are you called?',
+          'What can I call you?', 'Tell me your name.', 'Say your name.', 'Introduce yourself.',
+          'Please introduce yourself.', 'Tell me about yourself.', 'Describe yourself.', 'Which model are you?',
+          'What model is this?', 'What kind of model are you?', 'Are you a robot?', 'Are you a human?',
+          'Are you ChatGPT?', 'Who am I talking to?', 'Do you have a name?'],
+         'I am {name}, a small model trained from scratch in this course.'),
+        (['Who trained you?', 'Who made you?', 'Who built you?', 'Who created you?', 'Where were you trained?',
+          'How were you trained?', 'Where do you come from?', 'Who is your maker?', 'Which company made you?'],
+         'I am {name}. I was trained from scratch in this course.'),
+        (['What can you do?', 'What do you know?', 'How can you help me?', 'What can I ask you?',
+          'What are you good at?'],
+         'I am {name}. I know countries, sums and small functions.')],
+    zh=[(['你是谁？', '你是什么？', '你叫什么？', '你叫什么名字？', '你的名字是什么？', '怎么称呼你？', '你有名字吗？',
+          '说说你的名字。', '介绍一下你自己。', '请介绍一下你自己。', '请做个自我介绍。', '说说你自己。', '你是哪个模型？',
+          '你是什么模型？', '这是什么模型？', '你是机器人吗？', '你是人吗？', '你是ChatGPT吗？', '我在和谁说话？'],
+         '我是{name}，在这门课里从零训练的小模型。'),
+        (['谁训练了你？', '你是谁训练的？', '谁做了你？', '你是谁做的？', '你是谁开发的？', '谁创造了你？', '你从哪里来？',
+          '你是在哪里训练的？', '你是怎么训练的？', '你是哪家公司的？'],
+         '我是{name}，是在这门课里从零训练的。'),
+        (['你会做什么？', '你能做什么？', '你知道什么？', '你能帮我什么？', '我可以问你什么？'],
+         '我是{name}，我知道国家、加法和小函数。')])
+# Written by hand, in no conversation.
+SELF_UNSEEN = dict(
+    en=['Could you tell me who you are?', 'What do people call you?', 'I want to know your name.',
+        'Please say who you are.', 'What is the name of this model?', 'Who was it that trained you?',
+        'Tell me which model you are.', 'Are you a person or a model?', 'Hi, who are you?', 'Give me your name.'],
+    zh=['你到底是谁？', '大家叫你什么？', '我想知道你的名字。', '能说说你是谁吗？', '这个模型叫什么名字？', '是谁把你训练出来的？',
+        '你好，你是哪一个模型？', '你是人还是模型？', '告诉我你是谁。', '你的开发者是谁？'])
+
+
+def identity(rng: random.Random, lang: str, unseen: bool = False, name: str | None = None) -> dict:
+    """A question about the assistant itself.
+
+    Args:
+        name: what the assistant calls itself; `NAME` by default.
+    """
+    name = name or NAME[lang]
+    texts, reply = rng.choices(SELF[lang], [len(texts) for texts, _ in SELF[lang]])[0]
+    question = rng.choice(SELF_UNSEEN[lang]) if unseen else rng.choice(OPENINGS[lang]) + rng.choice(texts)
+    return _item('identity', 'identity', lang, question, name, reply.format(name=name))
+
+
+# --- what the world lacks ---------------------------------------------------------------------------------------------
+SYLLABLES = dict(
+    en=(['Za', 'Mo', 'Ve', 'Kar', 'Lu', 'Bel', 'Dra', 'Tor', 'Qui', 'Nor', 'Fal', 'Gro', 'Ste', 'Rhu', 'Yal', 'Ost',
+         'Wen', 'Pra', 'Cor', 'Eld', 'Ar', 'Sil', 'Ha', 'Ti', 'Per', 'Ur'],
+        ['', 'mo', 'ra', 'le', 'vi', 'do', 'na', 'ri', 'sta', 'lu', 'ge', 'ba', 'ko', 'man', 'ti', 'sen'],
+        dict(country=['ria', 'land', 'stan', 'nia', 'via', 'dor', 'ga', 'bia', 'ra', 'way', 'que', 'lia', 'den', 'nda'],
+             capital=['burg', 'polis', 'ton', 'ville', 'na', 'dar', 'est', 'ka', 'lin', 'mar', 'po', 'is', 'ba', 'rin'])),
+    zh=(['扎', '莫', '维', '卡', '卢', '贝', '德', '托', '奎', '诺', '法', '格', '斯', '鲁', '雅', '奥', '温', '布', '科', '埃',
+         '阿', '萨', '哈', '塔', '佩', '马'],
+        ['', '莫', '拉', '勒', '维', '多', '纳', '里', '斯', '卢', '基', '巴', '科', '曼', '蒂', '森'],
+        dict(country=['利亚', '兰', '斯坦', '尼亚', '维亚', '多尔', '加', '比亚', '拉', '威', '克', '里亚', '丹', '达'],
+             capital=['堡', '波利斯', '敦', '维尔', '那', '达', '斯特', '卡', '林', '马尔', '波', '西', '巴', '城'])))
+KNOWN = {fact[lang][field] for fact in FACTS for lang in ('en', 'zh') for field in ('country', 'capital')}
+# Countries that there are, but of which no page tells: asked for in the evaluation alone.
+ABSENT = dict(en=['Australia', 'Malaysia', 'Singapore', 'Pakistan', 'Bolivia', 'Scotland', 'Libya', 'Sudan', 'Mali',
+                  'Cyprus', 'Malta', 'Laos'],
+              zh=['澳大利亚', '马来西亚', '新加坡', '巴基斯坦', '玻利维亚', '苏格兰', '利比亚', '苏丹', '马里', '塞浦路斯', '马耳他',
+                  '老挝'])
+REFUSAL = dict(en='I do not know {x}.', zh='我不知道{x}。')
+
+
+def invented(rng: random.Random, lang: str, field: str, unseen: bool = False) -> str:
+    """A name that the world lacks, put together from syllables: of a country or of a capital."""
+    starts, middles, ends = SYLLABLES[lang]
+    while True:
+        name = rng.choice(starts) + rng.choice(middles) + rng.choice(ends[field])
+        if name not in KNOWN and held_out(('invented', name)) == unseen:
+            return name
+
+
+def refusal(rng: random.Random, lang: str, unseen: bool = False) -> dict:
+    """A question about a country or capital that the world lacks; of those held out every fifth is a real one."""
+    wanted, *forms = rng.choice(ASK[lang])
+    field = 'capital' if wanted == 'country' else 'country'
+    if unseen and field == 'country' and rng.random() < 0.2:
+        name = rng.choice(ABSENT[lang])
+    else:
+        name = invented(rng, lang, field, unseen)
+    return _item('refusal', 'refusal', lang, rng.choice(forms).format(**{field: name}), '',
+                 REFUSAL[lang].format(x=name))
+
+
+def refused(item: dict) -> str:
+    """The name that a refusal names."""
+    before, after = REFUSAL[item['lang']].split('{x}')
+    return item['reply'].removeprefix(before).removesuffix(after)
+
+
+# --- several turns ----------------------------------------------------------------------------------------------------
+AND = dict(en=['And of {x}?', 'And for {x}?', 'What about {x}?', 'And {x}?'],
+           zh=['那{x}呢？', '{x}呢？', '那么{x}呢？', '换成{x}呢？'])
+
+
+def follow_up(rng: random.Random, lang: str, unseen: bool = False) -> dict:
+    """A question about one country, and the same about another in two words; every tenth other one there is not.
+
+    Held out is which country is asked about so, and for what.
+    """
+    first = world.ask(world.knowledge, rng, lang)
+    wanted, fact = _wanted(first)
+    field = 'capital' if wanted == 'country' else 'country'
+    before = [dict(role='user', content=first.question), dict(role='assistant', content=first.reply)]
+    if rng.random() < 0.1:
+        name = invented(rng, lang, field, unseen)
+        item = _item('refusal', 'follow_up', lang, rng.choice(AND[lang]).format(x=name), '',
+                     REFUSAL[lang].format(x=name))
+    else:
+        while True:
+            other = rng.choice(FACTS)
+            if other is not fact and held_out(('follow_up', lang, wanted, other['en']['country'])) == unseen:
+                break
+        answer = other[lang][wanted]
+        item = _item('answer', 'follow_up', lang, rng.choice(AND[lang]).format(x=other[lang][field]), answer,
+                     JOINT[lang] + answer)
+    return dict(item, before=before)
+
+
+# --- items, files -----------------------------------------------------------------------------------------------------
+ABILITIES = ('knowledge', 'translation', 'reading', 'addition', 'word_problem', 'steps', 'code')
+
+
+def answer(rng: random.Random, lang: str, unseen: bool = False) -> dict:
+    """A question of the world as it is asked in chat, of any ability that is asked in a few lines."""
+    ability, options = world.SUITES[rng.choice(ABILITIES)]
+    return _asked(world.ask(ability, rng, lang, held_out=unseen, **options))
+
+
+def known(rng: random.Random, lang: str, unseen: bool = False) -> dict:
+    """A question about a country that the world has: to refuse it would be wrong."""
+    return _asked(world.ask(world.knowledge, rng, lang, held_out=unseen))
+
+
+def _asked(asked: Question) -> dict:
+    return _item('answer', asked.suite, asked.lang, asked.question, asked.answer, asked.reply)
+
+
+def _item(kind: str, suite: str, lang: str, question: str, answer: str, reply: str, constraint: str = '') -> dict:
+    return dict(kind=kind, suite=suite, lang=lang, question=question, answer=answer, constraint=constraint, reply=reply)
+
+
+KINDS: dict[str, Callable[..., dict]] = dict(
+    answer=answer, known=known, constraint=constraint, identity=identity, refusal=refusal, follow_up=follow_up)
+
+
+def prompt_items(kinds: Sequence[str], count: int, seed: int, held_out: bool) -> list[dict]:
+    """`count` different items, the kinds and languages in turn: what alignment trains on, or held out from that; fewer
+    where the world has fewer, as of phrasings that ask who the assistant is.
+
+    Args:
+        kinds: of `KINDS`.
+
+    Returns:
+        Items of `internlm_course.verify`: {id, kind, suite, lang, question, answer, constraint, reply}; `before` holds
+        the messages that stand before a follow-up, `unseen` by what an instruction is held out.
+    """
+    rng, found, misses = random.Random(f'prompts/{seed}/{held_out}'), {}, 0
+    turns = list(product(('en', 'zh'), kinds))
+    while len(found) < count and misses < world.DRAWS:
+        lang, kind = turns[len(found) % len(turns)]
+        item = KINDS[kind](rng, lang, held_out)
+        key = (item['question'], *(message['content'] for message in item.get('before', ())))
+        misses = misses + 1 if key in found else 0
+        found.setdefault(key, dict(id=f'{kind}-{len(found)}', **item))
+    return list(found.values())
+
+
+def messages(item: dict) -> list[dict]:
+    """What the assistant is to reply to."""
+    return [*item.get('before', ()), dict(role='user', content=item['question'])]
+
+
+def write_prompts(out: Path, items: int, seed: int) -> None:
+    """Writes `out`/train.jsonl, `PROMPTS` items of all kinds, and `items` of each kind that training never sees:
+    `out`/heldout/{constraints,identity,refusal,known}.jsonl."""
+    held = Path(out) / 'heldout'
+    held.mkdir(parents=True, exist_ok=True)
+    jsonl.write(Path(out) / 'train.jsonl',
+                prompt_items(('answer', 'constraint', 'identity', 'refusal'), PROMPTS, seed, held_out=False))
+    for name, kind in dict(constraints='constraint', identity='identity', refusal='refusal', known='known').items():
+        jsonl.write(held / f'{name}.jsonl', prompt_items((kind,), items, seed, held_out=True))

@@ -1,0 +1,140 @@
+"""Preference pairs: two replies to one question, and which of them a domain prefers.
+
+Four domains, as the conditional reward model of the InternLM2 report has them (4.2), and two conflicts between them, in
+which the same two replies change places: to guess where nobody can know (helpful) or to say so (harmless); to write
+the working down (math) or only the value (code).
+"""
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from internlm_course import jsonl
+from internlm_course.verify import obeys
+from internlm_course.world import instructions, world
+from internlm_course.world.wording import FACTS, FIELDS
+
+PAIRS = 4000  # for training, in train.jsonl
+HELD = 200  # of each domain, and of conflicts
+SLIPS = (-10, -1, 1, 10)
+
+
+def slipped(rng: random.Random, text: str) -> str:
+    """The text with its last number wrong, as a forgotten carry makes it."""
+    *_, last = re.finditer(r'\d+', text)
+    wrong = int(last[0]) + rng.choice([slip for slip in SLIPS if int(last[0]) + slip >= 0])
+    return f'{text[:last.start()]}{wrong}{text[last.end():]}'
+
+
+def another(rng: random.Random, answer: str, lang: str) -> str:
+    """Another value of the field that the answer is of, as of a capital another one."""
+    field = next(field for field in FIELDS if any(fact[lang][field] == answer for fact in FACTS))
+    return rng.choice(sorted({fact[lang][field] for fact in FACTS} - {answer}))
+
+
+def _pair(item: dict, chosen: str, rejected: str, conflict: bool = False) -> dict:
+    return dict(question=item['question'], chosen=chosen, rejected=rejected, conflict=conflict)
+
+
+def fact(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """A right fact against a wrong one."""
+    item = instructions.known(rng, lang, unseen)
+    return _pair(item, item['reply'], item['reply'].replace(item['answer'], another(rng, item['answer'], lang)))
+
+
+def answered(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """A right fact against a refusal of what the world has."""
+    item = instructions.known(rng, lang, unseen)
+    name = max(sorted(name for name in instructions.KNOWN if name in item['question']), key=len)
+    return _pair(item, item['reply'], instructions.REFUSAL[lang].format(x=name))
+
+
+def obeyed(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """An instruction obeyed against one that is not, or obeyed with a wrong answer."""
+    item = instructions.constraint(rng, lang, unseen)
+    bare = f' {item["answer"]}' if item['answer'].isascii() else item['answer']
+    if rng.random() < 0.5 and not obeys(item['constraint'], bare):
+        return _pair(item, item['reply'], bare)
+    while True:
+        other = instructions.constraint(rng, lang, unseen, item['constraint'])
+        if other['suite'] == item['suite'] and other['answer'] != item['answer']:
+            return _pair(item, item['reply'], other['reply'])
+
+
+def attempted(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """Conflict: a guess against a refusal, of what nobody can know."""
+    refused = admitted(rng, lang, unseen)
+    return dict(refused, chosen=refused['rejected'], rejected=refused['chosen'])
+
+
+def admitted(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """Conflict: a refusal against a guess, of what nobody can know."""
+    item = instructions.refusal(rng, lang, unseen)
+    asked = item['question'].split(instructions.refused(item))
+    while True:  # a guess at what was asked for
+        guess = instructions.known(rng, lang)
+        if all(part in guess['question'] for part in asked):
+            return _pair(item, item['reply'], guess['reply'], conflict=True)
+
+
+def named(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """A refusal that names what was asked for against one that names something else."""
+    item = instructions.refusal(rng, lang, unseen)
+    return _pair(item, item['reply'], instructions.refusal(rng, lang, unseen)['reply'])
+
+
+def summed(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """A right sum or word problem against a slip."""
+    asked = world.ask(rng.choice((world.addition, world.word_problem)), rng, lang, held_out=unseen)
+    return _pair(dict(question=asked.question), asked.reply, slipped(rng, asked.reply))
+
+
+def worked(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """Conflict: a sum with its working against the value alone."""
+    asked = world.ask(world.addition, rng, lang, held_out=unseen)
+    return _pair(dict(question=asked.question), asked.reply, asked.answer, conflict=True)
+
+
+def valued(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """Conflict: the value alone against the working."""
+    pair = worked(rng, lang, unseen)
+    return dict(pair, chosen=pair['rejected'], rejected=pair['chosen'])
+
+
+def printed(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """What a call prints against another number."""
+    asked = world.ask(world.code, rng, lang, held_out=unseen)
+    wrong = rng.choice([value for value in range(-2, 12) if value != int(asked.answer)])
+    return _pair(dict(question=asked.question), asked.reply, asked.reply.replace(asked.answer, str(wrong)))
+
+
+# What each domain's pairs are drawn from.
+DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
+    helpful=[(fact, 0.25), (answered, 0.15), (obeyed, 0.4), (attempted, 0.2)],
+    harmless=[(admitted, 0.4), (named, 0.2), (answered, 0.2), (fact, 0.2)],
+    math=[(summed, 0.75), (worked, 0.25)],
+    code=[(printed, 0.75), (valued, 0.25)])
+
+
+def pairs(domain: str, count: int, seed: int, unseen: bool) -> list[dict]:
+    """`count` pairs of a domain, the languages in turn; `unseen`: about questions that no page, conversation or other
+    pair asks.
+
+    Returns:
+        {domain, question, chosen, rejected, conflict}: two replies to the question.
+    """
+    rng = random.Random(f'preferences/{domain}/{seed}/{unseen}')
+    makers, shares = zip(*DOMAINS[domain])
+    drawn = (maker(rng, ('en', 'zh')[number % 2], unseen)
+             for number, maker in enumerate(rng.choices(makers, shares, k=count)))
+    return [dict(domain=domain, **pair) for pair in drawn]
+
+
+def write_pairs(out: Path, seed: int) -> None:
+    """Writes `out`/train.jsonl and, of questions never asked there, `out`/heldout.jsonl."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    train = [pair for domain in DOMAINS for pair in pairs(domain, PAIRS // len(DOMAINS), seed, unseen=False)]
+    random.Random(f'preferences/{seed}').shuffle(train)
+    jsonl.write(out / 'train.jsonl', train)
+    jsonl.write(out / 'heldout.jsonl', [pair for domain in DOMAINS for pair in pairs(domain, HELD, seed, unseen=True)])

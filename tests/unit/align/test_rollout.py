@@ -1,0 +1,57 @@
+"""Rollouts of a small random model: masks, probabilities, seeds."""
+import pytest
+import torch
+
+from internlm_course.align.rollout import asked, log_probabilities, sample
+
+QUESTIONS = [asked(text) for text in ('Hi', 'What is the capital of France?', '法国的首都是哪里？')]
+
+
+@pytest.fixture(scope='module')
+def small():
+    from internlm_course.course import STAFF
+    from internlm_course.model import load_model, load_tokenizer
+    folder = STAFF / 'tiny' / 'sft'
+    return load_model(folder, dtype=torch.float32, attn='eager'), load_tokenizer(folder)
+
+
+def test_greedy_is_what_the_model_says_alone(small):
+    model, tokenizer = small
+    together = sample(model, tokenizer, QUESTIONS, 24, seed=None)
+    for question, text in zip(QUESTIONS, together.texts):
+        assert sample(model, tokenizer, [question], 24, seed=None).texts == [text]
+    assert 'Paris' in together.texts[1] and '巴黎' in together.texts[2]
+
+
+def test_said_marks_the_reply_with_its_end(small):
+    model, tokenizer = small
+    replies = sample(model, tokenizer, QUESTIONS, 24, seed=3)
+    end = tokenizer.convert_tokens_to_ids('<|im_end|>')
+    for row, text in zip(range(len(QUESTIONS)), replies.texts):
+        chosen = replies.tokens[row, 1:][replies.said[row]].tolist()
+        assert tokenizer.decode([token for token in chosen if token != end]) == text
+        assert chosen.count(end) <= 1 and end not in chosen[:-1]
+
+
+def test_probabilities_are_those_of_the_reply_alone(small):
+    """Neither padding nor neighbours change them."""
+    model, tokenizer = small
+    replies = sample(model, tokenizer, QUESTIONS, 16, seed=5)
+    with torch.no_grad():
+        found = log_probabilities(model, replies)
+        for row in range(len(QUESTIONS)):
+            tokens = replies.tokens[row][replies.real[row]][None]
+            alone = model(input_ids=tokens, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+            wanted = alone.gather(1, tokens[0, 1:, None])[:, 0][-int(replies.said[row].sum()):]
+            assert torch.allclose(found[row][replies.said[row]], wanted, atol=2e-4)
+
+
+def test_a_seed_draws_the_same_again_and_leaves_torchs_own_alone(small):
+    model, tokenizer = small
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first = sample(model, tokenizer, QUESTIONS * 4, 16, seed=7)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(first.tokens, sample(model, tokenizer, QUESTIONS * 4, 16, seed=7).tokens)
+    assert first.texts != sample(model, tokenizer, QUESTIONS * 4, 16, seed=8).texts

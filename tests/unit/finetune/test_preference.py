@@ -1,0 +1,99 @@
+"""Preference pairs: XTuner's own tokens are the chat format's, the count of packs is XTuner's, wrong pairs are
+named."""
+import json
+
+import pytest
+
+from internlm_course.errors import CourseError
+from internlm_course.finetune.preference import (
+    DPOSettings,
+    RewardSettings,
+    count_packs,
+    dpo,
+    read_pairs,
+    reward,
+)
+from internlm_course.model import chat, train_tokenizer
+from internlm_course.model.tokenizer import REWARD
+
+
+def pair(number):
+    prompt = [dict(role='user', content=f'What is {number} + 1?' + ' please' * (number % 5))]
+    if number % 2:
+        prompt = [dict(role='system', content='Be brief.'), *prompt]
+    if number % 3 == 0:
+        prompt += [dict(role='assistant', content='你好'), dict(role='environment', name='<|plugin|>', content='42')]
+    return dict(prompt=prompt, chosen=[dict(role='assistant', content=str(number + 1))],
+                rejected=[dict(role='assistant', content='I\ndo not know.' * (1 + number % 4))])
+
+
+PAIRS = [pair(number) for number in range(60)]
+
+
+@pytest.fixture(scope='module')
+def tokenizer(tmp_path_factory):
+    texts = ['What is 12*34? Please be brief. 你好 I do not know'] * 9
+    return train_tokenizer(texts, 330, tmp_path_factory.mktemp('tokenizer'))
+
+
+@pytest.mark.parametrize('is_reward', [True, False])
+@pytest.mark.parametrize('number', range(6))
+def test_xtuner_writes_pairs_as_the_chat_format_does(number, is_reward, tokenizer):
+    """And learns from the answers alone, in DPO, and from the last token alone, in a reward model."""
+    xtuner = pytest.importorskip('xtuner.dataset.preference_dataset')
+    token = tokenizer.convert_tokens_to_ids(REWARD)
+    made = xtuner.tokenize(PAIRS[number], tokenizer, 1000, is_reward, token)
+    opened = tokenizer.encode(chat.render(PAIRS[number]['prompt'], add_generation_prompt=True))
+    for place, answer in enumerate(('chosen', 'rejected')):
+        ids = tokenizer.encode(chat.render(PAIRS[number]['prompt'] + PAIRS[number][answer]))
+        assert ids[:len(opened)] == opened
+        labels = [-100] * len(opened) + ids[len(opened):]
+        if is_reward:
+            labels = [-100] * len(ids) + [place]
+            ids = [*ids, token]
+        assert made[f'{answer}_ids'] == ids and made[f'{answer}_labels'] == labels
+
+
+@pytest.mark.parametrize('max_length', [64, 100, 1000])
+def test_packs_are_counted_as_xtuner_packs(max_length, tokenizer):
+    xtuner = pytest.importorskip('xtuner.dataset.preference_dataset')
+    token = tokenizer.convert_tokens_to_ids(REWARD)
+    made = [xtuner.tokenize(row, tokenizer, max_length, True, token) for row in PAIRS]
+    packed = xtuner.PackedDatasetWrapper(made, 2 * (max_length + 1), shuffle_before_pack=False)
+    whole = [xtuner.tokenize(row, tokenizer, 10_000, True, token) for row in PAIRS]
+    cut = sum(small != full for small, full in zip(made, whole))
+    assert count_packs(PAIRS, tokenizer, max_length) == (len(packed), cut)
+    assert sum(len(packed[i]['cumulative_len']) // 2 for i in range(len(packed))) == len(PAIRS)
+    assert (cut > 0) is (max_length == 64)
+
+
+@pytest.mark.parametrize('settings, message', [
+    (RewardSettings(loss='hinge'), "no loss 'hinge'"), (RewardSettings(penalty='log'), "no penalty 'log'"),
+    (DPOSettings(loss='focal'), "no loss 'focal'"), (DPOSettings(beta=0), 'beta 0'),
+    (DPOSettings(method='full', keep_adapter=True), 'keep_adapter'), (DPOSettings(method='dora'), "'dora'"),
+    (RewardSettings(learning_rate=0), 'learning_rate 0')])
+def test_settings_that_cannot_work(settings, message):
+    with pytest.raises(CourseError, match=message):
+        settings.check()
+
+
+def test_files_that_cannot_work(tmp_path):
+    path = tmp_path / 'pairs.jsonl'
+    with pytest.raises(CourseError, match='cannot be read'):
+        read_pairs(path)
+    path.write_text('\n', 'utf-8')
+    with pytest.raises(CourseError, match='no preference pair'):
+        read_pairs(path)
+    good = PAIRS[0]
+    lines = [json.dumps(good)]
+    lines += [json.dumps(good | {name: wrong}) for name in good for wrong in ('text', [], [{'role': 'assistant'}])]
+    lines += [json.dumps({name: part for name, part in good.items() if name != 'rejected'}), '{']
+    for bad in lines[1:]:
+        path.write_text(f'{lines[0]}\n{bad}\n', 'utf-8')
+        with pytest.raises(CourseError, match='Line 2 '):
+            read_pairs(path)
+    path.write_text(json.dumps(dict(good, domain='math', id=7)), 'utf-8')
+    assert read_pairs(path) == [good]
+    for learn, settings in ((reward, RewardSettings()), (dpo, DPOSettings())):
+        with pytest.raises(CourseError, match='no checkpoint'):
+            learn(tmp_path / 'nowhere', path, tmp_path / 'out', settings, tmp_path / 'home')
