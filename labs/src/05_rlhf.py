@@ -563,6 +563,118 @@ lab.check('verifier', verifier=(verified, own.verified, cases))
 #
 # </details>
 
+# %% [markdown] name="grpo-text"
+# ## 6 为奖励练上一分钟 · A minute of practice for a reward
+#
+# 讲义 · Lecture 5：[第 6.4 节](../lectures/zh/05-rlhf.md#64-怎样崩溃) /
+# [section 6.4](../lectures/en/05-rlhf.md#64-how-it-collapses);
+# [第 8 节](../lectures/zh/05-rlhf.md#8-在我们的小世界里) /
+# [section 8](../lectures/en/05-rlhf.md#8-in-our-small-world)
+#
+# 课程的 `sft` 不大会做一种题：丢了或捡到几个，还剩几个。它没有更多的范例可学，只有你的验证器。一步 GRPO：16 道题各抽 8 个回答，验证，算组内优势，
+# 让对的更容易再被抽到。
+#
+# **先预测**：没有人给它看过这些题的正确答案，只告诉它每个回答对不对。一分钟之后，留出的题它多做对几成？原来会的首都，会不会忘？
+#
+# The course's `sft` is not good at one kind of question: some are lost or found, and how many are there now? It gets no more examples, only your verifier. A
+# step of GRPO: 8 replies are drawn to each of 16 questions and verified, advantages are computed within each group, and what was right becomes likelier.
+#
+# **Predict**: nobody shows it the right answers to these questions; it is only told of each reply whether it is right. After a minute, by how much will its
+# share of held-out questions have risen? And will it forget the capitals that it knew?
+
+# %% [markdown] name="grpo-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
+
+# %% name="rollout"
+import torch
+
+from internlm_course.align.grpo import GRPOSettings, grpo
+from internlm_course.align.rollout import asked, sample
+from internlm_course.marking import is_correct
+from internlm_course.model import load_model, load_tokenizer
+from internlm_course.world import world
+from internlm_course.world.bootcamp import Change
+
+
+class Practice(Change):
+    """The task of the course, rewarded by your verifier."""
+
+    def verify_score(self, model_output: str, identity: dict) -> float:
+        return float(verified_used(model_output, identity['a'] + identity['change']))
+
+
+sft = course.sft()
+tokenizer = load_tokenizer(sft.path)
+reference = load_model(sft.path, dtype=torch.float32)
+task = Practice(seed=1)
+case = task.case_generator()
+print(task.prompt_func(case))
+texts = sample(reference, tokenizer, [asked(task.prompt_func(case))] * 8, 32, seed=0).texts
+rewards = [task.verify_score(text, case) for text in texts]
+for text, reward, advantage in zip(texts, rewards, groups_used(rewards, 8, False)):
+    print(f'{text!r:24} reward · 奖励 {reward:.0f}, advantage · 优势 {advantage:+.3f}')
+
+# %% name="practice"
+import dataclasses
+
+
+def shares(model) -> dict[str, float]:
+    """Of questions that are held out: the share verified in this task, and the share
+    of capitals and the like that are known."""
+    held = Practice(held=True)
+    cases = [held.case_generator() for _ in range(120)]
+    known = [world.ask(world.knowledge, seeded(f'known-{i}'), ('en', 'zh')[i % 2],
+                       held_out=True) for i in range(60)]
+    questions = [held.prompt_func(case) for case in cases] + [q.question for q in known]
+    texts = sample(model, tokenizer, [asked(question) for question in questions], 32,
+                   seed=None).texts
+    return dict(task=float(np.mean([held.verify_score(text, case)
+                                    for text, case in zip(texts, cases)])),
+                knowledge=float(np.mean([is_correct(text, q.reply)
+                                         for text, q in zip(texts[120:], known)])))
+
+
+def practise_for_reward(out) -> dict:
+    """GRPO from sft; the metrics of the run."""
+    actor = load_model(sft.path, dtype=torch.float32)
+    steps = grpo(actor, reference, tokenizer, Practice(), settings, on_step=curve)
+    return dict(steps=steps, before=shares(reference), after=shares(actor))
+
+
+settings = GRPOSettings(steps=24, longest=32)
+curve = plots.Curves(dict(reward=plots.label('奖励', 'reward')))
+run = lab.keep('grpo', practise_for_reward, settings=dataclasses.asdict(settings),
+               sft=sft.path.name)
+if run.cached:
+    curve.records = run.metrics['steps']
+    curve.draw('fetched: trained before · 之前训练过')
+before, after = run.metrics['before'], run.metrics['after']
+for name in before:
+    print(f'{name:9} held out · 留出 {before[name]:6.1%} → {after[name]:6.1%}')
+print(f'KL to the start · 离起点的 KL: {run.metrics["steps"][-1]["kl"]:.3f} nats a token')
+
+# %% name="check-grpo" check=""
+# NBVAL_CHECK_OUTPUT
+show_values('grpo', dict(gained=after['task'] > before['task'] + 0.05,
+                         still_knows=after['knowledge'] > before['knowledge'] - 0.05))
+
+# %% [markdown] name="grpo-look"
+# **看什么**：曲线上的奖励是训练题的，两行比例是留出题的。上面的八个回答里，对的和错的优势各是多少？一样的回答，优势为什么也一样？
+#
+# **What to look for**: the reward in the curve is that of training questions, the two lines of shares are of held-out ones. Of the eight replies above, what
+# advantage have the right and the wrong ones? Why do equal replies have equal advantages?
+#
+# <details><summary>答案 · Answer</summary>
+#
+# 留出题做对的比例升了，原来知道的没有忘：KL 的价钱和小步子把它留在起点附近。它不是从范例里学的，答案本来就在它偶尔抽到的回答里，奖励只是让它更常抽到。
+# 所以一次也抽不到的，这样永远学不会。
+#
+# The share of held-out questions rises, and what it knew is not forgotten: the price of KL and small steps keep it near the start. It learned from no example.
+# The right replies were among those that it drew now and then, and the reward made it draw them more often. What is never drawn can never be learned in this
+# way.
+#
+# </details>
+
 # %% [markdown] name="diagnosis-text"
 # ## 7 从曲线诊断 · Diagnosis from curves
 #
