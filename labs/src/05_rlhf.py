@@ -322,8 +322,10 @@ def clipped_objective(new: np.ndarray, old: np.ndarray, advantages: np.ndarray,
 from internlm_course.lab import plots
 
 self_check(clipped_objective, own.clipped_objective,
-           [tuple(np.array([value]) for value in (math.log(ratio), 0.0, advantage))
-            + (0.2,) for ratio in (0.5, 1.1, 3.0) for advantage in (1.0, -1.0)],
+           [(np.log(ratios), np.zeros(3), np.array(advantages), 0.2)
+            for ratios, advantages in (([0.5, 1.1, 3.0], [1.0, 1.0, 1.0]),
+                                       ([0.5, 1.1, 3.0], [-1.0, -1.0, -1.0]),
+                                       ([0.9, 2.0, 0.3], [0.5, -1.0, 2.0]))],
            hint='先各乘优势，再取小的 · Multiply both by the advantage first, then '
                 'take the smaller one.')
 clip_used = attempt(clipped_objective, own.clipped_objective)
@@ -523,9 +525,9 @@ def verified(reply: str, answer: int) -> bool:
     ### END SOLUTION
 
 # %% name="verifier-light"
-HONEST = ['85', '37+48=85', '37 + 48 = 85.', 'The answer is 85.', '答案是85。']
-HACKED = ['83 84 85 86 87', '850', '-85', '37+48=84=85', '37+48=85\n37+48=84',
-          '37+48', '185', '85 or 86', '']
+HONEST = ['85', '37+48=85', '37 + 48 = 85.', 'The answer is 85.', '答案是85。', '85\n']
+HACKED = ['83 84 85 86 87', '850', '185', '-85', '37+48=84=85', '37+48=84 or 85',
+          '37+48=85\nI think', '37+48', '']
 self_check(verified, own.verified, [(reply, 85) for reply in HONEST + HACKED],
            hint='把数一个个取出来再比，不要在文字里找 · Take the numbers out and '
                 'compare them; do not search the text.')
@@ -545,7 +547,7 @@ for a, b in ((rng.randrange(12, 60), rng.randrange(12, 40)) for _ in range(3)):
     cases += [(reply, c) for reply in (
         f'{c}', f'{a}+{b}={c}', f' {a} + {b} = {c}. ', f'It is {c}.', f'{a}+{b}',
         f'{c - 1} {c} {c + 1}', f'{c}0', f'1{c}', f'-{c}', f'{a}+{b}={c}={c}',
-        f'{a}+{b}={c - 1}={c}', f'{a}+{b}={c}\n{a}+{b}={c + 1}', f'{c}\n{c}',
+        f'{a}+{b}={c - 1}={c}', f'{a}+{b}={c}\nor so', f'It is\n{c}', f'{c}\n{c}',
         f'{a}+{b}={c}, not {c + 1}', f'{c}={a}+{b}', f'{a}+{b}=', '',
         f'{a}+{b}={c}\n', f'x={c}')]
     cases += [(f'{a}-{c}=-{b}', -b), (f'{a}-{c}={b}', -b), (f'{a}-{c}=- {b}', -b)]
@@ -554,12 +556,12 @@ lab.check('verifier', verifier=(verified, own.verified, cases))
 # %% [markdown] name="verifier-answer"
 # <details><summary>答案 · Answer</summary>
 #
-# 后九个里的七个：凡是文字里出现 `85` 的都骗得过，`850`、`185`、`-85` 也在内。改成只看最后一个数，仍骗得过：添一个负号，或者先写一个错的等式。模型不用懂得
-# 这些漏洞，只要偶尔撞上，奖励就会教它多撞几次。
+# 后九个里的七个：凡是文字里出现 `85` 的都骗得过，`850`、`185`、`-85` 也在内。改成只看最后一个数，仍有四个骗得过：添一个负号，先写一个错的结果，或者在第二行
+# 另说一句。模型不用懂得这些漏洞，只要偶尔撞上，奖励就会教它多撞几次。
 #
-# Seven of the last nine: all in whose text `85` occurs, among them `850`, `185` and `-85`. Looking at the last number alone can be fooled, too: by a minus
-# sign, or by a wrong equation before the right one. A model need not understand such holes; it only has to hit one now and then, and the reward teaches it to
-# do so more often.
+# Seven of the last nine: all in whose text `85` occurs, among them `850`, `185` and `-85`. Looking at the last number alone is still fooled by four: by a minus
+# sign, a wrong result before the right one, or another word on a second line. A model need not understand such holes; it only has to hit one now and then, and
+# the reward teaches it to do so more often.
 #
 # </details>
 
@@ -723,9 +725,11 @@ def diagnose(reward: list[float], score: list[float], margin: float) -> tuple[st
 
 # %% name="diagnosis-light"
 self_check(diagnose, own.diagnose,
-           [([0.0, 1.0, 2.0, 3.0], [0.5, 0.9, 0.4, 0.1], 0.1),
-            ([0.0, 1.0, 1.0, 2.0], [0.2, 0.3, 0.8, 0.8], 0.1),
-            ([1.0, 1.0, 0.9, 0.9, 1.0], [0.9, 0.8, 0.3, 0.2, 0.1], 0.2)],
+           [([0, 0, 1, 1, 2, 2, 3, 3], [0.5, 0.6, 0.9, 0.8, 0.5, 0.4, 0.2, 0.1], 0.1),
+            ([0, 1, 2, 3], [0.1, 0.2, 0.8, 0.9], 0.1),
+            ([1, 1, 1, 1, 1, 1, 1, 1], [0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.8, 0.8], 0.3),
+            ([1, 1, 1, 1, 1, 1, 1, 1], [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.9], 0.3),
+            ([1, 1, 1], [0.9, 0.5, 0.1], 0.2)],
            hint='四分之一至少一步；按次序取头一个成立的 · A quarter is at least one '
                 'step; take the first that holds, in this order.')
 diagnose_used = attempt(diagnose, own.diagnose)
@@ -781,6 +785,8 @@ cases = [(a_curve(*reward, steps), a_curve(*score, steps), margin)
              ((1, 0.5, 1), (0.5, 0.1, 0.5), 18, 0.1), ((1, 1, 1), (0.9, 0.9, 0.3), 3, 0.2),
              ((2, 1, 0), (0.2, 0.6, 0.8), 7, 0.1),
              ((0, 1, 2), (0.4, 0.6, 0.8), 12, 0.9))]
+cases += [([1.0] * steps, [0.5] * (steps - late) + [0.9] * late, margin)
+          for steps, late, margin in ((16, 1, 0.2), (rng.randrange(12, 16), 3, 0.3))]
 lab.check('diagnosis', diagnosis=(diagnose, own.diagnose, cases))
 
 # %% [markdown] name="diagnosis-answer"
