@@ -37,7 +37,8 @@ from internlm_course.lab.check import (Lab, attempt, numbers, seeded, self_check
                                        show_values)
 
 lab = Lab('05_rlhf', minutes=5, gigabytes=2,
-          points=dict(ranking=3, gae=3, clip=3, kl=2, groups=2, verifier=3, diagnosis=2))
+          points=dict(ranking=3, gae=3, clip=3, kl=2, groups=2, verifier=3,
+                      diagnosis=2))
 course = lab.course
 
 # %% [markdown] name="votes-text"
@@ -66,9 +67,11 @@ REPLIES = dict(word='Tokyo', sentence='The capital of Japan is Tokyo.',
 # (the preferred reply, the other one)
 VOTES = dict(
     program=[('word', 'sentence'), ('word', 'flattery'), ('word', 'silence'),
-             ('sentence', 'flattery'), ('sentence', 'silence'), ('silence', 'flattery')],
+             ('sentence', 'flattery'), ('sentence', 'silence'),
+             ('silence', 'flattery')],
     pupil=[('sentence', 'word'), ('sentence', 'flattery'), ('sentence', 'silence'),
-           ('word', 'flattery'), ('word', 'silence'), ('flattery', 'silence')])
+           ('word', 'flattery'), ('word', 'silence'),
+           ('flattery', 'silence')])
 VOTES['both'] = VOTES['program'] + VOTES['pupil']
 shares = {}
 for reader, votes in VOTES.items():
@@ -158,7 +161,8 @@ loss_used = attempt(ranking_loss, own.ranking_loss)
 penalty_used = attempt(penalty, own.penalty)
 for difference in (3.0, 0.0, -1.0):
     plain, focal = (loss_used(difference, 0.0, gamma) for gamma in (0, 2))
-    print(f'difference · 分差 {difference:4.0f}: gamma 0 {plain:.4f}, gamma 2 {focal:.4f}')
+    print(f'difference · 分差 {difference:4.0f}: gamma 0 {plain:.4f}, '
+          f'gamma 2 {focal:.4f}')
 
 
 def fit(votes: list, weight: float) -> dict[str, float]:
@@ -171,7 +175,7 @@ def fit(votes: list, weight: float) -> dict[str, float]:
         return (sum(loss_used(at[better], at[worse], 2) for better, worse in votes)
                 + weight * sum(penalty_used(score, 5.0) for score in at.values()))
     for _ in range(400):
-        slopes = {name: (loss(**{name: score + h}) - loss(**{name: score - h})) / (2 * h)
+        slopes = {name: (loss(**{name: score + h}) - loss(**{name: score - h})) / 2 / h
                   for name, score in scores.items()}
         scores = {name: scores[name] - rate * slopes[name] for name in scores}
     return scores
@@ -279,7 +283,7 @@ lab.check('gae', gae=(gae, own.gae, cases))
 # %% [markdown] name="gae-answer"
 # <details><summary>答案 · Answer</summary>
 #
-# `lam` 为 0，只有最后一个词元：价值处处一样，前面毫无意外。`lam` 为 1，六个词元都是 0.5，就是实得的奖励减去估计。居中的 `lam` 让功劳往前传，越远越淡；
+# `lam` 为 0，只有最后一个词元：价值处处一样，前面毫无意外。`lam` 为 1，六个词元都是 0.5，就是实得的奖励减去估计。居中的值让功劳往前传，越远越淡；
 # 报告用 0.99。价值估得越准，越可以少传一些。
 #
 # With `lam` 0 the last token alone: the value is the same everywhere, so nothing before it is a surprise. With `lam` 1 all six have 0.5, the reward that came
@@ -332,9 +336,10 @@ clip_used = attempt(clipped_objective, own.clipped_objective)
 ratios = np.linspace(0.2, 3, 57)
 drawing, axes = plots.figure(7, 2.6)
 for advantage in (1.0, -1.0):
-    axes.plot(ratios, [clip_used(np.log([ratio]), np.zeros(1), np.array([advantage]), 0.2)
-                       for ratio in ratios],
-              label=plots.label(f'优势 {advantage:+.0f}', f'advantage {advantage:+.0f}'))
+    values = [clip_used(np.log([ratio]), np.zeros(1), np.array([advantage]), 0.2)
+              for ratio in ratios]
+    axes.plot(ratios, values,
+              label=f'{plots.label("优势", "advantage")} {advantage:+.0f}')
 axes.set(xlabel=plots.label('比值', 'ratio'), ylabel=plots.label('目标', 'objective'))
 axes.legend(frameon=False)
 plots.show(drawing, 'Clipped objective over the ratio: with advantage +1 it rises to '
@@ -347,7 +352,8 @@ rng = seeded('clip')
 cases = [(old + np.array([0.0, 0.5, -0.5, 0.05, 0.9]), old,
           np.array([1.0, sign, sign, -sign, -sign]) * scale, epsilon)
          for old, sign, scale, epsilon in (
-             (numbers(rng, 5) - 3, 1.0, 1.0, 0.2), (numbers(rng, 5) - 3, -1.0, 0.5, 0.2),
+             (numbers(rng, 5) - 3, 1.0, 1.0, 0.2),
+             (numbers(rng, 5) - 3, -1.0, 0.5, 0.2),
              (numbers(rng, 5) - 3, 1.0, round(rng.uniform(0.5, 2), 2), 0.1))]
 lab.check('clip', clip=(clipped_objective, own.clipped_objective, cases))
 
@@ -400,7 +406,8 @@ self_check(kl_estimators, own.kl_estimators,
 kl_used = attempt(kl_estimators, own.kl_estimators)
 p, q = np.array([0.50, 0.30, 0.15, 0.05]), np.array([0.40, 0.30, 0.20, 0.10])
 drawn = np.random.default_rng(0).choice(4, size=(2000, 10), p=p)
-estimates = np.array([kl_used(np.log(p[tokens]), np.log(q[tokens])) for tokens in drawn])
+estimates = np.array([kl_used(np.log(p[tokens]), np.log(q[tokens]))
+                      for tokens in drawn])
 print(f'exact · 精确值: {(p * np.log(p / q)).sum():.4f} nats')
 for name, values in zip(('k1', 'k2', 'k3'), estimates.T):
     print(f'{name}: mean · 平均 {values.mean():.4f}, deviation · 标准差 '
@@ -454,8 +461,8 @@ def group_advantages(rewards: list[float], size: int, normalise: bool) -> np.nda
 self_check(group_advantages, own.group_advantages,
            [([1.0, 0.0, 0.0, 0.0], 4, False), ([1.0, 0.0, 1.0, 1.0], 2, True),
             ([0.0, 3.0, 1.0, 0.5], 2, False)],
-           hint='先排成每行一题的表，再按行算平均 · Lay the rewards out with a question '
-                'in each row first; means are over a row.')
+           hint='先排成每行一题的表，再按行算平均 · Lay the rewards out with a '
+                'question in each row first; means are over a row.')
 groups_used = attempt(group_advantages, own.group_advantages)
 for right in (0, 1, 4, 7, 8):
     rewards = [1.0] * right + [0.0] * (8 - right)
@@ -497,7 +504,7 @@ lab.check('groups', groups=(group_advantages, own.group_advantages, cases))
 #
 # - 去掉首尾空白后，回答只有一行；
 # - 里面至多有一个 `=`；
-# - `=` 之后的部分（没有 `=` 就是整个回答）恰好有一个数，并且等于 `answer`。数是连着的数字 0 到 9，紧挨在前面的 `-` 也算在内。
+# - `=` 之后的部分（一个也没有，就是整个回答）恰好有一个数，并且等于 `answer`。数是连着的数字 0 到 9，紧挨在前面的 `-` 也算在内。
 #
 # **先预测**：有人把规则写成“回答里出现了答案”。下面的回答里，哪些骗得过它？
 #
@@ -611,7 +618,8 @@ reference = load_model(sft.path, dtype=torch.float32)
 task = Practice(seed=1)
 case = task.case_generator()
 print(task.prompt_func(case))
-texts = sample(reference, tokenizer, [asked(task.prompt_func(case))] * 8, 32, seed=0).texts
+talks = [asked(task.prompt_func(case))] * 8
+texts = sample(reference, tokenizer, talks, 32, seed=0).texts
 rewards = [task.verify_score(text, case) for text in texts]
 for text, reward, advantage in zip(texts, rewards, groups_used(rewards, 8, False)):
     print(f'{text!r:24} reward · 奖励 {reward:.0f}, advantage · 优势 {advantage:+.3f}')
@@ -653,7 +661,8 @@ if run.cached:
 before, after = run.metrics['before'], run.metrics['after']
 for name in before:
     print(f'{name:9} held out · 留出 {before[name]:6.1%} → {after[name]:6.1%}')
-print(f'KL to the start · 离起点的 KL: {run.metrics["steps"][-1]["kl"]:.3f} nats a token')
+print(f'KL to the start · 离起点的 KL: {run.metrics["steps"][-1]["kl"]:.3f} '
+      'nats a token')
 
 # %% name="check-grpo" check=""
 # NBVAL_CHECK_OUTPUT
@@ -758,8 +767,9 @@ for i, beta in enumerate((0.0, 0.5, 1.0, 4.0)):
     found[str(beta)] = diagnose_used(reward, score, 0.05)
     axes.plot(reward, color=f'C{i}', linestyle='--')
     axes.plot(score, color=f'C{i}', label=f'KL × {beta:g}')
-    print(f'KL × {beta:3}: reward · 奖励 {reward[0]:.2f} → {reward[-1]:.2f}, verified · '
-          f'核对 {score[0]:.2f}, best · 最好 {max(score):.2f} → {score[-1]:.2f}: '
+    print(f'KL × {beta:3}: reward · 奖励 {reward[0]:.2f} → {reward[-1]:.2f}, '
+          f'verified · 核对 {score[0]:.2f}, '
+          f'best · 最好 {max(score):.2f} → {score[-1]:.2f}: '
           f'{found[str(beta)]}')
 axes.set(xlabel=plots.label('步', 'step'),
          title=plots.label('虚线：奖励，实线：核对', 'dashed: reward, solid: verified'))
@@ -780,9 +790,12 @@ def a_curve(first: float, middle: float, last: float, steps: int) -> list[float]
 
 cases = [(a_curve(*reward, steps), a_curve(*score, steps), margin)
          for reward, score, steps, margin in (
-             ((0, 1, 2), (0.5, 0.7, 0.9), 12, 0.1), ((0, 1, 3), (0.6, 0.8, 0.2), 16, 0.1),
-             ((0, 1, 2), (0.6, 0.9, 0.6), 13, 0.1), ((1, 0, -1), (0.8, 0.5, 0.1), 9, 0.1),
-             ((1, 0.5, 1), (0.5, 0.1, 0.5), 18, 0.1), ((1, 1, 1), (0.9, 0.9, 0.3), 3, 0.2),
+             ((0, 1, 2), (0.5, 0.7, 0.9), 12, 0.1),
+             ((0, 1, 3), (0.6, 0.8, 0.2), 16, 0.1),
+             ((0, 1, 2), (0.6, 0.9, 0.6), 13, 0.1),
+             ((1, 0, -1), (0.8, 0.5, 0.1), 9, 0.1),
+             ((1, 0.5, 1), (0.5, 0.1, 0.5), 18, 0.1),
+             ((1, 1, 1), (0.9, 0.9, 0.3), 3, 0.2),
              ((2, 1, 0), (0.2, 0.6, 0.8), 7, 0.1),
              ((0, 1, 2), (0.4, 0.6, 0.8), 12, 0.9))]
 cases += [([1.0] * steps, [0.5] * (steps - late) + [0.9] * late, margin)
