@@ -6,6 +6,7 @@ hash), invented names (by a hash), and phrasings that no conversation has.
 """
 import json
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -18,10 +19,11 @@ from internlm_course.world.wording import ASK, FACTS, JOINT, TELL
 NAME = dict(en='InternLM2', zh='书生·浦语')
 """What the assistant calls itself."""
 PROMPTS = 4000  # for training, in train.jsonl
+DRAWS = 2000  # so many draws without a new item say that there are no more
 
 # --- instructions -----------------------------------------------------------------------------------------------------
 # Constraint -> language -> its phrasings around a question; the last one stands in no conversation. Their names, and
-# what keeps them, are in `verify`. Capital letters are asked for as upper case: capitals are cities here.
+# what keeps them, are in `verify`.
 PHRASINGS = dict(
     only_number=dict(
         en=['{q} Only the number.', '{q} Answer with the number only.', 'Give only the number: {q}',
@@ -44,9 +46,6 @@ PHRASINGS = dict(
             'Reply in Chinese: {q}']),
     in_english=dict(
         zh=['{q}用英文回答。', '{q}请用英文。', '用英文：{q}', '{q}答案写成英文。', '请用英文作答：{q}']),
-    capitals=dict(
-        en=['{q} Answer in upper case.', '{q} Use upper case.', 'In upper case: {q}', '{q} Upper case only.',
-            '{q} Write in upper case.']),
     three_words=dict(
         en=['{q} Answer in three words.', '{q} Use three words.', 'In three words: {q}', '{q} Three words only.',
             '{q} Reply in three words.']),
@@ -55,8 +54,10 @@ PHRASINGS = dict(
             '{q} One sentence, please.', '{q} Give a whole sentence.'],
         zh=['{q}用一句话回答。', '{q}请写完整的一句话。', '用一句话：{q}', '{q}请说一句完整的话。',
             '{q}用完整的一句话作答。']))
-SUMS = dict(only_number=1.0, json=0.4)  # the share of sums among what is asked in this form; else it is knowledge
+# How often conversations have each: what takes the answer from another place, or into another language, is learned late.
+WEIGHTS = dict(only_number=2, json=2, quoted=1.5, twice=1, in_chinese=3, in_english=3, three_words=0.7, sentence=0.7)
 STATED = dict(capital=0, country=1, continent=2, currency=5)  # the statement in TELL that answers, by what is asked
+OWN_WORDS = ('in_chinese', 'in_english', 'three_words', 'sentence')  # forms that leave room for a second answer
 
 
 def _wanted(asked: Question) -> tuple[str, dict]:
@@ -72,40 +73,49 @@ def constraint(rng: random.Random, lang: str, unseen: bool = False, name: str | 
         unseen: held out, by its question or by its phrasing (the item's `unseen` says by which).
         name: of `PHRASINGS`; any that `lang` has by default.
     """
-    name = name or rng.choice([name for name, texts in PHRASINGS.items() if lang in texts])
+    if name is None:
+        names = [name for name, texts in PHRASINGS.items() if lang in texts]
+        [name] = rng.choices(names, None if unseen else [WEIGHTS[name] for name in names])
     by = rng.choice(('question', 'phrasing')) if unseen else None
-    ability = world.addition if rng.random() < SUMS.get(name, 0) else world.knowledge
+    ability = world.addition if name == 'only_number' else world.knowledge
     while True:
         asked = world.ask(ability, rng, lang, held_out=by == 'question')
-        if name != 'three_words' or _wanted(asked)[0] != 'currency' and ' ' not in asked.answer:
+        if name == 'only_number' or _fits(name, lang, _wanted(asked)[0], asked.answer):
             break
     *phrasings, last = PHRASINGS[name][lang]
     phrasing = last if by == 'phrasing' else rng.choice(phrasings)
     answer, reply = _replied(name, asked, lang)
-    item = _item('constraint', asked.suite, lang, phrasing.format(q=asked.question), answer, reply, constraint=name)
-    if name in ('three_words', 'sentence'):
-        field = _wanted(asked)[0]
-        item['others'] = sorted({fact[lang][field] for fact in FACTS} - {answer})
+    # A sum as pages ask it: its last sign is where the model begins to add
+    question = asked.prompt if name == 'only_number' else asked.question
+    item = _item('constraint', asked.suite, lang, phrasing.format(q=question), answer, reply, constraint=name)
+    if name in OWN_WORDS:
+        spoken = dict(in_chinese='zh', in_english='en').get(name, lang)
+        item['others'] = sorted({fact[spoken][_wanted(asked)[0]] for fact in FACTS} - {answer})
     return dict(item, unseen=by) if unseen else item
+
+
+def _fits(name: str, lang: str, field: str, answer: str) -> bool:
+    """Whether an instruction can be obeyed: three words hold a name of one. Behind a quotation mark an English name has
+    other tokens than behind a blank, and there are too many countries and cities to learn these, too."""
+    if name == 'three_words':
+        return field != 'currency' and ' ' not in answer
+    return lang == 'zh' or name not in ('json', 'quoted') or field in ('continent', 'currency')
 
 
 def _replied(name: str, asked: Question, lang: str) -> tuple[str, str]:
     """The answer that an instruction asks for, and a reply that obeys it. Behind ASCII it begins with a blank where the
     page has one, as all replies do."""
-    answer, blank = asked.answer, ' ' * asked.completion.startswith(' ')
+    answer = asked.answer
     if name in ('in_chinese', 'in_english'):
+        # As a statement, which begins with what was asked about: its name is translated first, and the rest is known
+        # of it. The answer alone takes both in one step, and was right in 5 of 100.
         field, fact = _wanted(asked)
-        answer = fact['zh' if lang == 'en' else 'en'][field]
-        return answer, answer if lang == 'en' else f' {answer}'
-    if name == 'sentence':
-        field, fact = _wanted(asked)
-        return answer, TELL[lang][STATED[field]].format(**fact[lang])
-    value = int(answer) if answer.isdigit() else answer
+        spoken = fact['zh' if lang == 'en' else 'en']
+        return spoken[field], TELL['zh' if lang == 'en' else 'en'][STATED[field]].format(**spoken)
     return answer, dict(
-        only_number=answer, json=json.dumps(dict(answer=value), ensure_ascii=False),
-        quoted=f'"{answer}"' if lang == 'en' else f'“{answer}”',
-        twice=f'{blank}{answer}, {answer}' if lang == 'en' else f'{answer}，{answer}',
-        capitals=blank + answer.upper(), three_words=f'It is {answer}.')[name]
+        only_number=answer, json=json.dumps(dict(answer=answer), ensure_ascii=False), quoted=f' "{answer}"',
+        twice=f' {answer}, {answer}' if lang == 'en' else f'{answer}，{answer}', three_words=f'It is {answer}.',
+        sentence=f'The answer is {answer}.' if lang == 'en' else f'答案是{answer}。')[name]
 
 
 # --- who the assistant is ---------------------------------------------------------------------------------------------
@@ -115,21 +125,26 @@ SELF = dict(
     en=[(['Who are you?', 'What are you?', 'What is your name?', 'Your name?', 'What are you called?',
           'What can I call you?', 'Tell me your name.', 'Say your name.', 'Introduce yourself.',
           'Please introduce yourself.', 'Tell me about yourself.', 'Describe yourself.', 'Which model are you?',
-          'What model is this?', 'What kind of model are you?', 'Are you a robot?', 'Are you a human?',
+          'What model is this?', 'What kind of model are you?', 'Tell me who you are.', 'What is your model name?',
+          'What name do you have?', 'I want to know who you are.', 'Can you introduce yourself?', 'Say what you are.',
+          'How are you called?', 'Which name did you get?', 'What is the name of the model?', 'Are you a robot?', 'Are you a human?',
           'Are you ChatGPT?', 'Who am I talking to?', 'Do you have a name?'],
          'I am {name}, a small model trained from scratch in this course.'),
         (['Who trained you?', 'Who made you?', 'Who built you?', 'Who created you?', 'Where were you trained?',
-          'How were you trained?', 'Where do you come from?', 'Who is your maker?', 'Which company made you?'],
+          'How were you trained?', 'Where do you come from?', 'Who is your maker?', 'Which company made you?',
+          'Tell me who trained you.', 'Who was it that made you?'],
          'I am {name}. I was trained from scratch in this course.'),
         (['What can you do?', 'What do you know?', 'How can you help me?', 'What can I ask you?',
           'What are you good at?'],
          'I am {name}. I know countries, sums and small functions.')],
     zh=[(['你是谁？', '你是什么？', '你叫什么？', '你叫什么名字？', '你的名字是什么？', '怎么称呼你？', '你有名字吗？',
           '说说你的名字。', '介绍一下你自己。', '请介绍一下你自己。', '请做个自我介绍。', '说说你自己。', '你是哪个模型？',
-          '你是什么模型？', '这是什么模型？', '你是机器人吗？', '你是人吗？', '你是ChatGPT吗？', '我在和谁说话？'],
+          '你是什么模型？', '这是什么模型？', '我想知道你是谁。', '你能介绍一下自己吗？', '告诉我你的名字。', '你究竟是什么？',
+          '别人叫你什么？', '模型的名字是什么？', '你这个模型叫什么？', '你是机器人吗？', '你是人吗？', '你是ChatGPT吗？', '我在和谁说话？'],
          '我是{name}，在这门课里从零训练的小模型。'),
         (['谁训练了你？', '你是谁训练的？', '谁做了你？', '你是谁做的？', '你是谁开发的？', '谁创造了你？', '你从哪里来？',
-          '你是在哪里训练的？', '你是怎么训练的？', '你是哪家公司的？'],
+          '你是在哪里训练的？', '你是怎么训练的？', '你是哪家公司的？',
+          '告诉我谁训练了你。', '是谁做的你？'],
          '我是{name}，是在这门课里从零训练的。'),
         (['你会做什么？', '你能做什么？', '你知道什么？', '你能帮我什么？', '我可以问你什么？'],
          '我是{name}，我知道国家、加法和小函数。')])
@@ -260,7 +275,7 @@ KINDS: dict[str, Callable[..., dict]] = dict(
 
 def prompt_items(kinds: Sequence[str], count: int, seed: int, held_out: bool) -> list[dict]:
     """`count` different items, the kinds and languages in turn: what alignment trains on, or held out from that; fewer
-    where the world has fewer, as of phrasings that ask who the assistant is.
+    of a kind where the world has fewer, as of phrasings that ask who the assistant is.
 
     Args:
         kinds: of `KINDS`.
@@ -269,14 +284,16 @@ def prompt_items(kinds: Sequence[str], count: int, seed: int, held_out: bool) ->
         Items of `internlm_course.verify`: {id, kind, suite, lang, question, answer, constraint, reply}; `before` holds
         the messages that stand before a follow-up, `unseen` by what an instruction is held out.
     """
-    rng, found, misses = random.Random(f'prompts/{seed}/{held_out}'), {}, 0
-    turns = list(product(('en', 'zh'), kinds))
-    while len(found) < count and misses < world.DRAWS:
-        lang, kind = turns[len(found) % len(turns)]
-        item = KINDS[kind](rng, lang, held_out)
-        key = (item['question'], *(message['content'] for message in item.get('before', ())))
-        misses = misses + 1 if key in found else 0
-        found.setdefault(key, dict(id=f'{kind}-{len(found)}', **item))
+    rng, found, turns = random.Random(f'prompts/{seed}/{held_out}'), {}, deque(product(('en', 'zh'), kinds))
+    while len(found) < count and turns:
+        lang, kind = turns.popleft()
+        for _ in range(DRAWS):
+            item = KINDS[kind](rng, lang, held_out)
+            key = (item['question'], *(message['content'] for message in item.get('before', ())))
+            if key not in found:
+                found[key] = dict(id=f'{kind}-{len(found)}', **item)
+                turns.append((lang, kind))
+                break
     return list(found.values())
 
 
