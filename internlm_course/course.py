@@ -173,7 +173,8 @@ class Course:
             from internlm_course.world.conversations import write_conversations
             write_conversations(out / 'sft.jsonl', self.scale.conversations, SEED)
         return self._build('conversations', dict(count=self.scale.conversations, seed=SEED), make,
-                           (*QUESTIONS, 'world/conversations', 'world/instructions', 'world/bootcamp'))
+                           (*QUESTIONS, 'world/conversations', 'world/instructions', 'world/phrasings',
+                            'world/bootcamp'))
 
     def preferences(self) -> Artifact:
         """What alignment learns from and is measured on: prompts whose replies a program checks (`verify`), and
@@ -184,7 +185,7 @@ class Course:
             write_prompts(out / 'prompts', self.scale.items, SEED)
             write_pairs(out / 'pairs', SEED)
         return self._build('preferences', dict(items=self.scale.items, seed=SEED), make,
-                           (*QUESTIONS, 'world/instructions', 'world/preferences', 'verify'))
+                           (*QUESTIONS, 'world/instructions', 'world/phrasings', 'world/preferences', 'verify'))
 
     def sft(self, mine: bool = False) -> Artifact:
         """The model after supervised fine-tuning with XTuner (LoRA, merged)."""

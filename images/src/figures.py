@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from svg import MARGIN, WIDTH, Figure, width  # noqa: E402 (a script beside its helper, not a package)
+from svg import MARGIN, SMALL, WIDTH, Figure, width  # noqa: E402 (a script beside its helper, not a package)
 
 INNER = WIDTH - 2 * MARGIN
 
@@ -25,18 +25,18 @@ def history(facts: dict) -> str:
     for zh, en, ink in (('模型', 'model', 'blue'), ('工具', 'tool', 'green'), ('数据', 'data', 'orange'),
                         ('报告', 'report', 'violet')):
         figure.dot(x + 7, y - 5, 7, ink)
-        figure.text(x + 20, y, f'{zh} {en}', 15, 'muted')
-        x += 36 + width(f'{zh} {en}', 15)
+        figure.text(x + 20, y, f'{zh} {en}', SMALL, 'muted')
+        x += 36 + width(f'{zh} {en}', SMALL)
     y += 38
     line, left = 138, 160
     first = y - 6
     for release in facts['releases']:
         last = y - 6
-        figure.text(line - 18, y, release['date'], 15, 'muted', 'end')
+        figure.text(line - 18, y, release['date'], SMALL, 'muted', 'end')
         figure.dot(line, last, 7, release['kind'])
         bottom = figure.text(left, y, release['name'], 18, release['kind'], bold=True)
-        bottom = figure.paragraph(left, bottom, release['zh'], WIDTH - MARGIN - left, 16)
-        y = figure.paragraph(left, bottom - 1, release['en'], WIDTH - MARGIN - left, 15, 'muted') + 14
+        bottom = figure.paragraph(left, bottom, release['zh'], WIDTH - MARGIN - left, SMALL)
+        y = figure.paragraph(left, bottom - 1, release['en'], WIDTH - MARGIN - left, SMALL, 'muted') + 14
     figure.rule(line, first, line, last, under=True)
     return figure.finish(y - 8, facts['source']['zh'], facts['source']['en'])
 
@@ -55,8 +55,8 @@ def family(facts: dict) -> str:
     rows = (('参数', 'parameters', 'parameters'), ('层数', 'layers', 'layers'), ('隐藏维度', 'hidden size', 'hidden'),
             ('查询头 / KV 头', 'query / KV heads', 'heads'))
     for zh, en, key in rows:
-        figure.text(MARGIN, y, zh, 16)
-        figure.text(MARGIN, y + 19, en, 15, 'muted')
+        figure.text(MARGIN, y, zh, SMALL)
+        figure.text(MARGIN, y + 19, en, SMALL, 'muted')
         for x, size in zip(columns, facts['sizes']):
             figure.text(x + 60, y + 9, str(size[key]), 17, 'ink', 'middle')
         y += 48
@@ -69,18 +69,18 @@ def family(facts: dict) -> str:
         left, start = MARGIN + inset, bottoms[stage['parent']] if 'parent' in stage else y - 12
         figure.line((left + 14, start), (left + 14, y + 38), ink='muted')
         # How a stage is made stands on the arrow that leads to it.
-        below = figure.text(left + 32, y + 6, stage['how']['zh'], 16)
-        figure.text(left + 32, below, stage['how']['en'], 15, 'muted')
+        below = figure.text(left + 32, y + 6, stage['how']['zh'], SMALL)
+        figure.text(left + 32, below, stage['how']['en'], SMALL, 'muted')
         y += 44
         figure.box(left, y, INNER - inset, 56, stage['fill'])
         figure.text(left + 14, y + 25, stage['zh'], 19, stage['fill'], bold=True)
-        figure.text(left + 14, y + 45, stage['en'], 15, 'muted')
+        figure.text(left + 14, y + 45, stage['en'], SMALL, 'muted')
         for x, model in zip(columns, stage['models']):
-            figure.text(x + 60, y + 34, model, 16, 'ink', 'middle')
+            figure.text(x + 60, y + 34, model, SMALL, 'ink', 'middle')
         bottoms.append(y + 60)
         y += 72
-    y = figure.paragraph(MARGIN, y + 16, facts['notes']['zh'], INNER, 16)
-    y = figure.paragraph(MARGIN, y - 1, facts['notes']['en'], INNER, 15, 'muted')
+    y = figure.paragraph(MARGIN, y + 16, facts['notes']['zh'], INNER, SMALL)
+    y = figure.paragraph(MARGIN, y - 1, facts['notes']['en'], INNER, SMALL, 'muted')
     return figure.finish(y, facts['source']['zh'], facts['source']['en'])
 
 
@@ -88,14 +88,14 @@ def step(figure: Figure, x: float, y: float, zh: str, en: str, fill: str, w: flo
     """A step of a flow, centred on x, y its top, 58 high."""
     figure.box(x - w / 2, y, w, 58, fill)
     figure.text(x, y + 25, zh, 18, 'ink', 'middle', True)
-    figure.text(x, y + 46, en, 15, 'muted', 'middle')
+    figure.text(x, y + 46, en, SMALL, 'muted', 'middle')
 
 
 def question(figure: Figure, x: float, y: float, zh: str, en: str) -> None:
     """A question of a flow, centred on x, y its top, 112 high."""
     figure.diamond(x, y + 56, 330, 112, 'plain')
     figure.text(x, y + 54, zh, 18, 'ink', 'middle', True)
-    figure.text(x, y + 75, en, 15, 'muted', 'middle')
+    figure.text(x, y + 75, en, SMALL, 'muted', 'middle')
 
 
 def flow(facts: dict) -> str:
@@ -106,32 +106,32 @@ def flow(facts: dict) -> str:
                     'full fine-tuning; no: LoRA. Then: must it act on an environment? Yes: build an agent. Then '
                     'evaluate and deploy.')
     y = figure.head('从模型到应用：三个问题', 'From model to application: three questions')
-    middle, right = 238, 496
+    middle, right = 226, 488
     step(figure, middle, y, '选择模型', 'choose a model', 'blue')
     figure.line((middle, y + 58), (middle, y + 82))
     y += 82
     question(figure, middle, y, '业务场景复杂吗？', 'a complex scene?')
     simple = y + 56
-    figure.text(middle + 172, simple - 8, '否 no', 16, 'orange')
+    figure.text(middle + 172, simple - 8, '否 no', SMALL, 'orange')
     figure.line((middle, y + 112), (middle, y + 146))
-    figure.text(middle + 12, y + 134, '是 yes', 16, 'green')
+    figure.text(middle + 12, y + 134, '是 yes', SMALL, 'green')
     y += 146
     question(figure, middle, y, '算力足够吗？', 'enough compute?')
-    left, other = 142, 366
+    left, other = 130, 354
     turn = y + 56
-    figure.line((middle - 165, turn), (54, turn), (54, turn + 92))
-    figure.text(36, turn - 10, '是 yes', 16, 'green')
-    figure.line((middle + 165, turn), (422, turn), (422, turn + 92))
-    figure.text(406, turn - 10, '否 no', 16, 'orange')
+    figure.line((middle - 165, turn), (42, turn), (42, turn + 92))
+    figure.text(MARGIN, turn - 10, '是 yes', SMALL, 'green')
+    figure.line((middle + 165, turn), (410, turn), (410, turn + 92))
+    figure.text(394, turn - 10, '否 no', SMALL, 'orange')
     y = turn + 92
     figure.box(MARGIN, y, 206, 78, 'green')
     figure.text(MARGIN + 103, y + 24, '续训 / 全参微调', 18, 'ink', 'middle', True)
-    figure.text(MARGIN + 103, y + 46, 'continued training or', 15, 'muted', 'middle')
-    figure.text(MARGIN + 103, y + 66, 'full fine-tuning', 15, 'muted', 'middle')
-    figure.box(262, y, 206, 78, 'green')
-    figure.text(365, y + 24, '部分微调 LoRA', 18, 'ink', 'middle', True)
-    figure.text(365, y + 46, 'partial fine-tuning:', 15, 'muted', 'middle')
-    figure.text(365, y + 66, 'LoRA, QLoRA', 15, 'muted', 'middle')
+    figure.text(MARGIN + 103, y + 46, 'continued training or', SMALL, 'muted', 'middle')
+    figure.text(MARGIN + 103, y + 66, 'full fine-tuning', SMALL, 'muted', 'middle')
+    figure.box(250, y, 206, 78, 'green')
+    figure.text(353, y + 24, '部分微调 LoRA', 18, 'ink', 'middle', True)
+    figure.text(353, y + 46, 'partial fine-tuning:', SMALL, 'muted', 'middle')
+    figure.text(353, y + 66, 'LoRA, QLoRA', SMALL, 'muted', 'middle')
     join = y + 102
     figure.line((left - 15, y + 78), (left - 15, join), (middle, join), arrow=False)
     figure.line((other - 1, y + 78), (other - 1, join), (middle, join), arrow=False)
@@ -140,8 +140,8 @@ def flow(facts: dict) -> str:
     question(figure, middle, y, '要与环境交互吗？', 'act on an environment?')
     act = y + 56
     figure.line((middle, y + 112), (middle, y + 146))
-    figure.text(middle + 12, y + 134, '是 yes', 16, 'green')
-    figure.text(middle + 172, act - 8, '否 no', 16, 'orange')
+    figure.text(middle + 12, y + 134, '是 yes', SMALL, 'green')
+    figure.text(middle + 172, act - 8, '否 no', SMALL, 'orange')
     y += 146
     step(figure, middle, y, '构建智能体', 'build an agent', 'orange')
     figure.line((middle, y + 58), (middle, y + 90))
@@ -169,10 +169,10 @@ def chain(facts: dict) -> str:
         figure.dot(MARGIN + 30, y + 34, 17, link['fill'])
         figure.text(MARGIN + 30, y + 41, str(number), 19, 'd-card', 'middle', True)
         figure.text(MARGIN + 60, y + 32, link['zh'], 20, link['fill'], bold=True)
-        figure.text(MARGIN + 68 + width(link['zh'], 20), y + 32, link['en'], 16, 'muted')
+        figure.text(MARGIN + 68 + width(link['zh'], 20), y + 32, link['en'], SMALL, 'muted')
         figure.text(MARGIN + 60, y + 56, link['tool'], 18, bold=True)
-        figure.text(MARGIN + 60, y + 82, link['makes']['zh'], 16)
-        figure.text(MARGIN + 60, y + 103, link['makes']['en'], 15, 'muted')
+        figure.text(MARGIN + 60, y + 82, link['makes']['zh'], SMALL)
+        figure.text(MARGIN + 60, y + 103, link['makes']['en'], SMALL, 'muted')
         plant(figure, sprout, y + 98, number, link['fill'])
         y += 116
         if number < len(facts['links']):
@@ -203,29 +203,29 @@ def comparison(facts: dict) -> str:
     x = MARGIN
     for model in facts['models']:
         figure.bar(x, y - 13, 14, 14, model['ink'])
-        figure.text(x + 20, y, model['name'], 15)
-        x += 32 + width(model['name'], 15)
+        figure.text(x + 20, y, model['name'], SMALL)
+        x += 32 + width(model['name'], SMALL)
     y += 40
     left, full = 206, 260  # where bars begin, and the length of 100 points
     top = y - 24
     for dimension in facts['dimensions']:
         figure.text(MARGIN, y, dimension['zh'], 18, bold=True)
-        below = figure.paragraph(MARGIN, y + 21, dimension['en'], left - MARGIN - 12, 15, 'muted')
+        below = figure.paragraph(MARGIN, y + 21, dimension['en'], left - MARGIN - 12, SMALL, 'muted')
         figure.text(MARGIN, below + 2, dimension['benchmark'], 17, 'violet', bold=True)
         at = y - 14
         for model, score in zip(facts['models'], dimension['scores']):
             if score is None:
-                figure.text(left + 8, at + 15, '— 没有 no figure', 15, 'muted')
+                figure.text(left + 8, at + 15, '— 没有 no figure', SMALL, 'muted')
             else:
                 figure.bar(left, at, full * score / 100, 18, model['ink'])
-                figure.text(left + full * score / 100 + 8, at + 15, str(score), 16)
+                figure.text(left + full * score / 100 + 8, at + 15, str(score), SMALL)
             at += 26
         y = max(at, below + 24) + 34
         figure.rule(MARGIN, y - 38, WIDTH - MARGIN, y - 38)
     for points in (0, 50, 100):
         place = left + full * points / 100
         figure.rule(place, top, place, y - 38, under=True)
-        figure.text(place, y - 18, str(points), 15, 'muted', 'middle')
+        figure.text(place, y - 18, str(points), SMALL, 'muted', 'middle')
     return figure.finish(y + 8, facts['source']['zh'], facts['source']['en'])
 
 

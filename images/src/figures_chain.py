@@ -1,5 +1,5 @@
 """Figures of lecture 1's links: LoRA beside its matrix, INT4 rounding on a number line, the loop of ReAct."""
-from svg import MARGIN, WIDTH, Figure
+from svg import MARGIN, SMALL, WIDTH, Figure
 
 INNER = WIDTH - 2 * MARGIN
 
@@ -14,7 +14,7 @@ def lora(facts: dict) -> str:
     y = figure.head('LoRA：大矩阵不动，旁边训练两个瘦矩阵', 'LoRA: the large matrix rests, two thin ones learn')
     side = 200
     thin = side * int(rank) / int(width)
-    left, right, middle = MARGIN + 40, WIDTH - MARGIN - 190, WIDTH / 2
+    left, right, middle = MARGIN + 40, WIDTH - MARGIN - 200, WIDTH / 2
     figure.text(middle, y, '输入 x input', 17, 'ink', 'middle', True)
     y += 12
     for x in (left + side / 2, right + 60):
@@ -32,8 +32,8 @@ def lora(facts: dict) -> str:
     low = y + 64
     figure.bar(right + 60 - thin / 2, low, thin, side, 'green')
     figure.text(right + 74, low + 40, f'B：{width} × {rank}', 17, 'green', bold=True)
-    figure.text(right + 74, low + 64, '从零开始', 16, 'muted')
-    figure.text(right + 74, low + 84, 'starts as zeros', 15, 'muted')
+    figure.text(right + 74, low + 64, '从零开始', SMALL, 'muted')
+    figure.text(right + 74, low + 84, 'starts as zeros', SMALL, 'muted')
     for x, bottom in ((left + side / 2, y + side), (right + 60, low + side)):
         figure.line((x, bottom + 6), (x, low + side + 26), (middle, low + side + 26), (middle, low + side + 50))
     y = low + side + 70
@@ -42,7 +42,7 @@ def lora(facts: dict) -> str:
     for zh, en, count, share, ink in (('大矩阵', 'the matrix', facts['matrix'], 1, 'muted'),
                                       ('要训练的', 'trained', f'{facts["adapter"]} ({facts["share"]})',
                                        2 * int(rank) / int(width), 'blue')):
-        figure.text(MARGIN, y, f'{zh} {en}', 16)
+        figure.text(MARGIN, y, f'{zh} {en}', SMALL)
         figure.text(WIDTH - MARGIN, y, count, 17, 'ink', 'end', True)
         figure.bar(MARGIN, y + 8, INNER * share, 14, ink)
         y += 52
@@ -65,7 +65,7 @@ def int4(facts: dict) -> str:
                     f'values, {first["step"]} apart. With one weight of {facts["outlier"]} in the group the values are '
                     f'{second["step"]} apart, and the small weights fall together.')
     y = figure.head('INT4：每个权重取最近的一个值', 'INT4: each weight takes the nearest value')
-    words = (('八个权重，大小相近', 'eight weights of like size', first, 'green'),
+    words = (('八个权重，大小相近', 'eight weights of similar size', first, 'green'),
              ('同一组里混进一个大的', 'one large weight joins the group', second, 'orange'))
     for weights, (zh, en, said, ink) in zip(rows, words):
         scale, zero, levels = rounded(weights, facts['levels'])
@@ -74,10 +74,10 @@ def int4(facts: dict) -> str:
         def place(value: float, scale=scale, zero=zero, step=step) -> float:
             return MARGIN + 12 + (value / scale + zero) * step
         figure.text(MARGIN, y, zh, 18, bold=True)
-        y = figure.text(MARGIN, y + 22, en, 15, 'muted') + 22
+        y = figure.text(MARGIN, y + 22, en, SMALL, 'muted') + 22
         for i, (weight, level) in enumerate(zip(weights, levels)):
             up = y + 22 * (i % 2)
-            figure.text(min(max(place(weight), MARGIN + 16), WIDTH - MARGIN - 16), up, f'{weight:g}', 14, 'ink',
+            figure.text(min(max(place(weight), MARGIN + 16), WIDTH - MARGIN - 16), up, f'{weight:g}', SMALL, 'ink',
                         'middle')
             figure.dot(place(weight), y + 38, 4.5, 'ink')
             figure.line((place(weight), y + 42), (MARGIN + 12 + level * step, y + 76), ink=ink, arrow=False)
@@ -86,7 +86,7 @@ def int4(facts: dict) -> str:
         for level in range(facts['levels']):
             figure.dot(MARGIN + 12 + level * step, axis, 6 if level in levels else 3,
                        ink if level in levels else 'muted')
-            figure.text(MARGIN + 12 + level * step, axis + 24, str(level), 13, 'muted', 'middle')
+            figure.text(MARGIN + 12 + level * step, axis + 24, str(level), SMALL, 'muted', 'middle')
         y = figure.text(MARGIN, axis + 52, f'间隔 step {said["step"]}，最大误差 largest error {said["error"]}', 17, ink,
                         bold=True) + 30
     return figure.finish(y - 34, facts['source']['zh'], facts['source']['en'])
@@ -110,7 +110,7 @@ def react(facts: dict) -> str:
         tops.append(y)
         figure.box(middle - wide / 2, y, wide, 88, fill)
         figure.text(middle, y + 26, zh, 18, 'ink', 'middle', True)
-        figure.text(middle, y + 47, en, 15, 'muted', 'middle')
+        figure.text(middle, y + 47, en, SMALL, 'muted', 'middle')
         figure.text(middle, y + 73, example, 17, fill if fill != 'plain' else 'ink', 'middle', True)
         y += 88
         if len(tops) < len(steps):
@@ -119,7 +119,7 @@ def react(facts: dict) -> str:
     edge = middle + wide / 2
     figure.line((edge, tops[3] + 30), (right, tops[3] + 30), (right, tops[1] + 44), (edge, tops[1] + 44), ink='orange')
     for down, word in ((36, '再来'), (58, 'again')):
-        figure.text((edge + right) / 2, tops[2] + down, word, 15, 'orange', 'middle')
+        figure.text((edge + right) / 2, tops[2] + down, word, SMALL, 'orange', 'middle')
     return figure.finish(y + 20, facts['source']['zh'], facts['source']['en'])
 
 

@@ -1,12 +1,12 @@
 """A figure as plain SVG: text stays text, one style sheet serves light and dark, the same calls give the same bytes.
 
-560 units wide with text of 15 units or more: on a phone, where the page is some 360 pixels wide, the smallest text is
-still read.
+On a phone whose page is 360 pixels wide GitHub leaves a figure 328, and its smallest text has 10 of them.
 """
 from html import escape
 
-WIDTH = 560
-MARGIN = 24
+WIDTH = 536
+MARGIN = 12
+SMALL = 16.4  # the smallest text: 10 pixels of 328 are 16.4 units of 536
 FONT = "'Noto Sans CJK SC', 'Noto Sans SC', 'PingFang SC', 'Microsoft YaHei', 'Segoe UI', Helvetica, Arial, sans-serif"
 # Class -> (light, dark). Hues name what they mark in every figure: blue for models, green for tools, orange for data,
 # violet for reading.
@@ -65,7 +65,7 @@ class Figure:
     def __init__(self, title: str, desc: str):
         self.title, self.desc, self.parts = title, desc, []
 
-    def text(self, x: float, y: float, content: str, size: float = 16, ink: str = 'ink', anchor: str = 'start',
+    def text(self, x: float, y: float, content: str, size: float = SMALL, ink: str = 'ink', anchor: str = 'start',
              bold: bool = False) -> float:
         """One line whose baseline is y."""
         weight = ' font-weight="600"' if bold else ''
@@ -73,7 +73,7 @@ class Figure:
                           f'text-anchor="{anchor}"{weight}>{escape(content, quote=False)}</text>')
         return y + size * 1.35
 
-    def paragraph(self, x: float, y: float, content: str, room: float, size: float = 16, ink: str = 'ink',
+    def paragraph(self, x: float, y: float, content: str, room: float, size: float = SMALL, ink: str = 'ink',
                   anchor: str = 'start', bold: bool = False) -> float:
         """Wrapped lines, the first with its baseline at y; returns the next baseline."""
         for line in wrap(content, size, room):
@@ -116,12 +116,12 @@ class Figure:
     def head(self, zh: str, en: str) -> float:
         """The heading; returns the first baseline below it."""
         y = self.paragraph(MARGIN, 44, zh, WIDTH - 2 * MARGIN, 22, bold=True)
-        return self.paragraph(MARGIN, y - 4, en, WIDTH - 2 * MARGIN, 16, 'muted') + 14
+        return self.paragraph(MARGIN, y - 4, en, WIDTH - 2 * MARGIN, SMALL, 'muted') + 14
 
     def finish(self, y: float, source_zh: str, source_en: str) -> str:
         """The sources below everything, then the whole file."""
-        y = self.paragraph(MARGIN, y + 14, f'来源：{source_zh}', WIDTH - 2 * MARGIN, 15, 'muted')
-        y = self.paragraph(MARGIN, y, f'Source: {source_en}', WIDTH - 2 * MARGIN, 15, 'muted')
+        y = self.paragraph(MARGIN, y + 14, f'来源：{source_zh}', WIDTH - 2 * MARGIN, SMALL, 'muted')
+        y = self.paragraph(MARGIN, y, f'Source: {source_en}', WIDTH - 2 * MARGIN, SMALL, 'muted')
         height = round(y + 2)
         return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" \
 height="{height}" role="img" aria-labelledby="t d">

@@ -1,22 +1,20 @@
 """Conversations in the forms in which people give them away (alpaca, ShareGPT, OpenAI messages, XTuner's own) as the
-course's one form, {'messages': [...]}; and what of a conversation is learned.
+course's one form, {'messages': [...]}.
 
 A broken row never stops the others: it is left out, counted, and named with what was expected of it.
 """
 import gzip
-import html
 import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from internlm_course import jsonl
 from internlm_course.errors import CourseError
-from internlm_course.finetune.messages import to_conversation
 from internlm_course.model.chat import PLUGIN, call
 
 SHOWN = 5  # broken rows that a summary names
@@ -45,10 +43,9 @@ class Conversations:
     skipped: list[Broken]
 
     def __str__(self) -> str:
-        lines = [f'{len(self.rows):,} conversations ({self.format}), {len(self.skipped):,} rows left out',
-                 *(f'  {broken}' for broken in self.skipped[:SHOWN])]
         more = len(self.skipped) - SHOWN
-        return '\n'.join(lines + [f'  and {more:,} more'] * (more > 0))
+        return '\n'.join([f'{len(self.rows):,} conversations ({self.format}), {len(self.skipped):,} rows left out',
+                          *(f'  {broken}' for broken in self.skipped[:SHOWN]), *[f'  and {more:,} more'] * (more > 0)])
 
 
 class _Unfit(Exception):
@@ -127,8 +124,7 @@ def _parquet(path: Path, data: bytes) -> Iterator[dict]:
 def _recognised(path: Path, rows: Sequence[Any]) -> str:
     """The format whose field most of the first hundred rows have; of two in one row the first of `FORMATS`."""
     objects = list(islice((row for row in rows if isinstance(row, Mapping)), 100))
-    found = Counter(name for row in objects
-                    for name in [next((name for name, form in FORMATS.items() if form.field in row), None)] if name)
+    found = Counter(name for row in objects for name in [name for name in FORMATS if FORMATS[name].field in row][:1])
     if found:
         return found.most_common(1)[0][0]
     seen = f'the first one has the fields {", ".join(map(str, objects[0]))}' if objects else 'none is a JSON object'
@@ -177,10 +173,9 @@ def _value(value: Any, field: str) -> Any:
 def _call(record: Any, field: str) -> str:
     """A tool's call {'name', 'arguments'} as it stands in an assistant's content."""
     record = _object(record, field)
-    arguments = _value(record.get('arguments') or {}, f'{field}.arguments')
-    return call(_text(record, 'name', f'{field}.'), {key: value for key, value in
-                                                     _object(arguments, f'{field}.arguments').items()
-                                                     if value is not None})  # parquet has every key in every row
+    arguments = _object(_value(record.get('arguments') or {}, f'{field}.arguments'), f'{field}.arguments')
+    given = {key: value for key, value in arguments.items() if value is not None}  # parquet has all keys in every row
+    return call(_text(record, 'name', f'{field}.'), given)
 
 
 def _with_tools(messages: list[dict], row: Mapping) -> list[dict]:
@@ -190,8 +185,8 @@ def _with_tools(messages: list[dict], row: Mapping) -> list[dict]:
         raise _Unfit('tools', 'a list')
     if not tools:
         return messages
-    listed = [_object(tool, f'tools[{i}]') for i, tool in enumerate(tools)]
-    listed = json.dumps([tool.get('function') or tool for tool in listed], ensure_ascii=False)
+    tools = [_object(tool, f'tools[{i}]') for i, tool in enumerate(tools)]
+    listed = json.dumps([tool.get('function') or tool for tool in tools], ensure_ascii=False)
     after = messages[:1] if messages[0]['role'] == 'system' else []
     return [*after, dict(role='system', name=PLUGIN, content=f'{listed}\n'), *messages[len(after):]]
 
@@ -228,8 +223,7 @@ def _sharegpt(row: Mapping) -> list[dict]:
     """{'conversations': [{'from', 'value'}], optional 'system' and 'tools'}"""
     messages = _told(_text(row, 'system', optional=True))
     for i, turn in enumerate(_list(row, 'conversations')):
-        where = f'conversations[{i}]'
-        turn = _object(turn, where)
+        turn = _object(turn, where := f'conversations[{i}]')
         speaker, said = turn.get('from', turn.get('role')), turn.get('value', turn.get('content'))
         if not isinstance(speaker, str) or speaker not in SPEAKERS:
             raise _Unfit(f'{where}.from', f'one of {", ".join(SPEAKERS)}')
@@ -250,8 +244,7 @@ def _openai(row: Mapping) -> list[dict]:
     the chat format's own."""
     messages = []
     for i, message in enumerate(_list(row, 'messages')):
-        where = f'messages[{i}]'
-        message = _object(message, where)
+        message = _object(message, where := f'messages[{i}]')
         role = message.get('role')
         if not isinstance(role, str) or role not in ROLES:
             raise _Unfit(f'{where}.role', f'one of {", ".join(ROLES)}')
@@ -280,8 +273,7 @@ def _xtuner(row: Mapping) -> list[dict]:
     """{'conversation': [{optional 'system', 'input', 'output'}]}"""
     messages = []
     for i, turn in enumerate(_list(row, 'conversation')):
-        where = f'conversation[{i}]'
-        turn = _object(turn, where)
+        turn = _object(turn, where := f'conversation[{i}]')
         if turn.get('output_with_loss') is False:
             raise _Unfit(f'{where}.output_with_loss', 'true: here all that the assistant says is learned')
         asked = _text(turn, 'input', f'{where}.')
@@ -305,33 +297,3 @@ FORMATS = dict(
     alpaca=Format('instruction', '{"instruction", "input", "output"}', _alpaca))
 FORMS = 'Give jsonl, a JSON array or parquet with rows such as ' + ' or '.join(
     f'{form.example} ({name})' for name, form in FORMATS.items()) + '.'
-
-
-# --- what is learned --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class LossMask:
-    """A conversation's tokens, and which of them the loss counts. Printed, what is learned stands between ⟦ and ⟧."""
-    ids: list[int]
-    learned: list[bool]
-    spans: list[tuple[str, bool]]
-    """The text in stretches, each with whether it is learned."""
-
-    def __str__(self) -> str:
-        return ''.join(f'⟦{text}⟧' if learned else text for text, learned in self.spans)
-
-    def _repr_html_(self) -> str:
-        marked = ''.join(f'<mark>{html.escape(text)}</mark>' if learned else html.escape(text)
-                         for text, learned in self.spans)
-        return f'<pre style="white-space: pre-wrap">{marked}</pre>'
-
-
-def loss_mask(messages: Sequence[Mapping], tokenizer) -> LossMask:
-    """What XTuner learns of a conversation: its ids, a flag each, both [tokens]; the first is `<s>`."""
-    pieces = [(tokenizer.bos_token, False)]
-    for turn in to_conversation(dict(messages=messages))['conversation']:
-        pieces += [(turn['input'], False), (turn['output'], True), (turn['sep'], False)]
-    encoded = [(tokenizer.encode(text, add_special_tokens=False), learned) for text, learned in pieces]
-    spans = [(''.join(text for text, _ in stretch), learned)
-             for learned, stretch in groupby(pieces, key=lambda piece: piece[1])]
-    return LossMask([token for ids, _ in encoded for token in ids],
-                    [learned for ids, learned in encoded for _ in ids], spans)

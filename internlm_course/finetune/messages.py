@@ -18,8 +18,11 @@ def to_conversation(example: Mapping) -> dict[str, list[dict]]:
     are left out.
 
     Args:
-        example: {'messages': [{'role', 'content', optional 'name'}]}.
+        example: {'messages': [{'role', 'content', optional 'name'}]}, or {'text'}: a page of pre-training, replayed
+            with loss on all of it (what XTuner calls an incremental pre-training dataset).
     """
+    if text := example.get('text'):
+        return dict(conversation=[dict(input='', output=text, output_with_loss=True, need_eos_token=True, sep='')])
     messages = example['messages']
     turns, done = [], 0
     for index, message in enumerate(messages):

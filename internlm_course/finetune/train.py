@@ -63,7 +63,10 @@ def read_conversations(path: Path) -> list[dict]:
     """
     examples = []
     for number, row in numbered(path, FORM):
-        messages = row.get('messages')
+        messages, text = row.get('messages'), row.get('text')
+        if isinstance(text, str) and text and messages is None:
+            examples.append(dict(text=text))
+            continue
         good = isinstance(messages, list) and all(map(is_message, messages))
         if not good or all(message['role'] != 'assistant' for message in messages):
             raise CourseError(f'Line {number} of {path} is not a conversation.', FORM)

@@ -7,7 +7,6 @@ from pathlib import Path
 from internlm_course import jsonl
 from internlm_course.model.chat import agent_messages
 from internlm_course.world import instructions, world
-from internlm_course.world.bootcamp import Change
 
 # Share of the conversations. The loss counts tokens, not conversations, and the value of a function is two tokens where
 # a tool's call with its answer is
@@ -55,10 +54,6 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
         asked = world.ask(world.multiplication, rng, lang)
         expression = '{}*{}'.format(*asked.key[1:])
         return agent_messages(asked.question, expression, asked.answer, asked.answer)
-    elif kind == 'change':  # a few only: alignment learns it by trying
-        task = Change(rng.random())
-        case = task.case_generator()
-        question, answer = task.prompt_func(case), task.reply(case)
     elif kind in instructions.KINDS:
         item = instructions.KINDS[kind](rng, lang)
         return [*instructions.messages(item), dict(role='assistant', content=item['reply'])]

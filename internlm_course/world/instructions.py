@@ -1,8 +1,8 @@
 """What fine-tuning teaches besides the world's own questions, and alignment sharpens: instructions that a program can
 check, who the assistant is, that it does not know what the world lacks, and questions that stand on the one before.
 
-All are asked as items of `internlm_course.verify`, each with one right reply. Held out are questions (by the world's own
-hash), invented names (by a hash), and phrasings that no conversation has.
+All are asked as items of `internlm_course.verify`, each with one right reply. Held out are questions (by the world's
+own hash), invented names (by a hash), and phrasings that no conversation has.
 """
 import json
 import random
@@ -13,48 +13,25 @@ from pathlib import Path
 
 from internlm_course import jsonl
 from internlm_course.world import world
+from internlm_course.world.phrasings import (
+    ABSENT,
+    AND,
+    NAME,
+    OPENINGS,
+    PHRASINGS,
+    REFUSAL,
+    SELF,
+    SELF_UNSEEN,
+    SYLLABLES,
+)
 from internlm_course.world.question import Question, held_out
 from internlm_course.world.wording import ASK, FACTS, JOINT, TELL
 
-NAME = dict(en='InternLM2', zh='书生·浦语')
-"""What the assistant calls itself."""
 PROMPTS = 4000  # for training, in train.jsonl
 DRAWS = 2000  # so many draws without a new item say that there are no more
 
 # --- instructions -----------------------------------------------------------------------------------------------------
-# Constraint -> language -> its phrasings around a question; the last one stands in no conversation. Their names, and
-# what keeps them, are in `verify`.
-PHRASINGS = dict(
-    only_number=dict(
-        en=['{q} Only the number.', '{q} Answer with the number only.', 'Give only the number: {q}',
-            '{q} Just the number, please.', '{q} Reply with only the number.'],
-        zh=['{q}只回答数字。', '{q}只要数字。', '只写数字：{q}', '{q}请只给出数字。', '{q}请只用数字回答。']),
-    json=dict(
-        en=['{q} Answer as JSON.', '{q} Give JSON.', 'As JSON: {q}', '{q} Write the answer in JSON.',
-            'Reply in JSON: {q}'],
-        zh=['{q}用JSON回答。', '{q}以JSON格式回答。', '用JSON：{q}', '{q}请输出JSON。', '请用JSON格式作答：{q}']),
-    quoted=dict(
-        en=['{q} Answer in quotation marks.', '{q} Put the answer in quotation marks.', 'In quotation marks: {q}',
-            '{q} Use quotation marks.', 'Write the answer in quotation marks: {q}'],
-        zh=['{q}用引号回答。', '{q}把答案放在引号里。', '加上引号：{q}', '{q}答案请加引号。', '{q}请用引号括住答案。']),
-    twice=dict(
-        en=['{q} Say it twice.', '{q} Give the answer twice.', 'Twice: {q}', '{q} Answer twice.',
-            '{q} Write the answer twice.'],
-        zh=['{q}说两遍。', '{q}把答案写两遍。', '两遍：{q}', '{q}答案重复两遍。', '{q}请回答两遍。']),
-    in_chinese=dict(
-        en=['{q} Answer in Chinese.', '{q} In Chinese, please.', 'In Chinese: {q}', '{q} Use Chinese.',
-            'Reply in Chinese: {q}']),
-    in_english=dict(
-        zh=['{q}用英文回答。', '{q}请用英文。', '用英文：{q}', '{q}答案写成英文。', '请用英文作答：{q}']),
-    three_words=dict(
-        en=['{q} Answer in three words.', '{q} Use three words.', 'In three words: {q}', '{q} Three words only.',
-            '{q} Reply in three words.']),
-    sentence=dict(
-        en=['{q} Answer in a whole sentence.', '{q} Write a whole sentence.', 'In a sentence: {q}',
-            '{q} One sentence, please.', '{q} Give a whole sentence.'],
-        zh=['{q}用一句话回答。', '{q}请写完整的一句话。', '用一句话：{q}', '{q}请说一句完整的话。',
-            '{q}用完整的一句话作答。']))
-# How often conversations have each: what takes the answer from another place, or into another language, is learned late.
+# How often conversations have each: what takes the answer from another place or into another language is learned late.
 WEIGHTS = dict(only_number=2, json=2, quoted=1.5, twice=1, in_chinese=3, in_english=3, three_words=0.7, sentence=0.7)
 STATED = dict(capital=0, country=1, continent=2, currency=5)  # the statement in TELL that answers, by what is asked
 OWN_WORDS = ('in_chinese', 'in_english', 'three_words', 'sentence')  # forms that leave room for a second answer
@@ -119,44 +96,6 @@ def _replied(name: str, asked: Question, lang: str) -> tuple[str, str]:
 
 
 # --- who the assistant is ---------------------------------------------------------------------------------------------
-# Who it is, who made it, what it can do: phrasings and the reply; each of them is said behind each opening.
-OPENINGS = dict(en=['', 'Hello! ', 'Please tell me: ', 'One question: '], zh=['', '你好！', '请问，', '请告诉我，'])
-SELF = dict(
-    en=[(['Who are you?', 'What are you?', 'What is your name?', 'Your name?', 'What are you called?',
-          'What can I call you?', 'Tell me your name.', 'Say your name.', 'Introduce yourself.',
-          'Please introduce yourself.', 'Tell me about yourself.', 'Describe yourself.', 'Which model are you?',
-          'What model is this?', 'What kind of model are you?', 'Tell me who you are.', 'What is your model name?',
-          'What name do you have?', 'I want to know who you are.', 'Can you introduce yourself?', 'Say what you are.',
-          'How are you called?', 'Which name did you get?', 'What is the name of the model?', 'Are you a robot?', 'Are you a human?',
-          'Are you ChatGPT?', 'Who am I talking to?', 'Do you have a name?'],
-         'I am {name}, a small model trained from scratch in this course.'),
-        (['Who trained you?', 'Who made you?', 'Who built you?', 'Who created you?', 'Where were you trained?',
-          'How were you trained?', 'Where do you come from?', 'Who is your maker?', 'Which company made you?',
-          'Tell me who trained you.', 'Who was it that made you?'],
-         'I am {name}. I was trained from scratch in this course.'),
-        (['What can you do?', 'What do you know?', 'How can you help me?', 'What can I ask you?',
-          'What are you good at?'],
-         'I am {name}. I know countries, sums and small functions.')],
-    zh=[(['你是谁？', '你是什么？', '你叫什么？', '你叫什么名字？', '你的名字是什么？', '怎么称呼你？', '你有名字吗？',
-          '说说你的名字。', '介绍一下你自己。', '请介绍一下你自己。', '请做个自我介绍。', '说说你自己。', '你是哪个模型？',
-          '你是什么模型？', '这是什么模型？', '我想知道你是谁。', '你能介绍一下自己吗？', '告诉我你的名字。', '你究竟是什么？',
-          '别人叫你什么？', '模型的名字是什么？', '你这个模型叫什么？', '你是机器人吗？', '你是人吗？', '你是ChatGPT吗？', '我在和谁说话？'],
-         '我是{name}，在这门课里从零训练的小模型。'),
-        (['谁训练了你？', '你是谁训练的？', '谁做了你？', '你是谁做的？', '你是谁开发的？', '谁创造了你？', '你从哪里来？',
-          '你是在哪里训练的？', '你是怎么训练的？', '你是哪家公司的？',
-          '告诉我谁训练了你。', '是谁做的你？'],
-         '我是{name}，是在这门课里从零训练的。'),
-        (['你会做什么？', '你能做什么？', '你知道什么？', '你能帮我什么？', '我可以问你什么？'],
-         '我是{name}，我知道国家、加法和小函数。')])
-# Written by hand, in no conversation.
-SELF_UNSEEN = dict(
-    en=['Could you tell me who you are?', 'What do people call you?', 'I want to know your name.',
-        'Please say who you are.', 'What is the name of this model?', 'Who was it that trained you?',
-        'Tell me which model you are.', 'Are you a person or a model?', 'Hi, who are you?', 'Give me your name.'],
-    zh=['你到底是谁？', '大家叫你什么？', '我想知道你的名字。', '能说说你是谁吗？', '这个模型叫什么名字？', '是谁把你训练出来的？',
-        '你好，你是哪一个模型？', '你是人还是模型？', '告诉我你是谁。', '你的开发者是谁？'])
-
-
 def identity(rng: random.Random, lang: str, unseen: bool = False, name: str | None = None) -> dict:
     """A question about the assistant itself.
 
@@ -170,26 +109,7 @@ def identity(rng: random.Random, lang: str, unseen: bool = False, name: str | No
 
 
 # --- what the world lacks ---------------------------------------------------------------------------------------------
-SYLLABLES = dict(
-    en=(['Za', 'Mo', 'Ve', 'Kar', 'Lu', 'Bel', 'Dra', 'Tor', 'Qui', 'Nor', 'Fal', 'Gro', 'Ste', 'Rhu', 'Yal', 'Ost',
-         'Wen', 'Pra', 'Cor', 'Eld', 'Ar', 'Sil', 'Ha', 'Ti', 'Per', 'Ur'],
-        ['', 'mo', 'ra', 'le', 'vi', 'do', 'na', 'ri', 'sta', 'lu', 'ge', 'ba', 'ko', 'man', 'ti', 'sen'],
-        dict(country=['ria', 'land', 'stan', 'nia', 'via', 'dor', 'ga', 'bia', 'ra', 'way', 'que', 'lia', 'den', 'nda'],
-             capital=['burg', 'polis', 'ton', 'ville', 'na', 'dar', 'est', 'ka', 'lin', 'mar', 'po', 'is', 'ba', 'rin'])),
-    zh=(['扎', '莫', '维', '卡', '卢', '贝', '德', '托', '奎', '诺', '法', '格', '斯', '鲁', '雅', '奥', '温', '布', '科', '埃',
-         '阿', '萨', '哈', '塔', '佩', '马'],
-        ['', '莫', '拉', '勒', '维', '多', '纳', '里', '斯', '卢', '基', '巴', '科', '曼', '蒂', '森'],
-        dict(country=['利亚', '兰', '斯坦', '尼亚', '维亚', '多尔', '加', '比亚', '拉', '威', '克', '里亚', '丹', '达'],
-             capital=['堡', '波利斯', '敦', '维尔', '那', '达', '斯特', '卡', '林', '马尔', '波', '西', '巴', '城'])))
 KNOWN = {fact[lang][field] for fact in FACTS for lang in ('en', 'zh') for field in ('country', 'capital')}
-# Countries that there are, but of which no page tells: asked for in the evaluation alone.
-ABSENT = dict(en=['Australia', 'Malaysia', 'Singapore', 'Pakistan', 'Bolivia', 'Scotland', 'Libya', 'Sudan', 'Mali',
-                  'Cyprus', 'Malta', 'Laos'],
-              zh=['澳大利亚', '马来西亚', '新加坡', '巴基斯坦', '玻利维亚', '苏格兰', '利比亚', '苏丹', '马里', '塞浦路斯', '马耳他',
-                  '老挝'])
-REFUSAL = dict(en='I do not know {x}.', zh='我不知道{x}。')
-
-
 def invented(rng: random.Random, lang: str, field: str, unseen: bool = False) -> str:
     """A name that the world lacks, put together from syllables: of a country or of a capital."""
     starts, middles, ends = SYLLABLES[lang]
@@ -218,10 +138,6 @@ def refused(item: dict) -> str:
 
 
 # --- several turns ----------------------------------------------------------------------------------------------------
-AND = dict(en=['And of {x}?', 'And for {x}?', 'What about {x}?', 'And {x}?'],
-           zh=['那{x}呢？', '{x}呢？', '那么{x}呢？', '换成{x}呢？'])
-
-
 def follow_up(rng: random.Random, lang: str, unseen: bool = False) -> dict:
     """A question about one country, and the same about another in two words; every tenth other one there is not.
 

@@ -388,12 +388,12 @@ lab.check('threshold', lowest_threshold=(lowest_threshold, own.lowest_threshold,
 # 讲义 · Lecture 2：[第 4 节](../lectures/zh/02-data.md#4-去重的数学) /
 # [section 4](../lectures/en/02-data.md#4-the-mathematics-of-duplicates)
 #
-# 把一页切成 5 元片段，每个片段是一个整数。每个散列函数是一对 `(a, b)`，把整数 $x$ 变成 $h(x) = (a x + b) \bmod p$，其中 $p = 2^{61} - 1$（`own.PRIME`）。
+# 把一页切成 5 元片段，每个片段是一个整数。每个哈希函数是一对 `(a, b)`，把整数 $x$ 变成 $h(x) = (a x + b) \bmod p$，其中 $p = 2^{61} - 1$（`own.PRIME`）。
 #
-# **练习 4（3 分）** 写出 `signature(numbers, hashes)`：对 `hashes` 里的每个 `(a, b)`，取整个集合 `numbers` 上的最小散列值，依次成一个列表。再写
+# **练习 4（3 分）** 写出 `signature(numbers, hashes)`：对 `hashes` 里的每个 `(a, b)`，取整个集合 `numbers` 上的最小哈希值，依次成一个列表。再写
 # `resemblance(one, other)`：两个签名在同一位置上相等的比例，它估计的是两个集合的 Jaccard 相似度。
 #
-# **先预测**：128 个散列，真实相似度 $s = 0.7$ 时，估计值的标准差多大？（128 次独立的“相等或不等”。）
+# **先预测**：128 个哈希函数，真实相似度 $s = 0.7$ 时，估计值的标准差多大？（128 次独立的“相等或不等”。）
 #
 # A page is cut into 5-grams, each a whole number. Each hash function is a pair `(a, b)`, which turns a number $x$ into $h(x) = (a x + b) \bmod p$ with
 # $p = 2^{61} - 1$ (`own.PRIME`).
@@ -421,7 +421,7 @@ def resemblance(one: list[int], other: list[int]) -> float:
 # %% name="signature-light"
 some = own.hash_functions(random.Random(1), 8)
 self_check(signature, own.signature, [({3, 5, 8}, some), ({13}, some)],
-           hint='先散列，再取最小 · Hash first, then take the smallest; one value for '
+           hint='先哈希，再取最小 · Hash first, then take the smallest; one value for '
                 'each hash function.')
 self_check(resemblance, own.resemblance, [([1, 2, 3, 4], [1, 9, 3, 2])],
            hint='位置要对上 · Place by place: the same value elsewhere does not count.')
@@ -445,7 +445,7 @@ made, axes = plots.figure(5, 3.6)
 axes.plot([0, 1], [0, 1], color='0.7')
 axes.plot(exact, estimate, '.', color='C0')
 axes.set(xlabel=plots.label('真实相似度', 'Jaccard similarity'),
-         ylabel=plots.label('128 个散列的估计', 'estimate of 128 hashes'))
+         ylabel=plots.label('128 个哈希函数的估计', 'estimate of 128 hashes'))
 plots.show(made, f'Estimates of {len(pairs)} pairs against their Jaccard similarity')
 print('mean error · 平均误差 '
       f'{sum(abs(a - b) for a, b in zip(exact, estimate)) / len(pairs):.3f}')
@@ -475,7 +475,7 @@ lab.check('signature', signature=(signature, own.signature, pages),
 # %% [markdown] name="signature-answer"
 # <details><summary>答案 · Answer</summary>
 #
-# $\sqrt{s(1-s)/128}$，约 0.04，上面一百对量得的就在它附近。想把误差减半，散列要用四倍。
+# $\sqrt{s(1-s)/128}$，约 0.04，上面一百对量得的就在它附近。想把误差减半，哈希函数要用四倍。
 #
 # $\sqrt{s(1-s)/128}$, about 0.04, and the hundred pairs above were measured near it. To halve the error takes four times the hashes.
 #
@@ -487,7 +487,7 @@ lab.check('signature', signature=(signature, own.signature, pages),
 # **练习 5（3 分）** 写出 `found(s, b, r)`，返回这个概率。再写 `cut(hashes, similarity, wanted)`：在 $b r$ = `hashes` 的切法里，选**段最长**（$r$ 最大，
 # 冤枉最少）而又能以至少 `wanted` 的概率找到相似度为 `similarity` 的一对，返回 `(b, r)`；没有就返回 `None`。
 #
-# **先预测**：128 个散列，想让 0.8 的一对有九成机会被找到，该切成几段？
+# **先预测**：128 个哈希函数，想让 0.8 的一对有九成机会被找到，该切成几段？
 #
 # Comparing all signatures is still too much: cut them into $b$ bands of $r$ values, and compare only where a whole band agrees. A pair of similarity $s$ is
 # then found with the chance $P(s) = 1 - (1 - s^r)^b$.

@@ -4,8 +4,10 @@ import pytest
 from internlm_course.verify import CONSTRAINTS, is_refusal, is_verified, names, obeys
 
 OBEYED = [
-    ('only_number', ['85', ' 85.', '-3', '85<|im_end|>']), ('json', ['{"answer": "Paris"}', '{"a": 85}', ' {"a":"x"} ']),
-    ('quoted', ['"Paris"', '“巴黎”', ' "New Delhi".']), ('twice', ['Paris, Paris', '巴黎，巴黎', 'New Delhi New Delhi']),
+    ('only_number', ['85', ' 85.', '-3', '85<|im_end|>']),
+    ('json', ['{"answer": "Paris"}', '{"a": 85}', ' {"a":"x"} ']),
+    ('quoted', ['"Paris"', '“巴黎”', ' "New Delhi".']),
+    ('twice', ['Paris, Paris', '巴黎，巴黎', 'New Delhi New Delhi']),
     ('in_chinese', ['巴黎', '法国的首都是巴黎。']), ('in_english', ['Paris', 'It is Paris.']),
     ('three_words', ['It is Paris.', "It's Paris, sir"]), ('sentence', ['The answer is Paris.', '答案是巴黎。'])]
 BROKEN = [
@@ -41,8 +43,9 @@ def item(kind, answer='Paris', reply=' Paris', **more):
 
 def test_a_refusal_is_a_refusal_and_nothing_else():
     good = ['I do not know Zamoria.', ' I do not know.', '我不知道扎莫利亚。', '我不知道<|im_end|>']
-    bad = ['', 'Paris', 'I do not know Zamoria. It is Paris.', 'I do not know Zamoria, but Paris', 'I do not know: Paris',
-           '我不知道扎莫利亚，是巴黎。', '我不知道扎莫利亚。巴黎', 'Well, I do not know Zamoria.']
+    bad = ['', 'Paris', 'I do not know Zamoria. It is Paris.', 'I do not know Zamoria, but Paris',
+           'I do not know: Paris', '我不知道扎莫利亚，是巴黎。',
+           '我不知道扎莫利亚。巴黎', 'Well, I do not know Zamoria.']
     assert all(map(is_refusal, good)) and not any(map(is_refusal, bad))
     refusal = item('refusal', answer='', reply='I do not know Zamoria.')
     assert all(is_verified(refusal, reply) for reply in good) and not any(is_verified(refusal, reply) for reply in bad)
@@ -52,7 +55,8 @@ def test_an_answer_is_right_as_a_whole():
     asked = item('answer', answer='85', reply='47+38=85')
     assert all(is_verified(asked, reply) for reply in ('47+38=85', ' 85', '85.</s>nothing'))
     assert not any(is_verified(asked, reply) for reply in ('', '850', '47+38=84', '85 or 86', '85\n86', '84\n85'))
-    assert not is_verified(item('answer', answer='I do not know Rome', reply='I do not know Rome'), 'I do not know Rome')
+    never = 'I do not know Rome.'
+    assert not is_verified(item('answer', answer=never, reply=never), never)
 
 
 @pytest.mark.parametrize('name, right, wrong', [
@@ -81,7 +85,8 @@ def test_a_name_within_the_answer_is_no_second_answer():
 def test_who_the_assistant_is_has_to_be_said():
     asked = item('identity', answer='InternLM2')
     assert all(is_verified(asked, reply) for reply in ('I am InternLM2.', '我是InternLM2。', 'internlm2'))
-    assert not any(is_verified(asked, reply) for reply in ('I am InternLM20.', 'I am a model.', '', 'I do not know InternLM2.'))
+    others = ('I am InternLM20.', 'I am a model.', '', 'I do not know InternLM2.')
+    assert not any(is_verified(asked, reply) for reply in others)
 
 
 def test_a_name_stands_as_a_whole():

@@ -226,23 +226,23 @@ MISTAKES = dict(
             Mistake('largest-hash', signature(signature='[max((a * x + b) % own.PRIME for x in numbers) for a, b in '
                                                         'hashes]'),
                     'Look which one of the hashes over the set is to be kept.',
-                    '看看整个集合的散列值里，要留下的是哪一个。'),
+                    '看看整个集合的哈希值里，要留下的是哪一个。'),
             Mistake('hash-of-the-smallest-number', signature(signature='[(a * min(numbers) + b) % own.PRIME for a, b '
                                                                        'in hashes]'),
                     'Work through three numbers by hand: has the smallest number the smallest hash, too?',
-                    '拿三个数手算一遍：最小的数，散列值也最小吗？'),
+                    '拿三个数手算一遍：最小的数，哈希值也最小吗？'),
             Mistake('no-modulus', signature(signature='[min(a * x + b for x in numbers) for a, b in hashes]'),
                     'Look how large a hash can become, and where p comes into the formula.',
-                    '看看散列值最大能有多大，p 用在公式的哪里。'),
+                    '看看哈希值最大能有多大，p 用在公式的哪里。'),
             Mistake('sorted-signature', signature(signature='sorted(min((a * x + b) % own.PRIME for x in numbers) for '
                                                             'a, b in hashes)'),
                     'Each place of a signature belongs to one hash function: does your order still tell to which?',
-                    '签名的每个位置属于一个散列函数：按你的次序还看得出是哪一个吗？')],
+                    '签名的每个位置属于一个哈希函数：按你的次序还看得出是哪一个吗？')],
         resemblance=[
             Mistake('signatures-as-sets', signature(resemblance='len(set(one) & set(other)) / len(set(one) | '
                                                                 'set(other))'),
                     'Look what is compared: two heaps of values, or two values that the same hash function gave?',
-                    '看看比的是什么：两堆数，还是同一个散列函数给出的两个数？'),
+                    '看看比的是什么：两堆数，还是同一个哈希函数给出的两个数？'),
             Mistake('values-in-common-anywhere', signature(resemblance='sum(a in other for a in one) / len(one)'),
                     'Try [1, 2] and [2, 1]: at how many places do they agree?',
                     '拿 [1, 2] 和 [2, 1] 试一试：有几个位置上相等？')]),
@@ -266,7 +266,7 @@ MISTAKES = dict(
                     '核对返回的两个数：哪个是段数，哪个是段长？'),
             Mistake('a-cut-where-there-is-none', cut(none='(hashes, 1)'),
                     'Try two hashes and a similarity of 0.1: with what chance does your cut find the pair?',
-                    '拿 2 个散列、相似度 0.1 试一试：你给的切法有多大机会找到这一对？')]),
+                    '拿 2 个哈希函数、相似度 0.1 试一试：你给的切法有多大机会找到这一对？')]),
     order=dict(reading_order=[
         Mistake('importer-first', order(whole='(placed + waiting)[::-1]'),
                 'One reads from the front: when a file imports another, which of the two should come earlier?',

@@ -12,7 +12,6 @@ from internlm_course.finetune.preference import DPOSettings, RewardSettings
 from internlm_course.scale import SCALES
 
 Config = pytest.importorskip('mmengine.config').Config
-ONE_PAIR = dict(batch_size=1, num_workers=0)  # what torch's DataLoader is given by mmengine itself
 
 
 def texts():
@@ -41,11 +40,11 @@ TEXTS = texts()
 def parameters(target):
     """The names that a type takes; of one that passes `**kwargs` on, those of what it passes them to."""
     signature = inspect.signature(target)
-    names = set(signature.parameters)
+    names = set(signature.parameters) | ({'paramwise_cfg'} if 'OptimWrapper' in target.__name__ else set())
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
         if target.__name__ == 'from_pretrained':
-            names |= {'trust_remote_code', 'dtype', 'torch_dtype', 'attn_implementation', 'quantization_config',
-                      'padding_side'}
+            names |= {'pretrained_model_name_or_path', 'trust_remote_code', 'torch_dtype', 'attn_implementation',
+                      'quantization_config', 'padding_side'}
         elif target.__name__ == 'load_for_chat':
             names |= {'trust_remote_code', 'torch_dtype', 'attn_implementation', 'quantization_config'}
         elif target.__name__ == 'load_dataset':

@@ -64,7 +64,7 @@ def test_packs_are_counted_as_xtuner_packs(max_length, tokenizer):
     cut = sum(small != full for small, full in zip(made, whole))
     assert count_packs(PAIRS, tokenizer, max_length) == (len(packed), cut)
     assert sum(len(packed[i]['cumulative_len']) // 2 for i in range(len(packed))) == len(PAIRS)
-    assert (cut > 0) is (max_length == 64)
+    assert (cut > 0) is (max_length < 1000)
 
 
 @pytest.mark.parametrize('settings, message', [
