@@ -4,11 +4,11 @@
 # 讲义：[第 5 讲](../lectures/zh/05-rlhf.md) · Lecture: [lecture 5](../lectures/en/05-rlhf.md)
 #
 # 什么是好回答？先由人来比较，再由奖励模型打分，再由程序验证。你把这条路上的算式一个个写出来：排序损失、优势、裁剪、KL、组内优势；再写一个骗不了的验证器，
-# 看小模型在它的奖励下练上一分钟；最后从曲线上认出奖励黑客。
+# 再看小模型为这样的奖励练上一分钟；最后从曲线上认出奖励黑客。
 # **先预测，再运行，再观察，再解释**：见到“先预测”，请把答案写进它下面那一格，再往下运行；运行过后，答案可以展开来对照。
 #
 # What is a good reply? First people compare, then a reward model gives scores, then a program verifies. You write the arithmetic on this way: the ranking loss,
-# advantages, clipping, KL, advantages within a group; you write a verifier that cannot be fooled, and watch the small model practise for its reward for a
+# advantages, clipping, KL, advantages within a group; you write a verifier that cannot be fooled, and watch the small model practise for such rewards for a
 # minute; at last you recognise a reward hack by its curves. **Predict, run, look, explain**: where it says “Predict”, write your answer into the cell below it
 # before you go on; after the run there is an answer to unfold and compare.
 #

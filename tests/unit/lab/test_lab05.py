@@ -1,11 +1,12 @@
-"""Lab 5's own answers against XTuner's losses, torch's divergence and what the formulas say: what a student is compared
-with is what the tools compute."""
+"""Lab 5's own answers against XTuner's losses, the course's alignment and what the formulas say: what a student is
+compared with is what the tools compute."""
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from internlm_course.align import losses
 from internlm_course.lab.answers import lab05 as own
 
 RNG = np.random.default_rng(0)
@@ -36,6 +37,21 @@ def test_gae_between_its_ends():
     assert own.gae(rewards, values, 0.9, 1.0) == pytest.approx(come)
     one = [reward + 0.9 * ahead - value for reward, value, ahead in zip(rewards, values, [*values[1:], 0])]
     assert own.gae(rewards, values, 0.9, 0.0) == pytest.approx(one)
+
+
+def test_ppo_and_grpo_compute_the_same():
+    rewards, values, old, new = (torch.tensor(RNG.normal(size=(1, 5))) for _ in range(4))
+    said = torch.ones(1, 5, dtype=torch.bool)
+    theirs = losses.generalised_advantages(rewards.float(), values.float(), said, discount=0.9, decay=0.8)
+    assert own.gae(rewards[0].tolist(), values[0].tolist(), 0.9, 0.8) == pytest.approx(theirs[0].tolist(), rel=1e-5)
+    loss = losses.clipped_objective(new, old, values, 0.2).mean().item()
+    assert own.clipped_objective(new[0].numpy(), old[0].numpy(), values[0].numpy(), 0.2) == pytest.approx(-loss)
+    theirs = losses.kl_estimates(new, old)
+    mine = own.kl_estimators(new[0].numpy(), old[0].numpy())
+    assert mine == pytest.approx([theirs[name].mean().item() for name in ('k1', 'k2', 'k3')])
+    rewards = RNG.integers(0, 2, size=24).astype(float)
+    theirs = losses.group_advantages(torch.tensor(rewards).view(3, 8))
+    assert np.allclose(own.group_advantages(rewards.tolist(), 8, False), theirs.flatten())
 
 
 def test_the_clipped_objective_has_no_slope_where_it_is_clipped():
