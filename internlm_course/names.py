@@ -44,7 +44,7 @@ MODELS = dict(
     base=Model('基座', 'after the short context', labs=(1, 3)),
     long=Model('长文本', 'after the long context', labs=(2, 3)),
     enhanced=Model('能力增强', 'after the enhancement', labs=(4,)),
-    sft=Model('微调', 'fine-tuned', chats=True, labs=(1, 4)),
+    sft=Model('微调', 'fine-tuned', chats=True, labs=(1, 4, 5)),
     int4=Model('INT4 量化', 'fine-tuned, with INT4 weights', chats=True, labs=(1,)))
 
 # InternLM2 report, section 4.

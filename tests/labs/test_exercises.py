@@ -154,7 +154,11 @@ HALF_RIGHT = [
     ('02_data', 'cut', '>= wanted', '>= 0'),
     ('03_pretraining', 'attention', 'np.tri(length,', 'np.tri(length, k=1,'),
     ('03_pretraining', 'schedule', 'step < warmup', 'step <= warmup'),
-    ('03_pretraining', 'memory', 'weights=2', 'weights=4')]
+    ('03_pretraining', 'memory', 'weights=2', 'weights=4'),
+    ('05_rlhf', 'clip', '1 - epsilon, 1 + epsilon', '-epsilon, epsilon'),
+    ('05_rlhf', 'groups', 'groups.mean(axis=1, keepdims=True)', 'groups.max(axis=1, keepdims=True)'),
+    ('05_rlhf', 'verifier', 'text.rpartition', 'text.partition'),
+    ('05_rlhf', 'diagnosis', 'score.index(max(score))', 'score.index(min(score))')]
 
 
 @pytest.mark.parametrize('lab, exercise, right, wrong', HALF_RIGHT)
