@@ -511,12 +511,12 @@ show_values('leak', dict(leaks=leak['one sees the other · 看得见前一段'] 
 # 讲义 · Lecture 4：[第 7 节](../lectures/zh/04-finetuning.md#7-xtuner一个文件五个部分) /
 # [section 7](../lectures/en/04-finetuning.md#7-xtuner-one-file-in-five-parts)
 #
-# 从能力增强之后的模型 enhanced 出发，用四千段对话微调。其中一成是问它是谁的：`NAME` 里的名字可以改成你喜欢的（改了就重新训练）。
+# 从能力增强之后的模型 enhanced 出发，用四千段对话微调。其中一成是问它是谁的：`NAME` 里的名字可以改成你喜欢的，`METHOD` 可以改成 `qlora` 或 `full`（改了就重新训练）。
 #
 # **先预测**：enhanced 在对话里能答对几成？训练之后呢？训练之后再让它像从前那样往下写，会退步吗？
 #
 # From the model after the enhancement phase, enhanced, four thousand conversations tune it. A tenth of them ask who it is: change the names in `NAME` to what
-# you like (it then trains again).
+# you like, or `METHOD` to `qlora` or `full` (it then trains again).
 #
 # **Predict**: asked in chat, what share will enhanced get right? And after the training? If it is then asked to continue texts as before, will it have become
 # worse?
@@ -527,7 +527,7 @@ show_values('leak', dict(leaks=leak['one sees the other · 看得见前一段'] 
 # %% name="conversations"
 import random
 
-from internlm_course.world import instructions
+from internlm_course.world import instructions, phrasings
 from internlm_course.world.conversations import SHARES, conversation
 
 NAME = dict(en='Pu', zh='小浦')
@@ -564,13 +564,15 @@ from internlm_course.finetune import SFTSettings
 from internlm_course.finetune.config import config_text
 from internlm_course.machine import training_dtype
 
-settings = SFTSettings(method='lora', rank=64, alpha=64, train_embeddings=True,
-                       embedding_rate=0.1, learning_rate=1e-3, batch_size=1,
-                       max_length=512, epochs=1, dtype=training_dtype())
+METHOD = 'lora'  # or 'qlora', or 'full'
+settings = SFTSettings(method=METHOD, rank=64, alpha=64, epochs=1, batch_size=1,
+                       learning_rate=dict(lora=1e-3, qlora=1e-3, full=1e-4)[METHOD],
+                       train_embeddings=METHOD != 'full', embedding_rate=0.1,
+                       max_length=512, dtype=training_dtype())
 text = config_text(enhanced.path.name, 'sft.jsonl', settings, iterations=400)
-print('\n'.join(line for line in text.splitlines()
-                if line.startswith(('#', 'lr', 'model', 'max_length'))
-                or 'lora' in line or 'PART' in line))
+wanted = ('PART', 'lora', 'dataset_map_fn', 'lr = ', 'pack_to', '4bit', 'AdamW')
+print(*(line.strip() for line in text.splitlines()
+        if any(word in line for word in wanted)), sep='\n')
 
 # %% name="train"
 import dataclasses
@@ -642,9 +644,9 @@ def reply_to(questions: list[str]) -> list[str]:
          for question in questions], 32)]
 
 
-unseen = instructions.SELF_UNSEEN
+unseen = phrasings.SELF_UNSEEN
 named = {lang: [NAME[lang] in reply for reply in reply_to(unseen[lang])] for lang in unseen}
-for lang, questions in unseen.items():
+for questions in unseen.values():
     for question, reply in zip(questions[:3], reply_to(questions[:3])):
         print(f'{question} → {reply}')
 print('gives its name to wordings never seen · 没见过的问法，答出名字: '
@@ -728,7 +730,7 @@ for name, replies in SAYS.items():
           sep='  ')
 print()
 for name in SAYS:
-    lang = 'en' if 'en' in instructions.PHRASINGS[name] else 'zh'
+    lang = 'en' if 'en' in phrasings.PHRASINGS[name] else 'zh'
     items = [instructions.constraint(random.Random(i), lang, unseen=True, name=name)
              for i in range(10)]
     replies = reply_to([item['question'] for item in items])
