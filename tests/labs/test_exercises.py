@@ -154,7 +154,11 @@ HALF_RIGHT = [
     ('02_data', 'cut', '>= wanted', '>= 0'),
     ('03_pretraining', 'attention', 'np.tri(length,', 'np.tri(length, k=1,'),
     ('03_pretraining', 'schedule', 'step < warmup', 'step <= warmup'),
-    ('03_pretraining', 'memory', 'weights=2', 'weights=4')]
+    ('03_pretraining', 'memory', 'weights=2', 'weights=4'),
+    ('04_finetuning', 'lora', '(x @ a.T) @ b.T', '(x @ a.T) @ b.T / 2'),
+    ('04_finetuning', 'parameters', '2 * hidden', 'hidden'),
+    ('04_finetuning', 'nf4', '.argmin(1)', '.argmax(1)'),
+    ('04_finetuning', 'packing', '- room + 1', '- room')]
 
 
 @pytest.mark.parametrize('lab, exercise, right, wrong', HALF_RIGHT)
