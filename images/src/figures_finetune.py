@@ -10,8 +10,8 @@ def mask(facts: dict) -> str:
     """One conversation as its tokens; those that are learned are filled."""
     learned = [token for token, flag in facts['tokens'] if flag]
     figure = Figure('损失掩码 · The loss mask',
-                    f'A conversation of {len(facts["tokens"])} tokens in boxes, in the order of reading. Filled are the '
-                    f'{len(learned)} that are learned: {", ".join(learned)}. All others are read only.')
+                    f'A conversation of {len(facts["tokens"])} tokens in boxes, in the order of reading. Filled are '
+                    f'the {len(learned)} that are learned: {", ".join(learned)}. All others are read only.')
     y = figure.head('一段对话的词元：哪些要学', 'One conversation as tokens: which are learned')
     x, high = MARGIN, 32
     for token, flag in facts['tokens']:
@@ -67,7 +67,8 @@ def memory(facts: dict) -> str:
     figure = Figure('微调要多少显存 · What fine-tuning takes',
                     'Bars on a logarithmic scale: '
                     + '; '.join(f'{size["name"]}: ' + ', '.join(f'{way["en"]} {gb} GB' for way, gb in
-                                                                zip(facts['ways'], size['gb'])) for size in facts['sizes'])
+                                                                zip(facts['ways'], size['gb']))
+                                for size in facts['sizes'])
                     + '. Lines mark cards of ' + ', '.join(f'{card["gb"]} GB' for card in facts['cards']) + '.')
     y = figure.head('微调要多少显存（对数）', 'What fine-tuning takes (logarithmic)')
     left, right = MARGIN + 128, WIDTH - MARGIN - 62
