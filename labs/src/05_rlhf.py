@@ -166,13 +166,13 @@ for difference in (3.0, 0.0, -1.0):
 
 
 def fit(votes: list, weight: float) -> dict[str, float]:
-    """The scores of the replies after 400 steps down the loss of these votes;
+    """The scores of the replies after 400 steps down the loss of these votes, gamma 0;
     `weight` is the penalty's."""
     scores, rate, h = dict.fromkeys(REPLIES, 0.0), 0.5, 1e-4
 
     def loss(**other) -> float:
         at = scores | other
-        return (sum(loss_used(at[better], at[worse], 2) for better, worse in votes)
+        return (sum(loss_used(at[better], at[worse], 0) for better, worse in votes)
                 + weight * sum(penalty_used(score, 5.0) for score in at.values()))
     for _ in range(400):
         slopes = {name: (loss(**{name: score + h}) - loss(**{name: score - h})) / 2 / h
