@@ -17,6 +17,7 @@ from internlm_course.model import chat, load_model, load_tokenizer
 from internlm_course.model.tokenizer import REWARD
 
 SMALL = dict(batch_size=2, max_length=64)
+PACKED = dict(SMALL, packed_length=130)
 
 
 def pair(a, b):
@@ -45,7 +46,7 @@ def test_a_reward_model_prefers_what_was_chosen(start, tmp_path):
     import torch
 
     steps = []
-    settings = RewardSettings(epochs=6, learning_rate=2e-3, **SMALL)
+    settings = RewardSettings(epochs=6, learning_rate=2e-3, **PACKED)
     metrics = reward(start / 'checkpoint', start / 'pairs.jsonl', tmp_path / 'out', settings, tmp_path / 'home',
                      steps.append)
     assert metrics['accuracy'][-1][1] > 0.95 and metrics['loss'][-1][1] < metrics['loss'][0][1]
@@ -64,7 +65,7 @@ def test_a_reward_model_prefers_what_was_chosen(start, tmp_path):
 def test_dpo_moves_towards_what_was_chosen(start, tmp_path, method):
     import torch
 
-    settings = DPOSettings(method=method, epochs=4, learning_rate=1e-3 if method == 'full' else 1e-2, **SMALL,
+    settings = DPOSettings(method=method, epochs=4, learning_rate=1e-3 if method == 'full' else 1e-2, **PACKED,
                            keep_adapter=method == 'lora')
     metrics = dpo(start / 'checkpoint', start / 'pairs.jsonl', tmp_path / 'out', settings, tmp_path / 'home')
     assert metrics['accuracy'][-1][1] > 0.95 and metrics['chosen'][-1][1] > metrics['rejected'][-1][1]
@@ -84,8 +85,8 @@ def test_dpo_moves_towards_what_was_chosen(start, tmp_path, method):
 
 RUNS = dict(
     sft=(sft, SFTSettings(max_iters=60, method='lora', train_embeddings=True, **SMALL), 'sft.jsonl'),
-    reward=(reward, RewardSettings(max_iters=60, **SMALL), 'pairs.jsonl'),
-    dpo=(dpo, DPOSettings(max_iters=60, **SMALL), 'pairs.jsonl'))
+    reward=(reward, RewardSettings(max_iters=60, **PACKED), 'pairs.jsonl'),
+    dpo=(dpo, DPOSettings(max_iters=60, **PACKED), 'pairs.jsonl'))
 
 
 @pytest.mark.parametrize('kind', RUNS)

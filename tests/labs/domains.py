@@ -113,6 +113,44 @@ def _qkv(rng):
     return numbers(rng, kv * group, length, d), numbers(rng, kv, length, d), numbers(rng, kv, length, d)
 
 
+def _pieces(rng):
+    """A conversation of messages whose headers and texts are cut anyhow."""
+    said = []
+    for _ in range(rng.randrange(5)):
+        role = rng.choice(['system', 'user', 'assistant', 'environment'])
+        words = rng.choices(['Hi', '\n', ' ', '巴黎', '{"name"', 'user'], k=rng.randrange(6))
+        said.append((role, ['<|im_start|>', role, *[' name'] * rng.randrange(2), '\n', *words, '<|im_end|>', '\n']))
+    return (said,)
+
+
+def _losses(rng):
+    nats = _nats(rng)
+    return nats, [rng.random() < 0.5 for _ in nats]
+
+
+def _adapter(rng):
+    m, n, rank = (rng.randrange(1, 6) for _ in range(3))
+    return numbers(rng, m, n), numbers(rng, rank, n), numbers(rng, m, rank), rng.choice([0.5, 1.0, 16.0, 64.0])
+
+
+def _adapted(rng):
+    w, a, b, alpha = _adapter(rng)
+    return numbers(rng, rng.randrange(1, 4), w.shape[1]), w, a, b, alpha
+
+
+def _block(rng):
+    return (rng.choice([0, 0.02, 1, 1, 30]) * numbers(rng, rng.randrange(1, 20)),)
+
+
+REPLIES = ['85', '-85', '85.', '85。', ' 7', '８', '{"answer": 1}', '{"answer": {"answer": 1}}', '[]', '{}', 'null',
+           'It is Rome', 'a b', '罗马', '罗马。', 'é', 'Z', '', '\n', '{"a": 1}', '1 2 3', 'a\tb\nc']
+
+
+def _told(rng):
+    constraint = rng.choice(['only_number', 'json', 'three_words', 'in_chinese'])
+    return constraint, rng.choice(['', ' ', '\n']) + rng.choice(REPLIES) + rng.choice(['', '', ' ', '.', 'z', '罗', '1'])
+
+
 def _step(rng):
     steps = rng.randrange(2, 900)
     warmup = rng.randrange(steps)
@@ -193,6 +231,28 @@ DRAWS = {
             rng.randrange(1, 65),
             rng.sample(['weights', 'gradients', 'states'], rng.randrange(4)),
         ),
+    ),
+    '04_finetuning': dict(
+        loss_mask=_pieces,
+        learned_loss=_losses,
+        lora=_adapted,
+        merged=_adapter,
+        lora_parameters=lambda rng: (
+            _config(rng),
+            rng.randrange(1, 80),
+            rng.sample(['wqkv', 'wo', 'w1', 'w2', 'w3'], rng.randrange(6)),
+        ),
+        quantise=_block,
+        dequantise=lambda rng: (
+            [rng.randrange(16) for _ in range(rng.randrange(1, 9))],
+            rng.choice([0.0, 0.1, 1.0, 7.5]),
+        ),
+        pack=lambda rng: (
+            [rng.randrange(1, rng.choice([4, 40])) for _ in range(rng.randrange(8))],
+            rng.randrange(1, 25),
+        ),
+        may_see=lambda rng: ([rng.randrange(1, 5) for _ in range(rng.randrange(1, 5))],),
+        obeys=_told,
     ),
     '05_rlhf': dict(
         ranking_loss=lambda rng: (*(round(rng.uniform(-5, 5), 2) for _ in range(2)), rng.choice([0, 1, 2, 3])),
