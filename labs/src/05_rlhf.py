@@ -166,13 +166,13 @@ for difference in (3.0, 0.0, -1.0):
 
 
 def fit(votes: list, weight: float) -> dict[str, float]:
-    """The scores of the replies after 400 steps down the loss of these votes;
+    """The scores of the replies after 400 steps down the loss of these votes, gamma 0;
     `weight` is the penalty's."""
     scores, rate, h = dict.fromkeys(REPLIES, 0.0), 0.5, 1e-4
 
     def loss(**other) -> float:
         at = scores | other
-        return (sum(loss_used(at[better], at[worse], 2) for better, worse in votes)
+        return (sum(loss_used(at[better], at[worse], 0) for better, worse in votes)
                 + weight * sum(penalty_used(score, 5.0) for score in at.values()))
     for _ in range(400):
         slopes = {name: (loss(**{name: score + h}) - loss(**{name: score - h})) / 2 / h
@@ -608,17 +608,22 @@ from internlm_course.world.bootcamp import Instructions
 sft = course.sft()
 tokenizer = load_tokenizer(sft.path)
 reference = load_model(sft.path, dtype=torch.float32)
-task = Instructions(seed=1, unseen=True)
-for _ in range(2):
-    case = task.case_generator()
-    print(case['question'])
-    talks = [asked(case['question'])] * 8
-    texts = sample(reference, tokenizer, talks, 32, seed=0).texts
-    rewards = [task.verify_score(text, case) for text in texts]
-    advantages = groups_used(rewards, 8, False)
-    for text, reward, advantage in zip(texts, rewards, advantages):
+task = Instructions(seed=1)
+cases = [task.case_generator() for _ in range(16)]
+talks = [asked(case['question']) for case in cases for _ in range(8)]
+texts = sample(reference, tokenizer, talks, 32, seed=0).texts
+groups = [texts[i:i + 8] for i in range(0, len(texts), 8)]
+rewards = [[task.verify_score(text, case) for text in group]
+           for case, group in zip(cases, groups)]
+mixed = [i for i, given in enumerate(rewards) if 0 < sum(given) < 8]
+for i in mixed[:2]:
+    print(cases[i]['question'])
+    for text, reward, advantage in zip(groups[i], rewards[i],
+                                       groups_used(rewards[i], 8, False)):
         print(f'  {text!r:40} reward · 奖励 {reward:.0f}, advantage · 优势 '
               f'{advantage:+.3f}')
+print(f'{len(mixed)} of {len(cases)} questions have right and wrong replies · '
+      '有对有错的题')
 
 # %% name="practice"
 import dataclasses
@@ -666,19 +671,19 @@ show_values('grpo', dict(gained=after['instructions'] > before['instructions'],
                          still_knows=after['knowledge'] > before['knowledge'] - 0.05))
 
 # %% [markdown] name="grpo-look"
-# **看什么**：曲线上的奖励是训练题的，两行比例是留出题的。上面的八个回答里，对的和错的优势各是多少？一样的回答，优势为什么也一样？
+# **看什么**：曲线上的奖励是训练题的，两行比例是留出题的。16 道题里，有几道的八个回答有对有错？其余的题这一步教了什么？
 #
-# **What to look for**: the reward in the curve is that of training questions, the two lines of shares are of held-out ones. Of the eight replies above, what
-# advantage have the right and the wrong ones? Why do equal replies have equal advantages?
+# **What to look for**: the reward in the curve is that of training questions, the two lines of shares are of held-out ones. To how many of the 16 questions are
+# some of the eight replies right and some wrong? What do the others teach in this step?
 #
 # <details><summary>答案 · Answer</summary>
 #
 # 留出题做对的比例升了，原来知道的没有忘：KL 的价钱和小步子把它留在起点附近。它不是从范例里学的，答案本来就在它偶尔抽到的回答里，奖励只是让它更常抽到。
-# 所以一次也抽不到的，这样永远学不会。
+# 八个回答全对或全错的题，什么也没有教；一次也抽不到的，这样永远学不会。
 #
 # The share of held-out questions rises, and what it knew is not forgotten: the price of KL and small steps keep it near the start. It learned from no example.
-# The right replies were among those that it drew now and then, and the reward made it draw them more often. What is never drawn can never be learned in this
-# way.
+# The right replies were among those that it drew now and then, and the reward made it draw them more often. Questions to which all eight replies are right or
+# all are wrong teach nothing; and what is never drawn can never be learned in this way.
 #
 # </details>
 
