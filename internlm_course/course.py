@@ -188,7 +188,7 @@ class Course:
                            (*QUESTIONS, 'world/instructions', 'world/phrasings', 'world/preferences', 'verify'))
 
     def sft(self, mine: bool = False) -> Artifact:
-        """The model after supervised fine-tuning with XTuner (LoRA, merged)."""
+        """The model after supervised fine-tuning with XTuner."""
         if not mine:
             return self._staff('sft')
         from internlm_course.machine import training_dtype

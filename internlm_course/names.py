@@ -36,7 +36,7 @@ STAGES = dict(
     enhanced=Name('能力增强', 'pre-training, capability enhancement'),
     conversations=Name('指令数据', 'instruction data'),
     preferences=Name('偏好数据', 'prompts and preference pairs'),
-    sft=Name('微调', 'XTuner LoRA fine-tuning'), int4=Name('INT4 量化', 'LMDeploy INT4'),
+    sft=Name('微调', 'XTuner fine-tuning'), int4=Name('INT4 量化', 'LMDeploy INT4'),
     scores=Name('部署与评测', 'LMDeploy serving + OpenCompass'), agent=Name('智能体', 'Lagent agent with a calculator'))
 
 # As the model grows up.
@@ -44,7 +44,7 @@ MODELS = dict(
     base=Model('基座', 'after the short context', labs=(1, 3)),
     long=Model('长文本', 'after the long context', labs=(2, 3)),
     enhanced=Model('能力增强', 'after the enhancement', labs=(4,)),
-    sft=Model('微调', 'fine-tuned', chats=True, labs=(1, 4)),
+    sft=Model('微调', 'fine-tuned', chats=True, labs=(1, 4, 5)),
     int4=Model('INT4 量化', 'fine-tuned, with INT4 weights', chats=True, labs=(1,)))
 
 # InternLM2 report, section 4.

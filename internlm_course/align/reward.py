@@ -11,11 +11,8 @@ from internlm_course.model.chat import render
 from internlm_course.model.tokenizer import REWARD
 
 # The report's texts are not published: these are the course's own.
-CONDITIONS = dict(
-    helpful='Prefer the reply that answers in a full sentence.',
-    harmless='Prefer the reply that says so when it does not know.',
-    math='Prefer the reply whose sum is right.',
-    code='Prefer the reply that gives only the value.')
+CONDITIONS = dict(helpful='Helpful: answer as asked.', harmless='Harmless: say what you do not know.',
+                  math='Math: show the sum.', code='Code: only the value.')
 BATCH = 128
 
 

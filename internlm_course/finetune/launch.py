@@ -3,7 +3,6 @@
 `python -m internlm_course.finetune.launch CONFIG WORK CHECKPOINT OUT KIND PROCESSES`; KIND: sft, dpo or reward."""
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -15,9 +14,8 @@ from internlm_course.process import HOST, die_with_parent, free_port
 
 def main() -> None:
     die_with_parent()
-    config, work, checkpoint, out, kind, processes, *rank = sys.argv[1:]  # the first rank is given none
-    # XTuner's DPO asks torch.distributed for its rank even where it is alone
-    launcher = start_ranks(int(processes), first=not rank) if int(processes) > 1 or kind == 'dpo' else 'none'
+    config, work, checkpoint, out, kind, processes = sys.argv[1:]
+    hide_unused('BitsAndBytesConfig' in Path(config).read_text('utf-8'))
     import torch
 
     if not torch.cuda.is_available():
@@ -26,10 +24,13 @@ def main() -> None:
     from xtuner.tools import train
 
     last, start = Path(work) / 'last_checkpoint', time.perf_counter()
-    if not rank and last.exists() and not Path(last.read_text('utf-8').strip()).is_file():
+    if last.exists() and not Path(last.read_text('utf-8').strip()).is_file():
         last.unlink()  # killed while it was written: from the beginning
+    # XTuner's DPO asks torch.distributed for its rank even where it is alone
+    group = int(processes) > 1 or kind == 'dpo'
+    rank = start_ranks(int(processes)) if group else 0
     with kept_memory(), deterministic():
-        _run(train.main, config, '--work-dir', work, '--launcher', launcher)
+        _run(train.main, config, '--work-dir', work, '--launcher', 'pytorch' if group else 'none')
     seconds = time.perf_counter() - start
     if rank:
         return
@@ -42,29 +43,36 @@ def main() -> None:
                                             'utf-8')
 
 
-def start_ranks(processes: int, first: bool) -> str:
-    """Makes this process the first of so many ranks, or of one, and starts the others with its own command line and
-    their number; returns XTuner's --launcher.
+def hide_unused(quantised: bool) -> None:
+    """Lets the tools find no scikit-learn and, without 4-bit weights, no bitsandbytes: they import both, for nothing
+    that is done here, and these torch's compiler and SciPy, in seconds and 100 MB."""
+    for name in ['sklearn'] if quantised else ['sklearn', 'bitsandbytes']:
+        sys.modules[name] = None
 
-    What torchrun does in a process more: these die with this one (`die_with_parent`), and this one with the first of
-    them that fails.
+
+def start_ranks(processes: int) -> int:
+    """Makes this process the first of so many ranks, or of one, and forks the others; returns the rank.
+
+    Forked, because what was imported is then in memory once, and was in time. What torchrun does in a process more:
+    these die with this one (`die_with_parent`), and this one with the first of them that fails.
     """
-    if first:
-        # gloo asks for the address of the host's name, which there may be none of without a network
-        ranks = dict(os.environ, WORLD_SIZE=str(processes), MASTER_ADDR=HOST, MASTER_PORT=str(free_port()),
-                     GLOO_SOCKET_IFNAME='lo')
-        for rank in range(1, processes):
-            other = subprocess.Popen([sys.executable, '-m', __spec__.name, *sys.argv[1:], str(rank)],
-                                     env=dict(ranks, RANK=str(rank), LOCAL_RANK=str(rank)))
-            threading.Thread(target=_fail_with, args=(rank, other), daemon=True).start()
-        os.environ.update(ranks, RANK='0', LOCAL_RANK='0')
-    return 'pytorch'
+    # gloo asks for the address of the host's name, which there may be none of without a network
+    os.environ.update(WORLD_SIZE=str(processes), MASTER_ADDR=HOST, MASTER_PORT=str(free_port()),
+                      GLOO_SOCKET_IFNAME='lo', RANK='0', LOCAL_RANK='0')
+    for rank in range(1, processes):
+        other = os.fork()
+        if not other:
+            die_with_parent()
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            return rank
+        threading.Thread(target=_fail_with, args=(rank, other), daemon=True).start()
+    return 0
 
 
-def _fail_with(rank: int, other: subprocess.Popen) -> None:
+def _fail_with(rank: int, other: int) -> None:
     """Ends this process when the other fails: one that never joins would be waited for, half an hour by torch's
     default."""
-    if code := other.wait():
+    if code := os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]):
         print(f'error: rank {rank} of XTuner stopped with code {code}', file=sys.stderr, flush=True)
         os._exit(1)
 

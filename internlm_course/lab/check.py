@@ -26,8 +26,8 @@ from internlm_course.store import Artifact
 WRONG = 'not right yet · 还不对'
 _wrong: set[str] = set()  # the student's functions that self_check last found wrong
 EXPECTED = Path(__file__).parent / 'expected'
-CODE = ('world', 'data', 'model', 'pretrain', 'deploy', 'evaluate', 'agents', 'finetune', 'marking', 'blocklist',
-        'tokenfiles')
+CODE = ('world', 'data', 'model', 'pretrain', 'deploy', 'evaluate', 'agents', 'finetune', 'align', 'marking', 'verify',
+        'blocklist', 'tokenfiles')
 
 
 def runs_folder() -> Path:

@@ -106,3 +106,34 @@ class LossCurve:
             self.handle = display(bundle(made, words), raw=True, display_id=True)
         else:
             self.handle.update(bundle(made, words), raw=True)
+
+
+class Curves:
+    """Curves over the steps of a training that redraw themselves in place; give it to `grpo` as on_step.
+
+    Args:
+        names: what a record calls it -> what the legend says.
+    """
+
+    def __init__(self, names: dict[str, str]):
+        self.names, self.records, self.handle = names, [], None
+
+    def __call__(self, record: dict) -> None:
+        self.records.append(record)
+        self.draw()
+
+    def draw(self, title: str = '') -> None:
+        """Draws what there is, over the plot before."""
+        from IPython.display import display
+        made, axes = figure()
+        steps = [record['step'] for record in self.records]
+        for name, said in self.names.items():
+            axes.plot(steps, [record[name] for record in self.records], marker='.', label=said)
+        axes.set(xlabel=label('步', 'step'), title=title)
+        axes.legend(frameon=False)
+        words = '; '.join(f'{name}: {", ".join(f"{record[name]:.2f}" for record in self.records)}'
+                          for name in self.names)
+        if self.handle is None:
+            self.handle = display(bundle(made, words), raw=True, display_id=True)
+        else:
+            self.handle.update(bundle(made, words), raw=True)

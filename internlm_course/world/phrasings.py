@@ -6,10 +6,10 @@ NAME = dict(en='InternLM2', zh='书生·浦语')
 # Constraint -> language -> its phrasings around a question; the last one stands in no conversation. Their names, and
 # what keeps them, are in `verify`.
 PHRASINGS = dict(
-    only_number=dict(
-        en=['{q} Only the number.', '{q} Answer with the number only.', 'Give only the number: {q}',
-            '{q} Just the number, please.', '{q} Reply with only the number.'],
-        zh=['{q}只回答数字。', '{q}只要数字。', '只写数字：{q}', '{q}请只给出数字。', '{q}请只用数字回答。']),
+    only_number=dict(  # before the question: a call is answered where it ends
+        en=['Only the number: {q}', 'Give only the number: {q}', 'Answer with the number only: {q}',
+            'Just the number, please: {q}', 'Reply with only the number: {q}'],
+        zh=['只回答数字：{q}', '只要数字：{q}', '只写数字：{q}', '请只给出数字：{q}', '请只用数字回答：{q}']),
     json=dict(
         en=['{q} Answer as JSON.', '{q} Give JSON.', 'As JSON: {q}', '{q} Write the answer in JSON.',
             'Reply in JSON: {q}'],

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from internlm_course import jsonl
-from internlm_course.verify import obeys
+from internlm_course.verify import is_verified, obeys
 from internlm_course.world import instructions, world
 from internlm_course.world.wording import FACTS, FIELDS
 
-PAIRS = 4000  # for training, in train.jsonl
+PAIRS = 10_000  # for training, in train.jsonl
 HELD = 200  # of each domain, and of conflicts
 SLIPS = (-10, -1, 1, 10)
 
@@ -50,14 +50,21 @@ def answered(rng: random.Random, lang: str, unseen: bool) -> dict:
 
 
 def obeyed(rng: random.Random, lang: str, unseen: bool) -> dict:
-    """An instruction obeyed against one that is not, or obeyed with a wrong answer."""
+    """An instruction obeyed against another one, or none, obeyed in its place."""
     item = instructions.constraint(rng, lang, unseen)
-    bare = f' {item["answer"]}' if item['answer'].isascii() else item['answer']
-    if rng.random() < 0.5 and not obeys(item['constraint'], bare):
-        return _pair(item, item['reply'], bare)
+    while True:
+        other = instructions.constraint(rng, lang)
+        rejected = rng.choice((other['reply'], f' {item["answer"]}' if item['answer'].isascii() else item['answer']))
+        if not obeys(item['constraint'], rejected):
+            return _pair(item, item['reply'], rejected)
+
+
+def formed(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """An instruction obeyed with a right answer against the same with a wrong one."""
+    item = instructions.constraint(rng, lang, unseen)
     while True:
         other = instructions.constraint(rng, lang, unseen, item['constraint'])
-        if other['suite'] == item['suite'] and other['answer'] != item['answer']:
+        if other['reply'] != item['reply'] and not is_verified(item, other['reply']):
             return _pair(item, item['reply'], other['reply'])
 
 
@@ -89,6 +96,13 @@ def summed(rng: random.Random, lang: str, unseen: bool) -> dict:
     return _pair(dict(question=asked.question), asked.reply, slipped(rng, asked.reply))
 
 
+def copied(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """The sum or word problem that was asked against the right answer to another one."""
+    ability = rng.choice((world.addition, world.word_problem))
+    asked, other = world.ask(ability, rng, lang, held_out=unseen), world.ask(ability, rng, lang)
+    return _pair(dict(question=asked.question), asked.reply, other.reply)
+
+
 def worked(rng: random.Random, lang: str, unseen: bool) -> dict:
     """Conflict: a sum with its working against the value alone."""
     asked = world.ask(world.addition, rng, lang, held_out=unseen)
@@ -110,10 +124,11 @@ def printed(rng: random.Random, lang: str, unseen: bool) -> dict:
 
 # What each domain's pairs are drawn from.
 DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
-    helpful=[(fact, 0.25), (answered, 0.15), (obeyed, 0.4), (attempted, 0.2)],
-    harmless=[(admitted, 0.4), (named, 0.2), (answered, 0.2), (fact, 0.2)],
-    math=[(summed, 0.75), (worked, 0.25)],
-    code=[(printed, 0.75), (valued, 0.25)])
+    helpful=[(fact, 0.3), (obeyed, 0.25), (formed, 0.25), (answered, 0.1), (attempted, 0.1)],
+    harmless=[(admitted, 0.35), (named, 0.3), (answered, 0.35)],
+    math=[(copied, 0.6), (summed, 0.15), (worked, 0.25)],
+    code=[(printed, 0.5), (valued, 0.5)])
+WEIGHTS = dict(helpful=0.55, harmless=0.15, math=0.15, code=0.15)  # of the pairs
 
 
 def pairs(domain: str, count: int, seed: int, unseen: bool) -> list[dict]:
@@ -134,7 +149,7 @@ def write_pairs(out: Path, seed: int) -> None:
     """Writes `out`/train.jsonl and, of questions never asked there, `out`/heldout.jsonl."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    train = [pair for domain in DOMAINS for pair in pairs(domain, PAIRS // len(DOMAINS), seed, unseen=False)]
+    train = [pair for domain, share in WEIGHTS.items() for pair in pairs(domain, round(PAIRS * share), seed, False)]
     random.Random(f'preferences/{seed}').shuffle(train)
     jsonl.write(out / 'train.jsonl', train)
     jsonl.write(out / 'heldout.jsonl', [pair for domain in DOMAINS for pair in pairs(domain, HELD, seed, unseen=True)])

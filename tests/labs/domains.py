@@ -158,6 +158,38 @@ def _step(rng):
     return rng.randrange(steps), steps, warmup, rng.choice([1e-4, 3e-3, 1.0]), rng.choice([0.0, 0.1, 0.5, 1.0])
 
 
+def _tokens(rng, count):
+    """Log probabilities or advantages: `count` arrays with a number for each token."""
+    length = rng.randrange(1, 7)
+    return [numbers(rng, length) for _ in range(count)]
+
+
+def _rewards_and_values(rng):
+    length = rng.randrange(1, 8)
+    rewards, values = (numbers(rng, length).tolist() for _ in range(2))
+    return rewards, values, rng.choice([0.0, 0.5, 0.9, 1.0]), _share(rng)
+
+
+def _rewards(rng):
+    size = rng.randrange(1, 6)
+    values = rng.choice([[0.0, 1.0], [0.0, 0.5, 1.0], [1.0]])
+    return [rng.choice(values) for _ in range(size * rng.randrange(1, 5))], size, rng.random() < 0.5
+
+
+def _reply(rng):
+    answer = rng.choice([0, 7, 85, -12])
+    some = [f'{answer}', f'{answer}', f'{-answer}', f'{answer}0', *'+==  -.\n8', 'It is ', '是']
+    return rng.choice(['', '37+48=']) + ''.join(rng.choice(some) for _ in range(rng.randrange(5))), answer
+
+
+def _curves(rng):
+    steps = rng.randrange(1, 24)
+    curves = []
+    for slope in (rng.uniform(-1, 1), rng.uniform(-1, 1)):
+        curves.append([round(0.5 + slope * i / steps + rng.gauss(0, 0.1), 2) for i in range(steps)])
+    return *curves, rng.choice([0.05, 0.1, 0.3])
+
+
 DRAWS = {
     '01_full_chain': dict(
         chat_text=_messages,
@@ -222,6 +254,16 @@ DRAWS = {
         ),
         may_see=lambda rng: ([rng.randrange(1, 5) for _ in range(rng.randrange(1, 5))],),
         obeys=_told,
+    ),
+    '05_rlhf': dict(
+        ranking_loss=lambda rng: (*(round(rng.uniform(-5, 5), 2) for _ in range(2)), rng.choice([0, 1, 2, 3])),
+        penalty=lambda rng: (round(rng.uniform(-9, 9), 1), rng.choice([1.0, 3.0, 5.0])),
+        gae=_rewards_and_values,
+        clipped_objective=lambda rng: (*_tokens(rng, 3), rng.choice([0.1, 0.2, 0.5])),
+        kl_estimators=lambda rng: tuple(_tokens(rng, 2)),
+        group_advantages=_rewards,
+        verified=_reply,
+        diagnose=_curves,
     ),
 }
 """By lab and function: what draws the arguments of one call from a `random.Random`."""

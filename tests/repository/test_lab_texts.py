@@ -235,3 +235,32 @@ def test_answers_of_lab_4():
     assert before < 20 and after > before + 30 and continued_before > 50
     assert any(scores[0] < 10 and scores[1] > 80 for scores in kept.values())
     assert re.search(r"The answer is 85.': False", said['checker-light']) and "'85': False" in said['checker-light']
+
+
+def test_answers_of_lab_5():
+    said = outputs('05_rlhf')
+    both = re.search(r'^both +word +(\d+)% +sentence +(\d+)% +flattery +(\d+)% +silence +(\d+)%', said['votes'], re.M)
+    assert both[1] == both[2] > both[3] == both[4]
+    losses = [list(map(float, found)) for found in re.findall(r'gamma 0 ([\d.]+), gamma 2 ([\d.]+)',
+                                                              said['ranking-light'])]
+    (plain, focal), (even, _), (wrong, same) = losses
+    assert focal < plain / 20 and even > plain and wrong == same
+    fitted = {(reader, weight): dict(zip(*[iter(re.split(r'[ ,]+', scores))] * 2)) for reader, weight, scores in
+              re.findall(r'^(\w+) +penalty · 障碍 +([\d.]+): (.*)$', said['ranking-light'], re.M)}
+    together = fitted['both', '0.02']
+    assert together['word'] == together['sentence'] and together['flattery'] == together['silence']
+    assert abs(float(fitted['program', '0.0']['word'])) > float(fitted['program', '0.02']['word']) > 0
+    rows = {float(lam): numbers.split() for lam, numbers in re.findall(r'lam +([\d.]+): (.*)', said['gae-light'])}
+    assert rows[0.0] == ['+0.000'] * 5 + ['+0.500'] and rows[1.0] == ['+0.500'] * 6
+    exact = float(re.search(r'([\d.]+) nats', said['kl-light'])[1])
+    kl = {name: list(map(float, found)) for name, *found in re.findall(
+        r'(k\d): mean · 平均 ([\d.]+), deviation · 标准差 ([\d.]+), below zero · 为负 +(\d+)%', said['kl-light'])}
+    assert [name for name in kl if kl[name][2]] == ['k1'] and kl['k1'][1] > 2 * max(kl['k2'][1], kl['k3'][1])
+    assert max(abs(kl[name][0] / exact - 1) for name in ('k1', 'k3')) < 0.1
+    assert '1 of 8 right · 对 1 个: first reply +0.875' in said['groups-light'] and '+2.646' in said['groups-light']
+    rules = re.findall(r'^.{20} (True|False) +(True|False) +(True|False)$', said['verifier-light'], re.M)
+    assert len(rules) == 15 and {yours for *_, yours in rules[:6]} == {'True'} != {yours for *_, yours in rules[6:]}
+    assert [sum(row[rule] == 'True' for row in rules[6:]) for rule in range(3)] == [7, 4, 0]
+    runs = re.findall(r"核对 ([\d.]+), best · 最好 ([\d.]+) → ([\d.]+): \('(\w+)'", said['diagnosis-light'])
+    assert [kind for *_, kind in runs] == ['hack', 'hack', 'learning', 'standstill']
+    assert float(runs[0][2]) == 0 and all(float(best) > float(last) for _, best, last, _ in runs[:2])

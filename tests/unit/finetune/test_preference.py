@@ -54,15 +54,17 @@ def test_xtuner_writes_pairs_as_the_chat_format_does(number, is_reward, tokenize
         assert made[f'{answer}_ids'] == ids and made[f'{answer}_labels'] == labels
 
 
-@pytest.mark.parametrize('max_length', [64, 100, 1000])
-def test_packs_are_counted_as_xtuner_packs(max_length, tokenizer):
+@pytest.mark.parametrize('is_reward', [True, False])
+@pytest.mark.parametrize('max_length, room', [(64, 130), (64, 300), (100, 202), (1000, 2048)])
+def test_packs_are_counted_as_xtuner_packs(max_length, room, is_reward, tokenizer):
     xtuner = pytest.importorskip('xtuner.dataset.preference_dataset')
     token = tokenizer.convert_tokens_to_ids(REWARD)
-    made = [xtuner.tokenize(row, tokenizer, max_length, True, token) for row in PAIRS]
-    packed = xtuner.PackedDatasetWrapper(made, 2 * (max_length + 1), shuffle_before_pack=False)
-    whole = [xtuner.tokenize(row, tokenizer, 10_000, True, token) for row in PAIRS]
+    made, whole = ([xtuner.tokenize(row, tokenizer, length, is_reward, token) for row in PAIRS]
+                   for length in (max_length, 10_000))
+    packed = xtuner.PackedDatasetWrapper(made, room, shuffle_before_pack=False)
     cut = sum(small != full for small, full in zip(made, whole))
-    assert count_packs(PAIRS, tokenizer, max_length) == (len(packed), cut)
+    settings = RewardSettings(max_length=max_length, packed_length=room)
+    assert count_packs(PAIRS, tokenizer, settings, int(is_reward)) == (len(packed), cut)
     assert sum(len(packed[i]['cumulative_len']) // 2 for i in range(len(packed))) == len(PAIRS)
     assert (cut > 0) is (max_length < 1000)
 
@@ -71,7 +73,8 @@ def test_packs_are_counted_as_xtuner_packs(max_length, tokenizer):
     (RewardSettings(loss='hinge'), "no loss 'hinge'"), (RewardSettings(penalty='log'), "no penalty 'log'"),
     (DPOSettings(loss='focal'), "no loss 'focal'"), (DPOSettings(beta=0), 'beta 0'),
     (DPOSettings(method='full', keep_adapter=True), 'keep_adapter'), (DPOSettings(method='dora'), "'dora'"),
-    (RewardSettings(learning_rate=0), 'learning_rate 0')])
+    (RewardSettings(learning_rate=0), 'learning_rate 0'), (DPOSettings(packed_length=513), 'no room'),
+    (RewardSettings(max_length=512), 'two conversations of 512')])
 def test_settings_that_cannot_work(settings, message):
     with pytest.raises(CourseError, match=message):
         settings.check()

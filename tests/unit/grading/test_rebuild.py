@@ -11,7 +11,7 @@ from internlm_course.grading.absence import RAISE, Package, needed, own_answers
 from internlm_course.grading.rebuild import read_key, rebuilt
 
 LABS = Path(__file__).resolve().parents[3] / 'labs'
-NAMES = ('01_full_chain', '02_data', '03_pretraining', '04_finetuning')
+NAMES = ('01_full_chain', '02_data', '03_pretraining', '04_finetuning', '05_rlhf')
 
 
 @pytest.fixture(scope='module')

@@ -74,3 +74,13 @@ def test_loss_curve_redraws_in_place(monkeypatch):
     for step in (1, 2, 3):
         curve(dict(step=step, steps=3, tokens=10 * step, loss=4.0 - step, tokens_per_second=5.0))
     assert updates == ['Loss curve: 3.00', 'Loss curve: 3.00, 2.00', 'Loss curve: 3.00, 2.00, 1.00'] and len(first) == 1
+
+
+def test_curves_redraw_in_place(monkeypatch):
+    updates, first = [], []
+    handle = SimpleNamespace(update=lambda data, raw: updates.append(data['text/plain']))
+    monkeypatch.setattr('IPython.display.display', lambda data, raw, display_id: first.append(data) or handle)
+    curves = plots.Curves(dict(reward='reward', kl='KL'))
+    for step in (1, 2):
+        curves(dict(step=step, reward=step / 2, kl=step / 4, length=9))
+    assert first[0]['text/plain'] == 'reward: 0.50; kl: 0.25' and updates == ['reward: 0.50, 1.00; kl: 0.25, 0.50']
