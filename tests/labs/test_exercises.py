@@ -155,17 +155,14 @@ HALF_RIGHT = [
     ('03_pretraining', 'attention', 'np.tri(length,', 'np.tri(length, k=1,'),
     ('03_pretraining', 'schedule', 'step < warmup', 'step <= warmup'),
     ('03_pretraining', 'memory', 'weights=2', 'weights=4'),
-<<<<<<< HEAD
     ('04_finetuning', 'lora', '(x @ a.T) @ b.T', '(x @ a.T) @ b.T / 2'),
     ('04_finetuning', 'parameters', '2 * hidden', 'hidden'),
     ('04_finetuning', 'nf4', '.argmin(1)', '.argmax(1)'),
-    ('04_finetuning', 'packing', '- room + 1', '- room')]
-=======
+    ('04_finetuning', 'packing', '- room + 1', '- room'),
     ('05_rlhf', 'clip', '1 - epsilon, 1 + epsilon', '-epsilon, epsilon'),
     ('05_rlhf', 'groups', 'groups.mean(axis=1, keepdims=True)', 'groups.max(axis=1, keepdims=True)'),
     ('05_rlhf', 'verifier', 'text.rpartition', 'text.partition'),
     ('05_rlhf', 'diagnosis', 'score.index(max(score))', 'score.index(min(score))')]
->>>>>>> main
 
 
 @pytest.mark.parametrize('lab, exercise, right, wrong', HALF_RIGHT)

@@ -14,13 +14,8 @@ from run_nbval import nbval
 from internlm_course.authoring import build
 from internlm_course.grading.compare import output_text, printed
 
-<<<<<<< HEAD
-# compared cells; a lab may have more, never fewer
-MINIMUM = {'01_full_chain': 11, '02_data': 9, '03_pretraining': 11, '04_finetuning': 8}
-=======
 # Compared cells; a lab may have more, never fewer
 MINIMUM = {'01_full_chain': 11, '02_data': 9, '03_pretraining': 11, '04_finetuning': 8, '05_rlhf': 9}
->>>>>>> main
 NAMES = [source.stem for source in SOURCES]
 MACHINE = re.compile(r'/(tmp|home|root|Users|work)/|Traceback')
 
