@@ -580,14 +580,14 @@ lab.check('verifier', verifier=(verified, own.verified, cases))
 # [第 8 节](../lectures/zh/05-rlhf.md#8-在我们的小世界里) /
 # [section 8](../lectures/en/05-rlhf.md#8-in-our-small-world)
 #
-# 课程的 `sft` 会照着指令换个形式作答：只写数字，写成 JSON，说两遍。换一种没见过的说法，它就时对时错。它没有更多的范例可学，只有一个验证器：形式对、
+# 课程的 `sft` 会照着指令换个形式作答，最难的是换一种语言：用中文问、用英文答，或者反过来，它时对时错。它没有更多的范例可学，只有一个验证器：语言对、
 # 答案也对才给 1。一步 GRPO：16 道题各抽 8 个回答，验证，算组内优势，让对的更容易再被抽到。
 #
 # **先预测**：没有人给它看过这些题的正确答案，只告诉它每个回答对不对。一分钟之后，留出的题它多做对几成？原来会的首都，会不会忘？
 #
-# The course's `sft` can answer in a form that it is told: only the number, as JSON, twice. Told in words that it has not met, it gets some right and some
-# wrong. It gets no more examples, only a verifier, which gives 1 where the form is right and the answer is right. A step of GRPO: 8 replies are drawn to each
-# of 16 questions and verified, advantages are computed within each group, and what was right becomes likelier.
+# The course's `sft` can answer in a form that it is told. Hardest is the other language: asked in Chinese to answer in English, or the other way round, it
+# gets some right and some wrong. It gets no more examples, only a verifier, which gives 1 where the language and the answer are right. A step of GRPO: 8
+# replies are drawn to each of 16 questions and verified, advantages are computed within each group, and what was right becomes likelier.
 #
 # **Predict**: nobody shows it the right answers to these questions; it is only told of each reply whether it is right. After a minute, by how much will its
 # share of held-out questions have risen? And will it forget the capitals that it knew?
@@ -603,12 +603,12 @@ from internlm_course.align.rollout import asked, sample
 from internlm_course.marking import is_correct
 from internlm_course.model import load_model, load_tokenizer
 from internlm_course.world import world
-from internlm_course.world.bootcamp import Instructions
+from internlm_course.world.bootcamp import ABROAD, Instructions
 
 sft = course.sft()
 tokenizer = load_tokenizer(sft.path)
 reference = load_model(sft.path, dtype=torch.float32)
-task = Instructions(seed=1)
+task = Instructions(seed=1, names=ABROAD)
 cases = [task.case_generator() for _ in range(16)]
 talks = [asked(case['question']) for case in cases for _ in range(8)]
 texts = sample(reference, tokenizer, talks, 32, seed=0).texts
@@ -632,7 +632,7 @@ import dataclasses
 def shares(model) -> dict[str, float]:
     """Of questions that are held out: the share of instructions verified, and the
     share of capitals and the like that are known."""
-    held = Instructions(unseen=True)
+    held = Instructions(unseen=True, names=ABROAD)
     cases = [held.case_generator() for _ in range(120)]
     known = [world.ask(world.knowledge, seeded(f'known-{i}'), ('en', 'zh')[i % 2],
                        held_out=True) for i in range(60)]
@@ -648,7 +648,8 @@ def shares(model) -> dict[str, float]:
 def practise_for_reward(out) -> dict:
     """GRPO from sft; the metrics of the run."""
     actor = load_model(sft.path, dtype=torch.float32)
-    steps = grpo(actor, reference, tokenizer, Instructions(), settings, on_step=curve)
+    steps = grpo(actor, reference, tokenizer, Instructions(names=ABROAD), settings,
+                 on_step=curve)
     return dict(steps=steps, before=shares(reference), after=shares(actor))
 
 
