@@ -3,8 +3,8 @@
     python tests/bench/alignment.py [--checkpoint FOLDER] [--seeds 0 1 2 3 4] [--collapse-seeds 0 1 2] [--steps 80]
 
 The fine-tuned model practises to answer in the other language (`world.bootcamp`), rewarded by the program that checks
-it. Measured before and after: held-out cases of the same task, answered greedily, and the suites of the report card. Every run is written
-to the result as it ends; what the file has is not run again.
+it. Measured before and after: held-out cases of the same task, answered greedily, and the suites of the report card.
+Every run is written to the result as it ends; what the file has is not run again.
 """
 import argparse
 import json
