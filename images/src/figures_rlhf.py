@@ -125,8 +125,8 @@ def clip(facts: dict) -> str:
     for edge in facts['edges']:
         at, _ = axes.place(edge, 0)
         figure.line((at, axes.top), (at, axes.bottom), ink='violet', arrow=False)
-        figure.text(at + (6 if edge > 1 else -6), axes.top + 18, f'{edge}', 16, 'violet', 'start' if edge > 1 else 'end',
-                    True)
+        side, anchor = (6, 'start') if edge > 1 else (-6, 'end')
+        figure.text(at + side, axes.top + 18, f'{edge}', 16, 'violet', anchor, True)
     low, high = facts['edges']
     for line in facts['lines']:
         axes.curve(lambda x, a=line['advantage']: min(x * a, min(max(x, low), high) * a), line['ink'])
@@ -147,8 +147,8 @@ def divergence(facts: dict, p: list[float]) -> float:
 def goodhart(facts: dict) -> str:
     """The judge's score and the verified share of the best policies, over their distance from the start."""
     figure = Figure('奖励黑客 · Reward hacking',
-                    f"The judge's score rises from {facts['reward'][0]} to {facts['reward'][1]} with the KL divergence; "
-                    f'the verified share rises from {facts["verified"][0]} to {facts["verified"][1]} and falls to '
+                    f"The judge's score rises from {facts['reward'][0]} to {facts['reward'][1]} with the KL "
+                    f'divergence; the verified share rises from {facts["verified"][0]} to {facts["verified"][1]} and falls to '
                     f'{facts["verified"][2]}.')
     y = figure.head('先合后分：奖励与它所代表的东西', 'Together, then apart: the reward and what it stands for')
     axes = Axes(figure, y, 300, facts['across'], facts['down'])
