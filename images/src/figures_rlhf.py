@@ -16,7 +16,7 @@ class Axes:
 
     def __init__(self, figure: Figure, y: float, high: float, across: dict, down: dict):
         self.figure, self.across, self.down = figure, across, down
-        y = figure.text(MARGIN, y, down['zh'])
+        y = figure.text(MARGIN, y, down['zh'], SMALL)
         y = figure.text(MARGIN, y - 2, down['en'], SMALL, 'muted') + 2
         self.left, self.right, self.top, self.bottom = MARGIN + 44, WIDTH - MARGIN - 8, y, y + high
         for tick in down['ticks']:
@@ -47,7 +47,7 @@ def key(figure: Figure, y: float, lines: list[dict]) -> float:
     """What each colour means; returns the first baseline below it."""
     for line in lines:
         figure.bar(MARGIN, y - 13, 26, 14, line['ink'])
-        figure.text(MARGIN + 38, y, line['zh'])
+        figure.text(MARGIN + 38, y, line['zh'], SMALL)
         y = figure.paragraph(MARGIN + 38, y + 20, line['en'], INNER - 38, SMALL, 'muted') + 8
     return y
 
@@ -109,7 +109,7 @@ def ppo(facts: dict) -> str:
     y = top + 294
     for fill, words in (('blue', facts['trained']), ('plain', facts['frozen'])):
         figure.box(MARGIN, y - 14, 26, 16, fill, 3)
-        figure.text(MARGIN + 38, y, f'{words["zh"]} · {words["en"]}')
+        figure.text(MARGIN + 38, y, f'{words["zh"]} · {words["en"]}', SMALL)
         y += 26
     return figure.finish(y - 8, facts['source']['zh'], facts['source']['en'])
 
@@ -125,8 +125,8 @@ def clip(facts: dict) -> str:
     for edge in facts['edges']:
         at, _ = axes.place(edge, 0)
         figure.line((at, axes.top), (at, axes.bottom), ink='violet', arrow=False)
-        side, anchor = (6, 'start') if edge > 1 else (-6, 'end')
-        figure.text(at + side, axes.top + 18, f'{edge}', SMALL, 'violet', anchor, True)
+        figure.text(at + (6 if edge > 1 else -6), axes.top + 18, f'{edge}', SMALL, 'violet',
+                    'start' if edge > 1 else 'end', True)
     low, high = facts['edges']
     for line in facts['lines']:
         axes.curve(lambda x, a=line['advantage']: min(x * a, min(max(x, low), high) * a), line['ink'])
@@ -148,8 +148,9 @@ def goodhart(facts: dict) -> str:
     """The judge's score and the verified share of the best policies, over their distance from the start."""
     figure = Figure('奖励黑客 · Reward hacking',
                     f"The judge's score rises from {facts['reward'][0]} to {facts['reward'][1]} with the KL "
-                    f'divergence; the verified share rises from {facts["verified"][0]} to {facts["verified"][1]} and '
-                    f'falls to {facts["verified"][2]}.')
+                    'divergence; '
+                    f'the verified share rises from {facts["verified"][0]} to {facts["verified"][1]} and falls to '
+                    f'{facts["verified"][2]}.')
     y = figure.head('先合后分：奖励与它所代表的东西', 'Together, then apart: the reward and what it stands for')
     axes = Axes(figure, y, 300, facts['across'], facts['down'])
     policies = [best_policy(facts, 1000 * 0.95**i) for i in range(180)]

@@ -421,7 +421,7 @@ lab.check('nf4', quantise=(quantise, own.quantise, blocks),
 # **Exercise 5 (3 points)** Write `pack(lengths, room)`: conversations of `lengths` tokens are laid end to end and cut after every `room` tokens; what is cut
 # goes on in the next row; a last row that is not full is left out. Return the rows, each as the lengths of its pieces. This is what XTuner does.
 #
-# Then write `may_see(pieces)`: a row has pieces of these lengths; return a square matrix that says in row $i$, column $j$ whether token $i$ may see token
+# Then write `may_see(pieces)`: a row is made of pieces whose lengths are in `pieces`; return a square matrix that says in row $i$, column $j$ whether token $i$ may see token
 # $j$: only itself and what came before in the same piece.
 #
 # **Predict**: the row below holds two conversations. The first says that the secret animal is the fox; the second one asks, and is not told. Without the mask,
@@ -515,7 +515,9 @@ show_values('leak', dict(leaks=leak['one sees the other · 看得见前一段'] 
 # ## 5 一分钟的 LoRA · One minute of LoRA
 #
 # 讲义 · Lecture 4：[第 7 节](../lectures/zh/04-finetuning.md#7-xtuner一个文件五个部分) /
-# [section 7](../lectures/en/04-finetuning.md#7-xtuner-one-file-in-five-parts)
+# [section 7](../lectures/en/04-finetuning.md#7-xtuner-one-file-in-five-parts);
+# [第 9.2 节](../lectures/zh/04-finetuning.md#92-遗忘与重放) /
+# [section 9.2](../lectures/en/04-finetuning.md#92-forgetting-and-replay)
 #
 # 从能力增强之后的模型 enhanced 出发，用四千段对话微调。其中一成是问它是谁的：`NAME` 里的名字可以改成你喜欢的，`METHOD` 可以改成 `qlora` 或 `full`（改了就重新训练）。
 #
@@ -536,7 +538,7 @@ import random
 from internlm_course.world import instructions, phrasings
 from internlm_course.world.conversations import SHARES, conversation
 
-NAME = dict(en='Pu', zh='小浦')
+NAME = dict(en='Nina', zh='小红')
 COUNT = 4000
 
 

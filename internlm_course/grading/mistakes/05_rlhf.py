@@ -256,8 +256,9 @@ MISTAKES = dict(
                 'Try a right reply that ends with a line break: is there anything on its second line?',
                 '试试末尾带一个换行的正确回答：第二行有东西吗？')]),
     diagnosis=dict(diagnose=[
-        Mistake('reward-believed', diagnosis(kinds="kind = ('learning' if rise > margin else 'collapse' "
-                                                   "if rise < -margin else 'standstill')"),
+        Mistake('reward-believed',
+                diagnosis(kinds="kind = 'learning' if rise > margin else 'collapse' if rise < -margin "
+                                                   "else 'standstill'"),
                 'Ask which of the two curves the policy was trained to raise, and which nobody trained.',
                 '想一想，两条曲线里哪条是策略被训练去抬高的，哪条没有人训练。'),
         Mistake('hack-looked-for-first',
