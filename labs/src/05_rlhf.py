@@ -558,6 +558,7 @@ for a, b in ((rng.randrange(12, 60), rng.randrange(12, 40)) for _ in range(3)):
         f'{a}+{b}={c}, not {c + 1}', f'{c}={a}+{b}', f'{a}+{b}=', '',
         f'{a}+{b}={c}\n', f'x={c}')]
     cases += [(f'{a}-{c}=-{b}', -b), (f'{a}-{c}={b}', -b), (f'{a}-{c}=- {b}', -b)]
+rng.shuffle(cases)
 lab.check('verifier', verifier=(verified, own.verified, cases))
 
 # %% [markdown] name="verifier-answer"

@@ -89,3 +89,8 @@ def test_the_collapses_are_the_benchs(language: str):
     said = (f'{bench["before"]["task"]:.1%}', f'{bench["before"]["mean"]:.1%}', f'{sum(reward[:8]) / 8:.2f}',
             f'{sum(reward[-8:]) / 8:.2f}')
     assert all(number in section for number in said) and bench['held_out'] == 300
+    seeds = [run['after'] for name, run in bench['runs'].items() if name.startswith('ships')]
+    assert len(seeds) == 5
+    for part in ('task', 'mean'):
+        shares = [after[part] for after in seeds]
+        assert f'{min(shares):.1%}' in section and f'{max(shares):.1%}' in section
