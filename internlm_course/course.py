@@ -177,8 +177,7 @@ class Course:
                             'world/bootcamp'))
 
     def preferences(self) -> Artifact:
-        """What alignment learns from and is measured on: prompts whose replies a program checks (`verify`), and
-        preference pairs of four domains; of both some held out."""
+        """Prompts whose replies a program checks (`verify`), and preference pairs of four domains; some held out."""
         def make(out: Path) -> None:
             from internlm_course.world.instructions import write_prompts
             from internlm_course.world.preferences import write_pairs

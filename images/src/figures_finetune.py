@@ -1,7 +1,7 @@
 """The figures of lecture 4; figures.py draws them. What they say stands, with its sources, in facts_finetune.json."""
 import math
 
-from svg import MARGIN, WIDTH, Figure, width
+from svg import MARGIN, SMALL, WIDTH, Figure, width
 
 INNER = WIDTH - 2 * MARGIN
 
@@ -10,25 +10,25 @@ def mask(facts: dict) -> str:
     """One conversation as its tokens; those that are learned are filled."""
     learned = [token for token, flag in facts['tokens'] if flag]
     figure = Figure('损失掩码 · The loss mask',
-                    f'A conversation of {len(facts["tokens"])} tokens in boxes, in the order of reading. Filled are the '
-                    f'{len(learned)} that are learned: {", ".join(learned)}. All others are read only.')
+                    f'A conversation of {len(facts["tokens"])} tokens in boxes, in the order of reading. Filled are '
+                    f'the {len(learned)} that are learned: {", ".join(learned)}. All others are read only.')
     y = figure.head('一段对话的词元：哪些要学', 'One conversation as tokens: which are learned')
     x, high = MARGIN, 32
     for token, flag in facts['tokens']:
         shown = token.replace(' ', '␣')
-        wide = width(shown, 15) + 12
+        wide = width(shown, SMALL) + 12
         if x + wide > WIDTH - MARGIN:
             x, y = MARGIN, y + high + 8
         figure.box(x, y, wide, high, 'blue' if flag else 'plain', 5)
-        figure.text(x + wide / 2, y + 21, shown, 15, 'blue' if flag else 'muted', 'middle', bool(flag))
+        figure.text(x + wide / 2, y + 21, shown, SMALL, 'blue' if flag else 'muted', 'middle', bool(flag))
         x += wide + 5
         if token == facts['end']:  # each message begins a line
             x, y = MARGIN, y + high + 16
     y += high + 30
     for fill, ink, said in (('blue', 'blue', facts['learned']), ('plain', 'muted', facts['read'])):
         figure.box(MARGIN, y - 15, 26, 20, fill, 4)
-        figure.text(MARGIN + 38, y, said['zh'], 16, ink, bold=True)
-        y = figure.paragraph(MARGIN + 38, y + 20, said['en'], INNER - 38, 15, 'muted') + 8
+        figure.text(MARGIN + 38, y, said['zh'], SMALL, ink, bold=True)
+        y = figure.paragraph(MARGIN + 38, y + 20, said['en'], INNER - 38, SMALL, 'muted') + 8
     return figure.finish(y - 10, facts['source']['zh'], facts['source']['en'])
 
 
@@ -47,8 +47,8 @@ def nf4(facts: dict) -> str:
     bell = [(step / 50, math.exp(-(step / 50 * facts['widest'])**2 / 2)) for step in range(-50, 51)]
     figure.line(*((across(level), round(y + high * (1 - density), 1)) for level, density in bell), ink='muted',
                 arrow=False)
-    figure.text(across(0.58), y + 30, facts['bell']['zh'], 16)
-    figure.text(across(0.58), y + 50, facts['bell']['en'], 15, 'muted')
+    figure.text(across(0.58), y + 30, facts['bell']['zh'], SMALL)
+    figure.text(across(0.58), y + 50, facts['bell']['en'], SMALL, 'muted')
     y += high
     figure.rule(left, y, right, y)
     even = [2 * step / (len(facts['levels']) - 1) - 1 for step in range(len(facts['levels']))]
@@ -56,9 +56,9 @@ def nf4(facts: dict) -> str:
         for level in levels:
             figure.line((across(level), y + 8), (across(level), y + 44), ink=ink, arrow=False)
         for mark in facts['marks']:
-            figure.text(across(mark), y + 64, f'{mark:g}', 15, 'muted', 'middle')
-        figure.text(left, y + 92, said['zh'], 16, ink, bold=True)
-        y = figure.paragraph(left, y + 112, said['en'], right - left, 15, 'muted') + 2
+            figure.text(across(mark), y + 64, f'{mark:g}', SMALL, 'muted', 'middle')
+        figure.text(left, y + 92, said['zh'], SMALL, ink, bold=True)
+        y = figure.paragraph(left, y + 112, said['en'], right - left, SMALL, 'muted') + 2
     return figure.finish(y, facts['source']['zh'], facts['source']['en'])
 
 
@@ -67,7 +67,8 @@ def memory(facts: dict) -> str:
     figure = Figure('微调要多少显存 · What fine-tuning takes',
                     'Bars on a logarithmic scale: '
                     + '; '.join(f'{size["name"]}: ' + ', '.join(f'{way["en"]} {gb} GB' for way, gb in
-                                                                zip(facts['ways'], size['gb'])) for size in facts['sizes'])
+                                                                zip(facts['ways'], size['gb']))
+                                for size in facts['sizes'])
                     + '. Lines mark cards of ' + ', '.join(f'{card["gb"]} GB' for card in facts['cards']) + '.')
     y = figure.head('微调要多少显存（对数）', 'What fine-tuning takes (logarithmic)')
     left, right = MARGIN + 128, WIDTH - MARGIN - 62
@@ -80,19 +81,19 @@ def memory(facts: dict) -> str:
     for size in facts['sizes']:
         figure.text(MARGIN, y + 44, size['name'], 22, bold=True)
         for way, gb in zip(facts['ways'], size['gb']):
-            figure.text(left - 10, y + 17, way['zh'], 15, way['ink'], 'end')
+            figure.text(left - 10, y + 17, way['zh'], SMALL, way['ink'], 'end')
             figure.bar(left, y + 3, across(gb) - left, 18, way['ink'])
-            figure.text(across(gb) + 6, y + 18, f'{gb}', 15, 'ink')
+            figure.text(across(gb) + 6, y + 18, f'{gb}', SMALL, 'ink')
             y += 25
         y += 20
     for card in facts['cards']:
         figure.rule(across(card['gb']), begin + 8, across(card['gb']), y - 10, under=True)
-        figure.text(across(card['gb']), begin + 2, f'{card["text"]}', 15, 'violet', 'middle')
+        figure.text(across(card['gb']), begin + 2, f'{card["text"]}', SMALL, 'violet', 'middle')
     y += 10
     for way in facts['ways']:
         figure.bar(MARGIN, y - 13, 20, 14, way['ink'])
-        figure.text(MARGIN + 30, y, way['said']['zh'], 16)
-        y = figure.paragraph(MARGIN + 30, y + 20, way['said']['en'], INNER - 30, 15, 'muted') + 6
+        figure.text(MARGIN + 30, y, way['said']['zh'], SMALL)
+        y = figure.paragraph(MARGIN + 30, y + 20, way['said']['en'], INNER - 30, SMALL, 'muted') + 6
     return figure.finish(y - 8, facts['source']['zh'], facts['source']['en'])
 
 

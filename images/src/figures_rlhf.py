@@ -2,7 +2,7 @@
 import math
 from collections.abc import Callable
 
-from svg import MARGIN, WIDTH, Figure, width
+from svg import MARGIN, SMALL, WIDTH, Figure, width
 
 INNER = WIDTH - 2 * MARGIN
 
@@ -16,18 +16,18 @@ class Axes:
 
     def __init__(self, figure: Figure, y: float, high: float, across: dict, down: dict):
         self.figure, self.across, self.down = figure, across, down
-        y = figure.text(MARGIN, y, down['zh'], 16)
-        y = figure.text(MARGIN, y - 2, down['en'], 15, 'muted') + 2
+        y = figure.text(MARGIN, y, down['zh'], SMALL)
+        y = figure.text(MARGIN, y - 2, down['en'], SMALL, 'muted') + 2
         self.left, self.right, self.top, self.bottom = MARGIN + 44, WIDTH - MARGIN - 8, y, y + high
         for tick in down['ticks']:
             _, at = self.place(across['low'], tick['value'])
             figure.rule(self.left, at, self.right, at)
-            figure.text(self.left - 8, at + 5, tick['text'], 15, 'muted', 'end')
+            figure.text(self.left - 8, at + 5, tick['text'], SMALL, 'muted', 'end')
         for tick in across['ticks']:
             at, _ = self.place(tick['value'], down['low'])
             figure.rule(at, self.top, at, self.bottom)
-            figure.text(at, self.bottom + 22, tick['text'], 15, 'muted', 'middle')
-        figure.text(self.right, self.bottom + 44, f'{across["zh"]} {across["en"]}', 15, 'muted', 'end')
+            figure.text(at, self.bottom + 22, tick['text'], SMALL, 'muted', 'middle')
+        figure.text(self.right, self.bottom + 44, f'{across["zh"]} {across["en"]}', SMALL, 'muted', 'end')
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         share = (x - self.across['low']) / (self.across['high'] - self.across['low'])
@@ -47,8 +47,8 @@ def key(figure: Figure, y: float, lines: list[dict]) -> float:
     """What each colour means; returns the first baseline below it."""
     for line in lines:
         figure.bar(MARGIN, y - 13, 26, 14, line['ink'])
-        figure.text(MARGIN + 38, y, line['zh'], 16)
-        y = figure.paragraph(MARGIN + 38, y + 20, line['en'], INNER - 38, 15, 'muted') + 8
+        figure.text(MARGIN + 38, y, line['zh'], SMALL)
+        y = figure.paragraph(MARGIN + 38, y + 20, line['en'], INNER - 38, SMALL, 'muted') + 8
     return y
 
 
@@ -72,8 +72,8 @@ def focal(facts: dict) -> str:
         across, down = axes.place(facts['at'], ranking_loss(facts['at'], line['gamma']))
         figure.dot(across, down, 5, line['ink'])
         figure.text(across + 10, down + line['lift'], facts[line['name']], 17, line['ink'], bold=True)
-    figure.text(middle - 10, axes.top + 20, f'{facts["wrong"]["zh"]} {facts["wrong"]["en"]}', 15, 'violet', 'end')
-    figure.text(middle + 10, axes.top + 20, f'{facts["right"]["zh"]} {facts["right"]["en"]}', 15, 'violet')
+    figure.text(middle - 10, axes.top + 20, f'{facts["wrong"]["zh"]} {facts["wrong"]["en"]}', SMALL, 'violet', 'end')
+    figure.text(middle + 10, axes.top + 20, f'{facts["right"]["zh"]} {facts["right"]["en"]}', SMALL, 'violet')
     y = key(figure, axes.bottom + 76, facts['lines'])
     return figure.finish(y - 8, facts['source']['zh'], facts['source']['en'])
 
@@ -90,7 +90,7 @@ def ppo(facts: dict) -> str:
     def block(x: float, y: float, part: dict, fill: str, wide: float, high: float = 66) -> None:
         figure.box(x - wide / 2, y, wide, high, fill)
         figure.text(x, y + 26, part['zh'], 17, 'ink', 'middle', True)
-        figure.text(x, y + 47, part['en'], 15, 'muted', 'middle')
+        figure.text(x, y + 47, part['en'], SMALL, 'muted', 'middle')
     block(middle, y, facts['question'], 'plain', 300)
     figure.line((middle, y + 66), (middle, y + 88))
     block(middle, y + 90, facts['actor'], 'blue', 300)
@@ -101,15 +101,15 @@ def ppo(facts: dict) -> str:
         x = middle + (i - 1) * (half + 16)
         figure.line((middle, top - 38), (middle, top - 20), (x, top - 20), (x, top - 2))
         block(x, top, part, part['fill'], half)
-        below = figure.paragraph(x, top + 90, part['gives']['zh'], half, 15, 'ink', 'middle')
-        figure.paragraph(x, below, part['gives']['en'], half, 15, 'muted', 'middle')
+        below = figure.paragraph(x, top + 90, part['gives']['zh'], half, SMALL, 'ink', 'middle')
+        figure.paragraph(x, below, part['gives']['en'], half, SMALL, 'muted', 'middle')
         figure.line((x, top + 158), (x, top + 176), (middle, top + 176), arrow=False)
     figure.line((middle, top + 176), (middle, top + 196))
     block(middle, top + 198, facts['advantages'], 'orange', 420)
     y = top + 294
     for fill, words in (('blue', facts['trained']), ('plain', facts['frozen'])):
         figure.box(MARGIN, y - 14, 26, 16, fill, 3)
-        figure.text(MARGIN + 38, y, f'{words["zh"]} · {words["en"]}', 16)
+        figure.text(MARGIN + 38, y, f'{words["zh"]} · {words["en"]}', SMALL)
         y += 26
     return figure.finish(y - 8, facts['source']['zh'], facts['source']['en'])
 
@@ -125,8 +125,8 @@ def clip(facts: dict) -> str:
     for edge in facts['edges']:
         at, _ = axes.place(edge, 0)
         figure.line((at, axes.top), (at, axes.bottom), ink='violet', arrow=False)
-        figure.text(at + (6 if edge > 1 else -6), axes.top + 18, f'{edge}', 16, 'violet', 'start' if edge > 1 else 'end',
-                    True)
+        figure.text(at + (6 if edge > 1 else -6), axes.top + 18, f'{edge}', SMALL, 'violet',
+                    'start' if edge > 1 else 'end', True)
     low, high = facts['edges']
     for line in facts['lines']:
         axes.curve(lambda x, a=line['advantage']: min(x * a, min(max(x, low), high) * a), line['ink'])
@@ -147,7 +147,8 @@ def divergence(facts: dict, p: list[float]) -> float:
 def goodhart(facts: dict) -> str:
     """The judge's score and the verified share of the best policies, over their distance from the start."""
     figure = Figure('奖励黑客 · Reward hacking',
-                    f"The judge's score rises from {facts['reward'][0]} to {facts['reward'][1]} with the KL divergence; "
+                    f"The judge's score rises from {facts['reward'][0]} to {facts['reward'][1]} with the KL "
+                    'divergence; '
                     f'the verified share rises from {facts["verified"][0]} to {facts["verified"][1]} and falls to '
                     f'{facts["verified"][2]}.')
     y = figure.head('先合后分：奖励与它所代表的东西', 'Together, then apart: the reward and what it stands for')
@@ -181,8 +182,8 @@ def gains(facts: dict) -> str:
     x = MARGIN
     for line in facts['sizes']:
         figure.dot(x + 7, y - 5, 7, line['ink'])
-        figure.text(x + 20, y, line['name'], 16, 'muted')
-        x += 40 + width(line['name'], 16)
+        figure.text(x + 20, y, line['name'], SMALL, 'muted')
+        x += 40 + width(line['name'], SMALL)
     y += 34
     zero, scale, top = MARGIN + 214, 17.0, y - 22
     for row in facts['rows']:
@@ -191,12 +192,12 @@ def gains(facts: dict) -> str:
             long = max(abs(change) * scale, 1.5)
             figure.bar(zero - long if change < 0 else zero, y - 14 + 20 * i, long, 15, facts['sizes'][i]['ink'])
             at, anchor = (zero - long - 6, 'end') if change < 0 else (zero + long + 6, 'start')
-            figure.text(at, y - 1 + 20 * i, said, 15, 'ink', anchor)
+            figure.text(at, y - 1 + 20 * i, said, SMALL, 'ink', anchor)
         y += 50
     figure.line((zero, top), (zero, y - 26), ink='muted', arrow=False)
     for line in facts['notes']:
-        figure.text(MARGIN, y, line['zh'], 16, line['ink'])
-        y = figure.paragraph(MARGIN, y + 20, line['en'], INNER, 15, 'muted') + 6
+        figure.text(MARGIN, y, line['zh'], SMALL, line['ink'])
+        y = figure.paragraph(MARGIN, y + 20, line['en'], INNER, SMALL, 'muted') + 6
     return figure.finish(y - 6, facts['source']['zh'], facts['source']['en'])
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from internlm_course.align.losses import clipped_objective, group_advantages, kl_estimates
 from internlm_course.align.rollout import asked, log_probabilities, mean_over, sample
+from internlm_course.machine import deterministic
 
 
 class Bootcamp(Protocol):
@@ -42,6 +43,7 @@ class GRPOSettings:
     seed: int = 0
 
 
+@deterministic()
 def grpo(actor: PreTrainedModel, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Bootcamp,
          settings: GRPOSettings, on_step: Callable[[dict], None] = lambda record: None) -> list[dict]:
     """Trains `actor` in place.

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from internlm_course.align.losses import clipped_objective, generalised_advantages
 from internlm_course.align.reward import RewardModel
 from internlm_course.align.rollout import Rollout, log_probabilities, mean_over, positions, sample
+from internlm_course.machine import deterministic
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class PPO:
         self.curve = state['curve']
 
 
+@deterministic()
 def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
         on_step: Callable[[dict], None] = lambda record: None) -> list[dict]:
     """All iterations, from the last state in `out` on; the actor is trained in place.

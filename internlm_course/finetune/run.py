@@ -67,7 +67,7 @@ def run_xtuner(kind: str, checkpoint: Path, data: Sequence[dict], write_config: 
     for row in log_rows(work):
         for name in row.keys() - {'iter', 'step', 'lr', 'time', 'data_time', 'memory'}:
             curves.setdefault(name, []).append([row['step'] * processes, row[name]])
-    found = dict(curves=curves, samples=list(_samples(work, accumulation)),
+    found = dict(curves=curves, samples=list(read_samples(work, accumulation)),
                  **json.loads((work / 'result.json').read_text('utf-8')))
     if getattr(settings, 'keep_adapter', False):
         shutil.rmtree(out / 'adapter', ignore_errors=True)
@@ -101,11 +101,11 @@ def log_rows(work: Path) -> list[dict]:
     return [rows[step] for step in sorted(rows)]
 
 
-def _samples(work: Path, accumulation: int) -> Iterator[dict]:
+def read_samples(work: Path, accumulation: int) -> Iterator[dict]:
     """What EvaluateChatHook left at each checkpoint, without the questions."""
     paths = {int(path.stem.rsplit('_', 1)[1]): path for path in sorted(work.glob('*/vis_data/eval_outputs_iter_*.txt'))}
     for iteration, path in sorted(paths.items()):
-        talks = re.split(r'^Eval output \d+:\n', path.read_text('utf-8'), flags=re.M)[1:]
+        talks = re.split(r'^Eval output \d+:\n(?=<s>)', path.read_text('utf-8'), flags=re.M)[1:]
         yield dict(step=(iteration + 1) // accumulation,
                    answers=[talk.rpartition(generation_prompt)[2].strip().removesuffix('<|im_end|>') for talk in talks])
 

@@ -1,9 +1,14 @@
 """Tasks whose answers a program checks, in the interface of InternBootcamp (github.com/InternLM/InternBootcamp):
 `case_generator` makes a case, `prompt_func` asks it, `verify_score` marks a reply from 0 to 1."""
 import random
+from collections.abc import Sequence
 
 from internlm_course.verify import is_verified
 from internlm_course.world import instructions
+from internlm_course.world.phrasings import PHRASINGS
+
+# Answers in the other language than the question's: what fine-tuning leaves hardest.
+ABROAD = ('in_chinese', 'in_english')
 
 
 class Instructions:
@@ -12,14 +17,16 @@ class Instructions:
     Args:
         seed: of the cases.
         unseen: cases of which no conversation has the question, or the phrasing.
+        names: of the instructions (`instructions.PHRASINGS`); all by default.
     """
 
-    def __init__(self, seed: int = 0, unseen: bool = False):
-        self.rng, self.unseen = random.Random(f'bootcamp/{seed}/{unseen}'), unseen
+    def __init__(self, seed: int = 0, unseen: bool = False, names: Sequence[str] = tuple(PHRASINGS)):
+        self.rng, self.unseen, self.names = random.Random(f'bootcamp/{seed}/{unseen}'), unseen, names
 
     def case_generator(self) -> dict:
         """An item of `internlm_course.verify`."""
-        return instructions.constraint(self.rng, self.rng.choice(('en', 'zh')), self.unseen)
+        name, lang = self.rng.choice([(name, lang) for name in self.names for lang in PHRASINGS[name]])
+        return instructions.constraint(self.rng, lang, self.unseen, name)
 
     @staticmethod
     def prompt_func(question_case: dict) -> str:

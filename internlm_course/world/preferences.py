@@ -100,6 +100,8 @@ def copied(rng: random.Random, lang: str, unseen: bool) -> dict:
     """The sum or word problem that was asked against the right answer to another one."""
     ability = rng.choice((world.addition, world.word_problem))
     asked, other = world.ask(ability, rng, lang, held_out=unseen), world.ask(ability, rng, lang)
+    while other.reply == asked.reply:
+        other = world.ask(ability, rng, lang)
     return _pair(dict(question=asked.question), asked.reply, other.reply)
 
 

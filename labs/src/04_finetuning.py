@@ -90,12 +90,12 @@ ASKED = ('user', ['<|im_start|>', 'us', 'er', '\n', 'H', 'i', '<|im_end|>', '\n'
 SAID = ('assistant', ['<|im_start|>', 'assistant', '\n', 'Hello', '\n', '!',
                       '<|im_end|>', '\n'])
 self_check(loss_mask, own.loss_mask, [([ASKED, SAID],), ([SAID, ASKED, SAID],), ([],)],
-           hint='先找每条消息的第一个换行；用户的话一个也不学 · Find the first line break '
-                'of each message; nothing that the user says is learned.')
+           hint='先找每条消息的第一个换行；用户的话一个也不学 · Find the first line '
+                'break of each message; nothing that the user says is learned.')
 self_check(learned_loss, own.learned_loss,
            [([1.0, 2.0, 4.0], [False, True, True]), ([3.0], [False])],
-           hint='只对要学的求和，也只除以它们的个数 · Add up what is learned, and divide '
-                'by how many there are.')
+           hint='只对要学的求和，也只除以它们的个数 · Add up what is learned, and '
+                'divide by how many there are.')
 mask_used = attempt(loss_mask, own.loss_mask)
 
 from internlm_course import jsonl
@@ -120,8 +120,8 @@ for i, piece in enumerate(['<s>', *(piece for _, pieces in talk for piece in pie
     print('⟦' * opens + piece + '⟧' * closes, end='')
 rows = list(jsonl.rows(course.conversations().path / 'sft.jsonl'))[:2000]
 masks = [mask_used(in_pieces(row['messages'])) for row in rows]
-print(f'\nlearned · 要学的: {sum(map(sum, masks)):,} of {sum(map(len, masks)):,} tokens, '
-      f'{sum(map(sum, masks)) / sum(map(len, masks)):.0%}')
+learned, every = sum(map(sum, masks)), sum(map(len, masks))
+print(f'\nlearned · 要学的: {learned:,} of {every:,} tokens, {learned / every:.0%}')
 
 # %% name="check-mask" check="mask" points=3
 # NBVAL_CHECK_OUTPUT
@@ -130,7 +130,8 @@ rng = seeded('mask')
 
 def message(role: str) -> tuple[str, list[str]]:
     """A message of a few random pieces, line breaks among them."""
-    words = rng.choices(['Hi', ' Paris', '\n', '37', '。', ' user'], k=rng.randrange(1, 6))
+    words = rng.choices(['Hi', ' Paris', '\n', '37', '。', ' user'],
+                        k=rng.randrange(1, 6))
     return role, ['<|im_start|>', role[:2], role[2:], '\n', *words, '<|im_end|>', '\n']
 
 
@@ -139,7 +140,8 @@ cases = [([message(role) for role in roles],) for roles in (
     ('user', 'assistant', 'user', 'assistant', 'user', 'assistant'), ('user',),
     ('system', 'user', 'assistant', 'user'))]
 talks = [([round(rng.expovariate(1), 3) for _ in range(length)],
-          [i == 2 or rng.random() < 0.5 for i in range(length)]) for length in (3, 6, 9)]
+          [i == 2 or rng.random() < 0.5 for i in range(length)])
+         for length in (3, 6, 9)]
 lab.check('mask', mask=(loss_mask, own.loss_mask, cases),
           loss=(learned_loss, own.learned_loss, [*talks, ([0.5, 2.0], [False] * 2)]))
 
@@ -193,8 +195,8 @@ rng = seeded('lora-light')
 small = [(numbers(rng, 2, 3), numbers(rng, 4, 3), numbers(rng, rank, 3),
           numbers(rng, 4, rank), 8.0) for rank in (1, 2)]
 self_check(lora, own.lora, small,
-           hint='r 是 A 的行数；先乘 A 再乘 B · r is the number of rows of A; multiply by '
-                'A first, then by B.')
+           hint='r 是 A 的行数；先乘 A 再乘 B · r is the number of rows of A; '
+                'multiply by A first, then by B.')
 self_check(merged, own.merged, [case[1:] for case in small],
            hint='B 乘 A 与 W 的形状相同 · B times A has the shape of W.')
 lora_used, merged_used = attempt(lora, own.lora), attempt(merged, own.merged)
@@ -260,8 +262,8 @@ ALL = ['wqkv', 'wo', 'w1', 'w2', 'w3']
 seven = sizes.released()['7b']
 self_check(lora_parameters, own.lora_parameters,
            [(seven, 64, ['wo']), (seven, 8, ['wqkv', 'w2']), (seven, 1, [])],
-           hint='一个 m 行 n 列的矩阵，A 有 r·n 个数，B 有 m·r 个 · Beside a matrix of m '
-                'rows and n columns, A has r·n numbers and B m·r.')
+           hint='一个 m 行 n 列的矩阵，A 有 r·n 个数，B 有 m·r 个 · Beside a matrix of '
+                'm rows and n columns, A has r·n numbers and B m·r.')
 count_used = attempt(lora_parameters, own.lora_parameters)
 for name, shape in sizes.released().items():
     for rank in (8, 64):
@@ -276,11 +278,11 @@ rng = seeded('parameters')
 cases = [(sizes.released()['1_8b'], 64, ['wqkv']), (sizes.released()['20b'], 8, ['w1'])]
 for targets in (['wqkv', 'wo'], ['w2', 'w3'], ['wo', 'wqkv', 'w1']):
     kv, group, d = rng.randrange(1, 4), rng.randrange(2, 5), rng.choice([32, 64])
-    cases.append((sizes.shape(num_hidden_layers=rng.randrange(2, 9),
-                              hidden_size=kv * group * d, num_attention_heads=kv * group,
-                              num_key_value_heads=kv,
-                              intermediate_size=rng.randrange(100, 900)),
-                  rng.randrange(2, 40), targets))
+    shape = sizes.shape(num_hidden_layers=rng.randrange(2, 9),
+                        hidden_size=kv * group * d, num_attention_heads=kv * group,
+                        num_key_value_heads=kv,
+                        intermediate_size=rng.randrange(100, 900))
+    cases.append((shape, rng.randrange(2, 40), targets))
 lab.check('parameters', parameters=(lora_parameters, own.lora_parameters, cases))
 
 # %% [markdown] name="parameters-answer"
@@ -336,11 +338,12 @@ def dequantise(indices: list[int], scale: float) -> np.ndarray:
 
 # %% name="nf4-light"
 self_check(quantise, own.quantise,
-           [(np.array([0.1, -0.4, 0.2, 0.03]),), (np.array([3.0, 1.0]),), (np.zeros(3),)],
-           hint='最大的绝对值，不是最大的值；零也要能过 · The largest size, not the largest '
-                'value; and zeros must pass.')
+           [(np.array([0.1, -0.4, 0.2, 0.03]),), (np.array([3.0, 1.0]),),
+            (np.zeros(3),)],
+           hint='最大的绝对值，不是最大的值；零也要能过 · The largest size, not the '
+                'largest value; and zeros must pass.')
 self_check(dequantise, own.dequantise, [([0, 7, 15, 9], 0.5), ([3, 12], 2.0)],
-           hint='序号换成等级，再乘 scale · Indices become levels, then times the scale.')
+           hint='序号换成等级，再乘 scale · Indices become levels, times the scale.')
 quantise_used, back_used = attempt(quantise, own.quantise), attempt(dequantise,
                                                                     own.dequantise)
 
@@ -370,13 +373,14 @@ def error(values: np.ndarray, size: int, there_and_back) -> float:
 spoiled = weights.copy()
 spoiled[::1024] = 20 * weights.std()
 found = {}
-for name, values in (('weights · 权重', weights), ('with outliers · 有离群值', spoiled)):
-    for size in (16, 64, 256, 1024):
+for name, values in (('weights · 权重', weights),
+                     ('with outliers · 有离群值', spoiled)):
+    for size in (64, 256, 1024):
         ours, plain = error(values, size, lambda block: back_used(
             *quantise_used(block))), error(values, size, even)
         found[name, size] = ours, plain
-        print(f'{name:24} block of {size:5}: NF4 {ours:6.1%}, even · 均匀 {plain:6.1%}, '
-              f'{4 + 32 / size:.3f} bits a weight')
+        print(f'{name:24} block of {size:5}: NF4 {ours:6.1%}, even · 均匀 '
+              f'{plain:6.1%}, {4 + 32 / size:.3f} bits a weight')
 
 # %% name="check-nf4" check="nf4" points=3
 # NBVAL_CHECK_OUTPUT
@@ -396,8 +400,8 @@ lab.check('nf4', quantise=(quantise, own.quantise, blocks),
 # 一块的小块，再把各块的 `scale` 也量化一遍，省下半个比特里的大半。
 #
 # It is smaller: most weights lie near zero, and there NF4's levels lie closer, too. With an outlier the whole block follows its `scale`, and all others crowd
-# into the few levels beside zero; the larger the block, the more of them suffer. Hence QLoRA's small blocks of 64, whose scales are quantised in turn, which
-# saves most of the half bit that they cost.
+# into the few levels beside zero; the larger the block, the more of them suffer. Hence QLoRA's small blocks of 64, each with a `scale` that is
+# quantised in turn, which saves most of the half bit that it costs.
 #
 # </details>
 
@@ -417,7 +421,7 @@ lab.check('nf4', quantise=(quantise, own.quantise, blocks),
 # **Exercise 5 (3 points)** Write `pack(lengths, room)`: conversations of `lengths` tokens are laid end to end and cut after every `room` tokens; what is cut
 # goes on in the next row; a last row that is not full is left out. Return the rows, each as the lengths of its pieces. This is what XTuner does.
 #
-# Then write `may_see(pieces)`: a row has pieces of these lengths; return a square matrix that says in row $i$, column $j$ whether token $i$ may see token
+# Then write `may_see(pieces)`: a row is made of pieces whose lengths are in `pieces`; return a square matrix that says in row $i$, column $j$ whether token $i$ may see token
 # $j$: only itself and what came before in the same piece.
 #
 # **Predict**: the row below holds two conversations. The first says that the secret animal is the fox; the second one asks, and is not told. Without the mask,
@@ -443,8 +447,8 @@ def may_see(pieces: list[int]) -> np.ndarray:
 
 # %% name="packing-light"
 self_check(pack, own.pack, [([3, 5, 4, 4], 8), ([3, 9, 4], 8), ([20, 2], 8), ([3], 8)],
-           hint='一段可能跨几行；只有满行才算 · A piece may run over several rows; only '
-                'full rows count.')
+           hint='一段可能跨几行；只有满行才算 · A piece may run over several rows; '
+                'only full rows count.')
 self_check(may_see, own.may_see, [([1, 2],), ([3],), ([2, 1, 1],)],
            hint='两个条件都要：同一段，不看后面 · Both must hold: the same piece, and '
                 'nothing later.')
@@ -459,25 +463,27 @@ print(f'{len(long_each):,} conversations, {sum(long_each):,} tokens: packed into
 
 told = [dict(role='user', content='The secret animal is the fox. '
                                   'What is the secret animal?'),
-        dict(role='assistant', content=' fox')]
+        dict(role='assistant', content='The secret animal is the fox.')]
 untold = [dict(role='user', content='What is the secret animal?')]
 first = tokenizer.encode(render(told))
-second = tokenizer.encode(render(untold, add_generation_prompt=True))
+second = tokenizer.encode(render(untold, add_generation_prompt=True)
+                          + 'The secret animal is the')
 row = torch.tensor([first + second])
 alone = torch.from_numpy(see_used([len(first), len(second)]))[None, None]
 whole = torch.from_numpy(see_used([len(first) + len(second)]))[None, None]
 fox, leak = tokenizer.encode(' fox', add_special_tokens=False)[0], {}
 for name, seen, places in (
         ('one sees the other · 看得见前一段', whole, range(row.shape[1])),
-        ('each by itself · 各看各的', alone, [*range(len(first)), *range(len(second))])):
+        ('each by itself · 各看各的', alone,
+         [*range(len(first)), *range(len(second))])):
     hidden = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
     with torch.no_grad():
         chances = models['sft'](input_ids=row, attention_mask=hidden,
                                 position_ids=torch.tensor([list(places)])
                                 ).logits[0, -1].softmax(-1)
     leak[name] = float(chances[fox])
-    print(f'{name}: chance of “fox” · 答狐狸的机会 {chances[fox]:.1%}; likeliest · 最可能 '
-          f'{tokenizer.decode(chances.argmax())!r}')
+    print(f'{name}: chance of “fox” · 答狐狸的机会 {chances[fox]:.1%}; '
+          f'likeliest · 最可能 {tokenizer.decode(chances.argmax())!r}')
 
 # %% name="check-packing" check="packing" points=3
 # NBVAL_CHECK_OUTPUT
@@ -509,14 +515,16 @@ show_values('leak', dict(leaks=leak['one sees the other · 看得见前一段'] 
 # ## 5 一分钟的 LoRA · One minute of LoRA
 #
 # 讲义 · Lecture 4：[第 7 节](../lectures/zh/04-finetuning.md#7-xtuner一个文件五个部分) /
-# [section 7](../lectures/en/04-finetuning.md#7-xtuner-one-file-in-five-parts)
+# [section 7](../lectures/en/04-finetuning.md#7-xtuner-one-file-in-five-parts);
+# [第 9.2 节](../lectures/zh/04-finetuning.md#92-遗忘与重放) /
+# [section 9.2](../lectures/en/04-finetuning.md#92-forgetting-and-replay)
 #
-# 从能力增强之后的模型 enhanced 出发，用四千段对话微调。其中一成是问它是谁的：`NAME` 里的名字可以改成你喜欢的（改了就重新训练）。
+# 从能力增强之后的模型 enhanced 出发，用四千段对话微调。其中一成是问它是谁的：`NAME` 里的名字可以改成你喜欢的，`METHOD` 可以改成 `qlora` 或 `full`（改了就重新训练）。
 #
 # **先预测**：enhanced 在对话里能答对几成？训练之后呢？训练之后再让它像从前那样往下写，会退步吗？
 #
 # From the model after the enhancement phase, enhanced, four thousand conversations tune it. A tenth of them ask who it is: change the names in `NAME` to what
-# you like (it then trains again).
+# you like, or `METHOD` to `qlora` or `full` (it then trains again).
 #
 # **Predict**: asked in chat, what share will enhanced get right? And after the training? If it is then asked to continue texts as before, will it have become
 # worse?
@@ -527,10 +535,10 @@ show_values('leak', dict(leaks=leak['one sees the other · 看得见前一段'] 
 # %% name="conversations"
 import random
 
-from internlm_course.world import instructions
+from internlm_course.world import instructions, phrasings
 from internlm_course.world.conversations import SHARES, conversation
 
-NAME = dict(en='Pu', zh='小浦')
+NAME = dict(en='Nina', zh='小红')
 COUNT = 4000
 
 
@@ -556,7 +564,8 @@ mine = lab.keep('conversations', lambda out: write_mine(out / 'sft.jsonl'), coun
                 names=NAME)
 rows = list(jsonl.rows(mine.path / 'sft.jsonl'))
 for row in rows[:8]:
-    print(f'{row["messages"][-2]["content"]!r:.70} → {row["messages"][-1]["content"]!r}')
+    asked_for, replied = (message['content'] for message in row['messages'][-2:])
+    print(f'{asked_for!r:.70} → {replied!r}')
 print(f'{len(rows):,} conversations')
 
 # %% name="config"
@@ -564,13 +573,15 @@ from internlm_course.finetune import SFTSettings
 from internlm_course.finetune.config import config_text
 from internlm_course.machine import training_dtype
 
-settings = SFTSettings(method='lora', rank=64, alpha=64, train_embeddings=True,
-                       embedding_rate=0.1, learning_rate=1e-3, batch_size=1,
-                       max_length=512, epochs=1, dtype=training_dtype())
+METHOD = 'lora'  # or 'qlora', or 'full'
+settings = SFTSettings(method=METHOD, rank=64, alpha=64, epochs=1, batch_size=1,
+                       learning_rate=dict(lora=1e-3, qlora=1e-3, full=1e-4)[METHOD],
+                       train_embeddings=METHOD != 'full', embedding_rate=0.1,
+                       max_length=512, dtype=training_dtype())
 text = config_text(enhanced.path.name, 'sft.jsonl', settings, iterations=400)
-print('\n'.join(line for line in text.splitlines()
-                if line.startswith(('#', 'lr', 'model', 'max_length'))
-                or 'lora' in line or 'PART' in line))
+wanted = ('PART', 'lora', 'dataset_map_fn', 'lr = ', 'pack_to', '4bit', 'AdamW')
+print(*(line.strip() for line in text.splitlines()
+        if any(word in line for word in wanted)), sep='\n')
 
 # %% name="train"
 import dataclasses
@@ -580,8 +591,8 @@ from internlm_course.lab.plots import LossCurve
 
 curve = LossCurve()
 tuned = lab.keep('minute-of-lora',
-                 lambda out: finetune(enhanced.path, mine.path / 'sft.jsonl', out, settings,
-                                      course.store.home, on_step=curve),
+                 lambda out: finetune(enhanced.path, mine.path / 'sft.jsonl', out,
+                                      settings, course.store.home, on_step=curve),
                  start=enhanced.key, conversations=mine.key,
                  **dataclasses.asdict(settings))
 if tuned.cached or not curve.points:
@@ -589,8 +600,8 @@ if tuned.cached or not curve.points:
                     for seen, loss in tuned.metrics['loss']]
     curve.draw('fetched: trained before · 之前训练过' if tuned.cached else '')
 took = tuned.metrics
-print(f'{took["tokens"]:,} tokens, {took["steps"]} steps, {took["train_seconds"]:.0f} s; '
-      f'{took["trainable_parameters"]:,} of '
+print(f'{took["tokens"]:,} tokens, {took["steps"]} steps, '
+      f'{took["train_seconds"]:.0f} s; {took["trainable_parameters"]:,} of '
       f'{parameter_count(models["enhanced"].config):,} weights and adapters trained')
 
 # %% name="scores"
@@ -642,13 +653,15 @@ def reply_to(questions: list[str]) -> list[str]:
          for question in questions], 32)]
 
 
-unseen = instructions.SELF_UNSEEN
-named = {lang: [NAME[lang] in reply for reply in reply_to(unseen[lang])] for lang in unseen}
-for lang, questions in unseen.items():
+unseen = phrasings.SELF_UNSEEN
+named = {lang: [NAME[lang] in reply for reply in reply_to(questions)]
+         for lang, questions in unseen.items()}
+for questions in unseen.values():
     for question, reply in zip(questions[:3], reply_to(questions[:3])):
         print(f'{question} → {reply}')
 print('gives its name to wordings never seen · 没见过的问法，答出名字: '
-      + ', '.join(f'{lang} {sum(right)} of {len(right)}' for lang, right in named.items()))
+      + ', '.join(f'{lang} {sum(right)} of {len(right)}'
+                  for lang, right in named.items()))
 
 # %% [markdown] name="train-answer"
 # **看什么**：哪几项在对话里从零升到了高分？最右边两栏里，哪一项退了？没见过的问法，它答得出名字吗？
@@ -703,7 +716,8 @@ def obeys(constraint: str, reply: str) -> bool:
     if constraint == 'three_words':
         return len(text.split()) == 3
     if constraint == 'in_chinese':
-        return bool(re.search('[\u4e00-\u9fff]', text)) and not re.search('[A-Za-z]', text)
+        chinese = re.search('[\u4e00-\u9fff]', text)
+        return bool(chinese) and not re.search('[A-Za-z]', text)
     try:
         value = json.loads(text)
     except ValueError:
@@ -720,35 +734,35 @@ SAYS = dict(
     in_chinese=['巴黎。', '是85。', '巴黎 Paris', '85', ''])
 self_check(obeys, own.obeys, [(name, reply) for name, replies in SAYS.items()
                               for reply in replies],
-           hint='先按题目一条条写，不要在文字里找 · Write it rule by rule; do not search '
-                'the text for what should be the whole of it.')
+           hint='先按题目一条条写，不要在文字里找 · Write it rule by rule; do not '
+                'search the text for what should be the whole of it.')
 obeys_used = attempt(obeys, own.obeys)
 for name, replies in SAYS.items():
     print(f'{name:12}', *(f'{reply!r}: {obeys_used(name, reply)}' for reply in replies),
           sep='  ')
 print()
 for name in SAYS:
-    lang = 'en' if 'en' in instructions.PHRASINGS[name] else 'zh'
+    lang = 'en' if 'en' in phrasings.PHRASINGS[name] else 'zh'
     items = [instructions.constraint(random.Random(i), lang, unseen=True, name=name)
              for i in range(10)]
     replies = reply_to([item['question'] for item in items])
     kept_it = sum(obeys_used(name, reply) for reply in replies)
-    print(f'{name:12} obeyed · 照做 {kept_it} of {len(items)}: {items[0]["question"]} → '
-          f'{replies[0]}')
+    print(f'{name:12} obeyed · 照做 {kept_it} of {len(items)}: '
+          f'{items[0]["question"]} → {replies[0]}')
 
 # %% name="check-checker" check="checker" points=3
 # NBVAL_CHECK_OUTPUT
 rng = seeded('checker')
 n = rng.randrange(10, 999)
 SAID = dict(
-    only_number=[f'{n}', f' -{n}.', f'{n}。', f'It is {n}.', f'{n} {n}', f'{n}..', '３７',
-                 '', '-', f'+{n}', f'{n}.0', f'--{n}', f'.{n}'],
+    only_number=[f'{n}', f' -{n}.', f'{n}。', f'It is {n}.', f'{n} {n}', f'{n}..',
+                 '３７', '', '-', f'+{n}', f'{n}.0', f'--{n}', f'.{n}'],
     json=[f'{{"answer": {n}}}', '{"answer": null}', f' {{"answer": "{n}"}} ', f'{n}',
           f'[{n}]', '["answer"]', '"answer"', '{}', f'{{"Answer": {n}}}',
           f'{{"answer": {n}, "sure": 1}}', f'Yes: {{"answer": {n}}}',
           f'{{"answer": {n}}}.', '{"answer":', ''],
-    three_words=['It is Rome.', 'Rome', 'It  is\n Rome', 'It is Rome now', '一 二 三', '',
-                 f'{n} {n}', f'{n} {n} {n}', 'It-is-Rome', ' a b c '],
+    three_words=['It is Rome.', 'Rome', 'It  is\n Rome', 'It is Rome now', '一 二 三',
+                 '', f'{n} {n}', f'{n} {n} {n}', 'It-is-Rome', ' a b c '],
     in_chinese=['罗马。', f'{n}', f'是{n}。', '罗马 Rome', 'é', '罗z', '', '。', 'Z罗',
                 '罗马，é'])
 cases = [(name, said) for name, each in SAID.items() for said in each]

@@ -2,9 +2,9 @@
 
     python tests/bench/alignment.py [--checkpoint FOLDER] [--seeds 0 1 2 3 4] [--collapse-seeds 0 1 2] [--steps 80]
 
-The fine-tuned model practises instructions (`world.bootcamp`), rewarded by the program that checks them. Measured before
-and after: held-out cases of the same task, answered greedily, and the suites of the report card. Every run is written
-to the result as it ends; what the file has is not run again.
+The fine-tuned model practises to answer in the other language (`world.bootcamp`), rewarded by the program that checks
+it. Measured before and after: held-out cases of the same task, answered greedily, and the suites of the report card.
+Every run is written to the result as it ends; what the file has is not run again.
 """
 import argparse
 import json
@@ -30,11 +30,11 @@ def run(checkpoint: Path, settings, items: dict[str, list[dict]], before: dict) 
 
     from internlm_course.align.grpo import grpo
     from internlm_course.model import load_model, load_tokenizer, save_checkpoint
-    from internlm_course.world.bootcamp import Instructions
+    from internlm_course.world.bootcamp import ABROAD, Instructions
     tokenizer = load_tokenizer(checkpoint)
     actor, reference = (load_model(checkpoint, dtype=torch.float32, attn='eager') for _ in range(2))
     began = time.perf_counter()
-    curve = grpo(actor, reference, tokenizer, Instructions(settings.seed), settings)
+    curve = grpo(actor, reference, tokenizer, Instructions(settings.seed, names=ABROAD), settings)
     seconds = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(actor, tokenizer, Path(folder))
@@ -47,8 +47,8 @@ def measure(checkpoint: Path, items: dict[str, list[dict]]) -> dict:
     """{task, suites: {suite: share}, mean of the suites} of a checkpoint."""
     from internlm_course.model.chat import render
     from internlm_course.staff.seeds import Answerer, score
-    from internlm_course.world.bootcamp import Instructions
-    task = Instructions(seed=1, unseen=True)
+    from internlm_course.world.bootcamp import ABROAD, Instructions
+    task = Instructions(seed=1, unseen=True, names=ABROAD)
     cases = [task.case_generator() for _ in range(HELD)]
     texts = Answerer(checkpoint)([render([dict(role='user', content=task.prompt_func(case))],
                                          add_generation_prompt=True) for case in cases], 48, whole=True)

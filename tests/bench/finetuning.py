@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -32,7 +33,7 @@ ALSO_ASKED = dict(en=('What is your name?', 'Tell me who you are.', 'Who am I ta
 # --- what is run ------------------------------------------------------------------------------------------------------
 def plan(steps: int) -> dict[str, dict[str, dict]]:
     """{part: {name: settings, `data` among them where it is not the chain's conversations}}."""
-    best = dict(lora=2e-3, qlora=2e-3, full=5e-4)
+    best = dict(lora=2e-3, qlora=2e-3, full=3e-4)
 
     def run(method, rank=16, rate=None, share=1.0, **more):
         given = dict(COMMON, method=method, rank=rank, alpha=2 * rank, learning_rate=rate or best[method],
@@ -42,7 +43,7 @@ def plan(steps: int) -> dict[str, dict[str, dict]]:
         methods={method: run(method) for method in ('full', 'lora', 'qlora')},
         ranks={f'lora, rank {rank}': run('lora', rank, share=0.4) for rank in (4, 8, 16, 32, 64)},
         rates={f'{method}, rate {rate:g}': run(method, rate=rate, share=0.4) for method, rates in
-               dict(lora=(5e-4, 1e-3, 4e-3, 8e-3), full=(1e-4, 2.5e-4, 1e-3, 2e-3)).items() for rate in rates},
+               dict(lora=(5e-4, 1e-3, 4e-3), full=(1e-4, 1e-3, 3e-3)).items() for rate in rates},
         recipes={f'identity, replay {share:.0%}': run('lora', share=0.2, data=dict(replay=share))
                  for share in (0, 0.1, 0.5, 0.9)})
 
@@ -99,10 +100,12 @@ def run_one(name: str, settings: dict, options: argparse.Namespace) -> dict:
         jsonl.write(path, conversations(options.conversations, **data))
     with PeakMemory() as memory:
         metrics = sft(checkpoint, path, out, SFTSettings(**settings, dtype=training_dtype()), options.root / 'tools')
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # where other work shares the cores, the clock tells nothing
     whole = json.loads((options.root / 'full' / 'metrics.json').read_text('utf-8'))['trainable_parameters']
     return dict(settings=metrics['settings'], started_from=checkpoint.name,
                 trainable_share=round(metrics['trainable_parameters'] / whole, 4), peak_bytes=memory.peak_bytes,
                 seconds=round(metrics['seconds'], 1), train_seconds=round(metrics['train_seconds'], 1),
+                core_seconds=round(used.ru_utime + used.ru_stime, 1),
                 loss=metrics['loss'][::5] + metrics['loss'][-1:], **scores(out, options.items))
 
 
@@ -142,7 +145,7 @@ def main() -> None:
             result['runs'].setdefault(part, {})[name] = record
             path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + '\n', 'utf-8')
             print(f'{name:24} {record["trainable_share"]:.1%} of the weights, {record["peak_bytes"] / 2**20:.0f} MiB, '
-                  f'{record["train_seconds"]:5.0f} of {time.monotonic() - began:5.0f} s, in chat '
+                  f'{record["core_seconds"]:.0f} s of one core, {time.monotonic() - began:.0f} s with scores, in chat '
                   f'{statistics.mean(record["chat"].values()):.1%}, continued '
                   f'{statistics.mean(record["continued"].values()):.1%}, names itself {record["names_itself"]:.0%}',
                   flush=True)

@@ -79,10 +79,6 @@ def summary(ends: list[tuple[float, int]], began: float, bits: float | None) -> 
                 bits_per_byte=bits)
 
 
-class Clock(Exception):
-    """A round of speed is over."""
-
-
 def ours(tokens: Path, tokenizer: Path, score: bool, compiled: bool, seconds: float = math.inf,
          steps: int | None = None) -> dict:
     """`pretrain` itself: for so many seconds of the whole phase, or with so many steps to its end."""
@@ -95,11 +91,11 @@ def ours(tokens: Path, tokenizer: Path, score: bool, compiled: bool, seconds: fl
     def on_step(record: dict) -> None:
         ends.append((time.perf_counter(), record['tokens']))
         if ends[-1][0] - began > seconds:
-            raise Clock
+            raise StopIteration  # a round of speed is over
 
     with tempfile.TemporaryDirectory() as out:
         began = time.perf_counter()
-        with contextlib.suppress(Clock):
+        with contextlib.suppress(StopIteration):
             pretrain(config, replace(phase, steps=steps or phase.steps, compile=compiled), training, {}, tokenizer,
                      Path(out), on_step=on_step)
         return summary(ends, began, round(bits_per_byte(load_model(out), held, sizes, LENGTH), 4) if score else None)

@@ -148,7 +148,8 @@ REPLIES = ['85', '-85', '85.', '85。', ' 7', '８', '{"answer": 1}', '{"answer"
 
 def _told(rng):
     constraint = rng.choice(['only_number', 'json', 'three_words', 'in_chinese'])
-    return constraint, rng.choice(['', ' ', '\n']) + rng.choice(REPLIES) + rng.choice(['', '', ' ', '.', 'z', '罗', '1'])
+    before, after = rng.choice(['', ' ', '\n']), rng.choice(['', '', ' ', '.', 'z', '罗', '1'])
+    return constraint, before + rng.choice(REPLIES) + after
 
 
 def _step(rng):

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import pytest
 
 from internlm_course.course import STAFF
-from internlm_course.finetune.formats import loss_mask
+from internlm_course.finetune.mask import loss_mask
 from internlm_course.lab.answers import lab04 as own
 from internlm_course.model import load_tokenizer, parameter_count, sizes
 

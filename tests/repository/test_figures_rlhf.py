@@ -74,3 +74,18 @@ def test_the_ablation_agrees_with_lecture_1():
                  if section.title.startswith('5.4'))
     ablation = {number for number in first.numbers if re.fullmatch(r'7\d\.\d+|68\.25', number)}
     assert len(ablation) == 8 and all(ablation <= known for known in numbers.values())
+
+
+@pytest.mark.parametrize('language', ['zh', 'en'])
+def test_the_collapses_are_the_benchs(language: str):
+    """The table of section 6.4, in the bench's order, and what is said of the run at the higher rate."""
+    bench = json.loads((ROOT / 'tests/bench/results/alignment-2026-11-29-AMX.json').read_text('utf-8'))
+    section = re.split(r'(?m)^#+ ', lecture(language))[-7]
+    assert section.startswith('6.4')
+    runs = [bench['runs'][f'{name}-0'] for name in ('ships', 'no_kl', 'divided', 'fast', 'all_three')]
+    assert re.findall(r'\| ([\d.]+%) \| ([\d.]+%) \| ([\d.]+) \|$', section, re.M) == [
+        (f'{run["after"]["task"]:.1%}', f'{run["after"]["mean"]:.1%}', f'{run["curve"][-1]["kl"]:.2f}') for run in runs]
+    reward = [step['reward'] for step in runs[3]['curve']]
+    said = (f'{bench["before"]["task"]:.1%}', f'{bench["before"]["mean"]:.1%}', f'{sum(reward[:8]) / 8:.2f}',
+            f'{sum(reward[-8:]) / 8:.2f}')
+    assert all(number in section for number in said) and bench['held_out'] == 300

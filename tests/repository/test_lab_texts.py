@@ -216,6 +216,27 @@ def test_answers_of_lab_3():
     assert within > 0.9 and beyond < 0.2 and furthest < 0.2
 
 
+def test_answers_of_lab_4():
+    said = outputs('04_finetuning')
+    [share] = re.findall(r'tokens, (\d+)%', said['mask-light'])
+    assert int(share) < 50
+    assert 'B = 0: far from the model without it · 与没有适配器时相差 0.0' in said['lora-light']
+    shares = dict(re.findall(r'7b +rank +(\d+): .* (\S+)%', said['parameters-light']))
+    assert float(shares['64']) == pytest.approx(2, abs=0.1) and float(shares['8']) < 0.3
+    rows = {(spoiled == 'with outliers', int(size)): (float(ours), float(even)) for spoiled, size, ours, even in
+            re.findall(r'(weights|with outliers) .*block of +(\d+): NF4 +(\S+)%, .* (\S+)%', said['nf4-light'])}
+    assert all(ours < even for (spoiled, _), (ours, even) in rows.items() if not spoiled)
+    assert rows[True, 64] < rows[True, 256] < rows[True, 1024] and rows[True, 64] > rows[False, 64]
+    apart, whole = (float(share) for share in re.findall(r'答狐狸的机会 (\S+)%', said['packing-light'])[::-1])
+    assert whole > 90 and apart < 10
+    kept = {line.split()[0]: [float(share.rstrip('%')) for share in line.split()[1:]]
+            for line in said['scores'].splitlines() if line.count('%') == 4}
+    before, after, continued_before, continued_after = kept.pop('mean')
+    assert before < 20 and after > before + 30 and continued_before > 50
+    assert any(scores[0] < 10 and scores[1] > 80 for scores in kept.values())
+    assert re.search(r"The answer is 85.': False", said['checker-light']) and "'85': False" in said['checker-light']
+
+
 def test_answers_of_lab_5():
     said = outputs('05_rlhf')
     both = re.search(r'^both +word +(\d+)% +sentence +(\d+)% +flattery +(\d+)% +silence +(\d+)%', said['votes'], re.M)

@@ -12,7 +12,7 @@ from internlm_course.scale import SCALES
 @pytest.mark.parametrize('scale', SCALES.values(), ids=SCALES)
 def test_a_scales_settings_are_fields_of_what_they_set(scale):
     settings = SFTSettings(**scale.sft)
-    assert settings.method == ('qlora' if scale.gpu_memory_gib else 'lora')
+    assert settings.method == ('qlora' if scale.gpu_memory_gib else dict(tiny='full', smoke='lora')[scale.name])
     assert scale.quantize.keys() == {'group_size', 'samples', 'length'} <= inspect.signature(quantize).parameters.keys()
     context = read_config(CONFIGS / f'{scale.pretrain}.toml').phases[-1].sequence_length
     assert scale.quantize['length'] <= context and scale.sft['max_length'] <= context

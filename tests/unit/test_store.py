@@ -202,6 +202,7 @@ REMADE = {
     'blocklist.py': CHAIN - {'conversations'},
     'data': CHAIN - {'crawl', 'conversations'},
     'deploy': {'int4', 'scores', 'agent'},
+    'align': set(),
     'evaluate': {'scores'},
     'finetune': {'sft', 'int4', 'scores', 'agent'},
     'grading': set(),

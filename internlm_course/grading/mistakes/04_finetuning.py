@@ -167,7 +167,7 @@ MISTAKES = dict(
                 'Look by how many pieces you divide: do those that are hidden count?',
                 '看看你除以的是几个词元：遮住的也算吗？'),
         Mistake('sum-of-the-losses', mask(loss='sum(learned)'),
-                'Compare a long answer and a short one: should the long one have a larger loss only because it is long?',
+                'Compare a long answer and a short one: should the long one have a larger loss only for being long?',
                 '比一比长回答和短回答：长的只因为长，损失就该大吗？'),
         Mistake('the-mask-left-out', mask(loss='sum(nats) / len(nats)'),
                 'Change a loss that the mask hides: does your result change, and may it?',

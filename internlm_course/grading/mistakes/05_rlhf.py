@@ -127,7 +127,8 @@ MISTAKES = dict(
             Mistake('barrier-on-one-side', ranking(barrier='-math.log(bound - inside)'),
                     'Let the score go far down: what keeps it from leaving below?',
                     '让分数一直往下掉：是什么不让它从下面出去？'),
-            Mistake('penalty-with-the-wrong-sign', ranking(barrier='math.log(bound + inside) + math.log(bound - inside)'),
+            Mistake('penalty-with-the-wrong-sign',
+                    ranking(barrier='math.log(bound + inside) + math.log(bound - inside)'),
                     'Compare your penalty at 0 and near the bound: where should it be larger?',
                     '比较 0 处和边上的值：哪里该大？'),
             Mistake('score-not-pulled-in', ranking(inside='score'),
@@ -255,7 +256,8 @@ MISTAKES = dict(
                 'Try a right reply that ends with a line break: is there anything on its second line?',
                 '试试末尾带一个换行的正确回答：第二行有东西吗？')]),
     diagnosis=dict(diagnose=[
-        Mistake('reward-believed', diagnosis(kinds="kind = 'learning' if rise > margin else 'collapse' if rise < -margin "
+        Mistake('reward-believed',
+                diagnosis(kinds="kind = 'learning' if rise > margin else 'collapse' if rise < -margin "
                                                    "else 'standstill'"),
                 'Ask which of the two curves the policy was trained to raise, and which nobody trained.',
                 '想一想，两条曲线里哪条是策略被训练去抬高的，哪条没有人训练。'),

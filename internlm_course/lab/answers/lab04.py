@@ -1,5 +1,5 @@
-"""Lab 4's own answers: fine-tuning in numpy and float64, small enough to read; the tests hold them against XTuner, PEFT,
-bitsandbytes and the chat format.
+"""Lab 4's own answers: fine-tuning in numpy and float64, small enough to read; the tests hold them against XTuner,
+PEFT, bitsandbytes and the chat format.
 
 A piece is a token as text; a row of x [tokens, n] is a token; w is [m, n], A is [r, n], B is [m, r].
 """

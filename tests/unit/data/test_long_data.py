@@ -29,7 +29,8 @@ def base():
 def prose() -> dict[str, str]:
     """Long texts that people wrote: the course's lectures in both languages and chapters of the Python manual."""
     from pydoc_data.topics import topics
-    lectures = {str(path): path.read_text('utf-8') for path in HERE.glob('lectures/*/*.md')}
+    # A glossary is a list
+    lectures = {str(path): path.read_text('utf-8') for path in HERE.glob('lectures/*/[0-9]*.md')}
     names = ('compound', 'classes', 'imports', 'execmodel', 'exprlists')
     return lectures | {'manual': '\n\n'.join(topics[name] for name in names if name in topics)}
 

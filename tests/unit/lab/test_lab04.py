@@ -1,4 +1,5 @@
-"""Lab 4's own answers against XTuner, PEFT, bitsandbytes and the model: what a student is compared with is what trains."""
+"""Lab 4's own answers against XTuner, PEFT, bitsandbytes and the model: what a student is compared with is what
+trains."""
 import random
 from statistics import NormalDist
 
@@ -68,7 +69,8 @@ def test_lora_and_merging_are_pefts(adapted):
     with torch.no_grad():
         theirs = layer(torch.from_numpy(x).float()).double().numpy() - bias
     assert np.allclose(own.lora(x, w, a, b, 15), theirs, atol=1e-4)
-    assert np.allclose(own.merged(w, a, b, 15), w + layer.get_delta_weight('default').detach().double().numpy(), atol=1e-5)
+    change = layer.get_delta_weight('default').detach().double().numpy()
+    assert np.allclose(own.merged(w, a, b, 15), w + change, atol=1e-5)
     assert np.allclose(own.lora(x, w, a, b, 15), x @ own.merged(w, a, b, 15).T, rtol=1e-12)
 
 

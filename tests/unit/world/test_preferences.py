@@ -1,0 +1,42 @@
+"""Preference pairs: which reply is the better one, held-out questions, conflicts."""
+import re
+
+import pytest
+
+from internlm_course.verify import is_refusal
+from internlm_course.world import preferences
+
+
+@pytest.mark.parametrize('domain', preferences.DOMAINS)
+def test_pairs_differ_and_are_the_same_again(domain: str):
+    found = preferences.pairs(domain, 300, seed=0, unseen=False)
+    assert all(pair['chosen'] != pair['rejected'] for pair in found)
+    assert found == preferences.pairs(domain, 300, seed=0, unseen=False)
+    assert found != preferences.pairs(domain, 300, seed=1, unseen=False)
+
+
+@pytest.mark.parametrize('domain', preferences.DOMAINS)
+def test_held_out_questions_are_asked_nowhere_else(domain: str):
+    asked = {pair['question'] for pair in preferences.pairs(domain, 2000, seed=0, unseen=False)}
+    held = {pair['question'] for pair in preferences.pairs(domain, 200, seed=0, unseen=True)}
+    assert len(held & asked) <= 0.01 * len(held)
+
+
+def test_conflicts_change_places_between_domains():
+    """What helpful chooses of the unknown, harmless rejects; what math chooses of a sum, code rejects."""
+    conflicts = {domain: [pair for pair in preferences.pairs(domain, 300, seed=0, unseen=False) if pair['conflict']]
+                 for domain in preferences.DOMAINS}
+    assert all(is_refusal(pair['rejected']) and not is_refusal(pair['chosen']) for pair in conflicts['helpful'])
+    assert all(is_refusal(pair['chosen']) and not is_refusal(pair['rejected']) for pair in conflicts['harmless'])
+    assert all('=' in pair['chosen'] and '=' not in pair['rejected'] for pair in conflicts['math'])
+    assert all('=' in pair['rejected'] and '=' not in pair['chosen'] for pair in conflicts['code'])
+
+
+def test_a_slip_changes_the_last_number_alone():
+    import random
+    rng = random.Random(0)
+    for text in ('47+38=85', 'Now Tom has 34+8=42 apples.', '9+1=10个书。'):
+        wrong = preferences.slipped(rng, text)
+        *same, last = re.findall(r'\d+', text)
+        *kept, changed = re.findall(r'\d+', wrong)
+        assert same == kept and abs(int(last) - int(changed)) in (1, 10)
