@@ -100,7 +100,7 @@ def run_one(name: str, settings: dict, options: argparse.Namespace) -> dict:
         jsonl.write(path, conversations(options.conversations, **data))
     with PeakMemory() as memory:
         metrics = sft(checkpoint, path, out, SFTSettings(**settings, dtype=training_dtype()), options.root / 'tools')
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # where other work shares the cores, the clock tells nothing
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # less disturbed by other work than the clock, not undisturbed
     whole = json.loads((options.root / 'full' / 'metrics.json').read_text('utf-8'))['trainable_parameters']
     return dict(settings=metrics['settings'], started_from=checkpoint.name,
                 trainable_share=round(metrics['trainable_parameters'] / whole, 4), peak_bytes=memory.peak_bytes,
