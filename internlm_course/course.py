@@ -196,9 +196,9 @@ class Course:
         def make(out: Path) -> dict:
             from internlm_course.finetune import SFTSettings, sft
             return sft(parent.path, self.conversations().path / 'sft.jsonl', out, SFTSettings(**settings),
-                       self.store.home)
+                       self.store.home, on_step=lambda record: self.listen('sft', record))
         return self._build('sft', dict(start=parent.key, conversations=self.conversations().key, **settings), make,
-                           ('finetune', 'model'))
+                           ('finetune', 'model'), resumable=True)
 
     def int4(self, mine: bool = False) -> Artifact:
         """The fine-tuned model with INT4 weights (LMDeploy's AWQ)."""
@@ -236,6 +236,7 @@ class Course:
         served = [name for name, model in MODELS.items() if model.chats]
 
         def make(out: Path) -> dict:
+            from internlm_course.deploy.serve import decode_speed
             from internlm_course.evaluate import EvalModel, score
             judged = [EvalModel(name, checkpoint=artifact.path)
                       for name, artifact in models.items() if name not in served]
@@ -284,17 +285,3 @@ class Course:
         ranges = read_ranges() if mine and self.scale.name == 'tiny' else {}
         return card.gather(self.scale.name, self.seed, seconds_now, made, models, agent.metrics['multiplication'],
                            funnel, samples, ranges)
-
-
-def decode_speed(url: str, model: str, tokens: int = 64) -> float:
-    """Tokens a second that the server writes for one user: the median of three greedy answers of `tokens` tokens."""
-    import statistics
-
-    from internlm_course.process import openai_client
-    client, rates = openai_client(url), []
-    for _ in range(3):
-        began = time.monotonic()
-        reply = client.completions.create(model=model, prompt='The', max_tokens=tokens, temperature=0,
-                                          extra_body=dict(ignore_eos=True))
-        rates.append(reply.usage.completion_tokens / (time.monotonic() - began))
-    return round(statistics.median(rates), 1)

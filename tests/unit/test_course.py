@@ -50,7 +50,7 @@ def test_the_seed_reaches_every_phase_and_xtuner(monkeypatch, tmp_path):
         monkeypatch.setattr(f'internlm_course.pretrain.{place}',
                             lambda config, phase, *_, **__: given.update({phase.name: config.seed}) or {})
     monkeypatch.setattr('internlm_course.finetune.sft',
-                        lambda start, conversations, out, settings, home: given.update(sft=settings) or {})
+                        lambda start, conversations, out, settings, home, on_step: given.update(sft=settings) or {})
     course = planned(7)
     for stage in TRAINED:
         course.store.makers[stage](tmp_path)
