@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from internlm_course.align.losses import clipped_objective, generalised_advantages
 from internlm_course.align.reward import RewardModel
 from internlm_course.align.rollout import Rollout, log_probabilities, mean_over, positions, sample
 from internlm_course.machine import deterministic
+from internlm_course.pretrain.loop import autocast, loss_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class PPOSettings:
     """GAE's lambda."""
     top_p: float = 0.9
     pages: float = 0.5
-    """Weight of the loss on pre-training pages, half as many rows as replies: what was learned there is kept."""
+    """Weight of the loss on pre-training pages: what was learned there is kept."""
+    page_rows: int = 8
+    """Rows of pages beside an iteration's replies."""
     batches: int = 2
     """Optimiser steps for each iteration's replies, each on its part of them."""
     save_every: int = 10
@@ -76,27 +78,38 @@ class PPO:
         settings, talks = self.settings, [prompt['talk'] for prompt in prompts]
         replies = sample(self.actor, self.tokenizer, talks, settings.longest, settings.seed * 1_000_003 + number,
                          settings.top_p)
-        scores = self.reward(talks, replies.texts, [prompt['domain'] for prompt in prompts])
-        with torch.no_grad():
+        scores, start = self._judged(talks, replies.texts, prompts), torch.tensor([row['start'] for row in prompts])
+        with torch.no_grad(), self.cast():
             old, reference = log_probabilities(self.actor, replies), log_probabilities(self.reference, replies)
             values = values_of(self.critic, replies)
         distance = (old - reference) * replies.said
         rewards = -settings.kl * distance
-        rewards[torch.arange(len(prompts)), last_column(replies.said)] += scores  # the whole reply's, at its end
+        rewards[torch.arange(len(prompts)), last_column(replies.said)] += scores - start  # at the reply's end
         advantages = generalised_advantages(rewards, values, replies.said, decay=settings.decay)
         returns = advantages + values
         order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(settings.seed * 7919 + number))
         for rows, page in zip(order.chunk(settings.batches), pages.chunk(settings.batches)):
             part = replies.rows(rows)
-            error = mean_over((values_of(self.critic, part) - returns[rows]).square() / 2, part.said)
+            with self.cast():
+                error = mean_over((values_of(self.critic, part) - returns[rows]).square() / 2, part.said)
             step(self.critic, self.critic_steps, error)
             if number >= settings.warmup:
-                loss = mean_over(clipped_objective(log_probabilities(self.actor, part), old[rows], advantages[rows],
-                                                   settings.clip), part.said)
-                step(self.actor, self.actor_steps, loss + settings.pages * page_loss(self.actor, page))
-        return dict(iteration=number + 1, reward=scores.mean().item(), kl=distance.sum().item() / len(prompts),
-                    value_error=error.item(), length=replies.said.sum().item() / len(prompts),
-                    texts=replies.texts)
+                with self.cast():
+                    new = log_probabilities(self.actor, part)
+                    loss = mean_over(clipped_objective(new, old[rows], advantages[rows], settings.clip), part.said)
+                    loss = loss + settings.pages * loss_of(self.actor, page) if settings.pages else loss
+                step(self.actor, self.actor_steps, loss)
+        return dict(iteration=number + 1, reward=scores.mean().item(), gain=(scores - start).mean().item(),
+                    kl=distance.sum().item() / len(prompts), value_error=error.item(),
+                    length=replies.said.sum().item() / len(prompts), texts=replies.texts)
+
+    def cast(self):
+        """bf16 where the cores multiply it. A context for each forward pass: it keeps the weights that it has cast."""
+        return autocast(self.actor.device)
+
+    def _judged(self, talks: Sequence[list], texts: Sequence[str], prompts: Sequence[dict]) -> torch.Tensor:
+        with self.cast():
+            return self.reward(talks, texts, [prompt['domain'] for prompt in prompts])
 
     def state(self) -> dict:
         """Everything that the next iteration depends on, but for its number: all drawing is seeded by that."""
@@ -117,7 +130,7 @@ def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
 
     Args:
         prompts: {'talk' (messages), 'domain'}; each iteration draws its own.
-        pages: int64 [rows, length + 1]; each iteration reads the next ones, half as many as it has replies.
+        pages: int64 [rows, length + 1]; each iteration reads the next ones.
 
     Returns:
         A record for each iteration: {iteration, reward, kl (nats a reply), value_error, length (tokens)}.
@@ -127,8 +140,7 @@ def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
         loop.restore(torch.load(saved, weights_only=True))
     for number in range(len(loop.curve), settings.iterations):
         drawn = random.Random(settings.seed * 104_729 + number).sample(list(prompts), settings.queries)
-        count = settings.queries // 2
-        places = torch.arange(number * count, (number + 1) * count) % len(pages)
+        places = torch.arange(number * settings.page_rows, (number + 1) * settings.page_rows) % len(pages)
         record = loop.iterate(number, drawn, pages[places])
         on_step(record)
         loop.curve.append({name: value for name, value in record.items() if name != 'texts'})
@@ -149,12 +161,6 @@ def values_of(critic: PreTrainedModel, replies: Rollout) -> torch.Tensor:
 def last_column(said: torch.Tensor) -> torch.Tensor:
     """The column of each row's last True, int64 [rows]."""
     return said.shape[1] - 1 - said.flip(1).int().argmax(1)
-
-
-def page_loss(model: PreTrainedModel, rows: torch.Tensor) -> torch.Tensor:
-    """Next-token loss on pre-training rows [rows, length + 1], -1 where a row is empty."""
-    logits = model(input_ids=rows[:, :-1].clamp(min=0), use_cache=False).logits
-    return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=-1)
 
 
 def step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:

@@ -138,7 +138,7 @@ def config_text(checkpoint: Path, conversations: Path, settings: SFTSettings, it
 
 def run_config(settings: RunSettings, files: dict, model: dict, dataset: dict, collate: dict, iterations: int,
                gpu: bool, processes: int, group: bool = False, hooks: Sequence[dict] = (),
-               averaged: str = 'loss') -> str:
+               averaged: str = 'loss', shuffle: bool = True) -> str:
     """The config file of any run.
 
     Args:
@@ -150,6 +150,7 @@ def run_config(settings: RunSettings, files: dict, model: dict, dataset: dict, c
         group: whether even one process is a group of torch.distributed.
         hooks: more of mmengine's hooks.
         averaged: what the log gives as a mean since its last line, a pattern.
+        shuffle: read the packed sequences in random order, not as they come.
     """
     iterations, accumulation = iterations // processes, settings.batch_size // processes
     warmup = round(settings.warmup * iterations)
@@ -160,7 +161,7 @@ def run_config(settings: RunSettings, files: dict, model: dict, dataset: dict, c
         built['model_wrapper_cfg'] = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False,
                                           gradient_as_bucket_view=True)
     loader = dict(batch_size=1, num_workers=0, dataset=Name('train_dataset'),
-                  sampler=call('mmengine.dataset', 'DefaultSampler', shuffle=True), collate_fn=collate)
+                  sampler=call('mmengine.dataset', 'DefaultSampler', shuffle=shuffle), collate_fn=collate)
     return write_config(PURPOSE, {
         'PART 1: settings': dict(
             **files, max_length=settings.max_length, accumulation=accumulation, iterations=iterations, warmup=warmup,

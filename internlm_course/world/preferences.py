@@ -14,7 +14,7 @@ from internlm_course.verify import is_verified, obeys
 from internlm_course.world import instructions, world
 from internlm_course.world.wording import FACTS, FIELDS
 
-PAIRS = 10_000  # for training, in train.jsonl
+PAIRS = 14_000  # for training, in train.jsonl
 HELD = 200  # of each domain, and of conflicts
 SLIPS = (-10, -1, 1, 10)
 
@@ -124,13 +124,14 @@ def printed(rng: random.Random, lang: str, unseen: bool) -> dict:
     return _pair(dict(question=asked.question), asked.reply, asked.reply.replace(asked.answer, str(wrong)))
 
 
-# What each domain's pairs are drawn from.
+# What each domain's pairs are drawn from. What is true takes many: a model of four layers needs some thousand pairs
+# that differ in nothing else before it compares what it reads with what it knows. A slipped sum it never finds.
 DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
-    helpful=[(fact, 0.3), (obeyed, 0.25), (formed, 0.25), (answered, 0.1), (attempted, 0.1)],
-    harmless=[(admitted, 0.35), (named, 0.3), (answered, 0.35)],
-    math=[(copied, 0.6), (summed, 0.15), (worked, 0.25)],
-    code=[(printed, 0.5), (valued, 0.5)])
-WEIGHTS = dict(helpful=0.55, harmless=0.15, math=0.15, code=0.15)  # of the pairs
+    helpful=[(fact, 0.3), (formed, 0.42), (obeyed, 0.14), (answered, 0.06), (attempted, 0.08)],
+    harmless=[(admitted, 0.4), (named, 0.3), (answered, 0.3)],
+    math=[(copied, 0.65), (summed, 0.05), (worked, 0.3)],
+    code=[(printed, 0.6), (valued, 0.4)])
+WEIGHTS = dict(helpful=0.66, harmless=0.12, math=0.14, code=0.08)  # of the pairs
 
 
 def pairs(domain: str, count: int, seed: int, unseen: bool) -> list[dict]:
