@@ -165,7 +165,7 @@ class Course:
         weights = hashlib.sha256((shipped / 'model.safetensors').read_bytes()).hexdigest()
         return self._build(f'staff-{name}', dict(weights=weights), make, ('model',))
 
-    # --- fine-tuning, quantisation ------------------------------------------------------------------------------------
+    # --- fine-tuning, alignment, quantisation -------------------------------------------------------------------------
     def conversations(self) -> Artifact:
         """The micro-world's questions asked in chat, and tool use: what fine-tuning learns from. Other conversations
         leave pre-training as it is."""
@@ -199,6 +199,22 @@ class Course:
                        self.store.home, on_step=lambda record: self.listen('sft', record))
         return self._build('sft', dict(start=parent.key, conversations=self.conversations().key, **settings), make,
                            ('finetune', 'model'), resumable=True)
+
+    def reward(self, mine: bool = False) -> Artifact:
+        """The conditional reward model, made of the fine-tuned one with XTuner; its agreement with held-out pairs
+        measured."""
+        if not mine:
+            return self._staff('reward')
+        from internlm_course.machine import training_dtype
+        parent, settings = self.sft(mine=True), dict(self.scale.reward, dtype=training_dtype(), seed=self.seed)
+
+        def make(out: Path) -> dict:
+            from internlm_course.align.reward import train
+            from internlm_course.finetune.preference import RewardSettings
+            return train(parent.path, self.preferences().path / 'pairs', out, RewardSettings(**settings),
+                         self.store.home, lambda record: self.listen('reward', record))
+        return self._build('reward', dict(start=parent.key, preferences=self.preferences().key, **settings), make,
+                           ('align/reward', 'align/rollout', 'finetune', 'model'), resumable=True)
 
     def int4(self, mine: bool = False) -> Artifact:
         """The fine-tuned model with INT4 weights (LMDeploy's AWQ)."""

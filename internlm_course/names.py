@@ -36,7 +36,8 @@ STAGES = dict(
     enhanced=Name('能力增强', 'pre-training, capability enhancement'),
     conversations=Name('指令数据', 'instruction data'),
     preferences=Name('偏好数据', 'prompts and preference pairs'),
-    sft=Name('微调', 'XTuner fine-tuning'), int4=Name('INT4 量化', 'LMDeploy INT4'),
+    sft=Name('微调', 'XTuner fine-tuning'), reward=Name('奖励模型', 'XTuner reward model'),
+    int4=Name('INT4 量化', 'LMDeploy INT4'),
     scores=Name('部署与评测', 'LMDeploy serving + OpenCompass'), agent=Name('智能体', 'Lagent agent with a calculator'))
 
 # As the model grows up.

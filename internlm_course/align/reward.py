@@ -1,11 +1,14 @@
 """The conditional reward model (COOL RLHF; InternLM2 report, 4.2): one model, told by a system message whose preference
 it speaks for. XTuner trains it (finetune.preference); here it judges."""
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from internlm_course import jsonl
 from internlm_course.align.rollout import asked
+from internlm_course.finetune.preference import RewardSettings, reward
 from internlm_course.model import load_model, load_tokenizer
 from internlm_course.model.chat import render
 from internlm_course.model.tokenizer import REWARD
@@ -28,6 +31,36 @@ def training_pairs(pairs: Sequence[Mapping], conditional: bool = True) -> list[d
     return [dict(prompt=condition(pair['domain'] if conditional else None, asked(pair['question'])),
                  chosen=[dict(role='assistant', content=pair['chosen'])],
                  rejected=[dict(role='assistant', content=pair['rejected'])]) for pair in pairs]
+
+
+def train(checkpoint: Path, pairs: Path, out: Path, settings: RewardSettings, home: Path,
+          on_step: Callable[[dict], None] | None = None, conditional: bool = True) -> dict:
+    """Trains the reward model with XTuner, and measures it on held-out pairs.
+
+    Args:
+        pairs: folder of train.jsonl and heldout.jsonl, {domain, question, chosen, rejected, conflict} a line.
+        checkpoint, out, home, on_step: see `finetune.preference.reward`.
+        conditional: tell it each pair's domain.
+
+    Returns:
+        What `finetune.preference.reward` does, and agreement {domain: share of held-out pairs}, conflicts (that share
+        of the pairs in which domains contradict each other), scores [lowest, highest].
+    """
+    rows = training_pairs(list(jsonl.rows(Path(pairs) / 'train.jsonl')), conditional)
+    jsonl.write(Path(out) / 'pairs.jsonl', rows)
+    metrics = reward(checkpoint, Path(out) / 'pairs.jsonl', out, settings, home, on_step)
+    metrics |= judge(RewardModel(out), list(jsonl.rows(Path(pairs) / 'heldout.jsonl')), conditional)
+    (Path(out) / 'metrics.json').write_text(json.dumps(metrics, indent=2), 'utf-8')
+    return metrics
+
+
+def judge(model: 'RewardModel', pairs: Sequence[Mapping], conditional: bool = True) -> dict:
+    """{agreement, conflicts, scores} as `train` says."""
+    by_domain = {domain: [pair for pair in pairs if pair['domain'] == domain] for domain in CONDITIONS}
+    scores = model.compare(pairs, conditional)
+    return dict(agreement={domain: model.agreement(some, conditional) for domain, some in by_domain.items() if some},
+                conflicts=model.agreement([pair for pair in pairs if pair['conflict']], conditional),
+                scores=[min(map(min, scores)), max(map(max, scores))])
 
 
 class RewardModel:
@@ -66,7 +99,12 @@ class RewardModel:
             pairs: {domain, question, chosen, rejected} each.
             conditional: tell it the domain.
         """
+        scores = self.compare(pairs, conditional)
+        return sum(chosen > rejected for chosen, rejected in scores) / len(scores)
+
+    def compare(self, pairs: Sequence[Mapping], conditional: bool = True) -> list[tuple[float, float]]:
+        """The scores of the chosen and of the rejected reply of each pair; see `agreement`."""
         domains = [pair['domain'] if conditional else None for pair in pairs]
         talks = [asked(pair['question']) for pair in pairs]
         chosen, rejected = (self(talks, [pair[side] for pair in pairs], domains) for side in ('chosen', 'rejected'))
-        return (chosen > rejected).float().mean().item()
+        return list(zip(chosen.tolist(), rejected.tolist()))

@@ -41,6 +41,8 @@ class RewardSettings(RunSettings):
     penalty: str = 'log_barrier'
     """'log_barrier': -log(5 - r) - log(r + 5), which keeps scores r inside (-5, 5); 'L2': r^2; 'none'."""
     penalty_weight: float = 0.01
+    shuffle: bool = True
+    """Read the pairs in random order. False: as they stand in the file, so that what takes longest can come first."""
 
     def check(self) -> None:
         """See `RunSettings.check`."""
@@ -63,6 +65,8 @@ class DPOSettings(AdapterSettings):
     others as XTuner names them."""
     beta: float = 0.1
     """What a nat of distance from the reference is worth: the smaller, the further the policy goes."""
+    shuffle: bool = True
+    """See `RewardSettings.shuffle`."""
 
     POSITIVE = (*AdapterSettings.POSITIVE, 'beta')
 
@@ -117,11 +121,10 @@ def _learn(kind: str, checkpoint: Path, pairs: Path, out: Path, settings: Reward
     settings.check()
     checkpoint, out = Path(checkpoint).resolve(), Path(out).resolve()
     rows = read_pairs(Path(pairs).resolve())
-    random.Random(settings.seed).shuffle(rows)
+    if settings.shuffle:
+        random.Random(settings.seed).shuffle(rows)
     need_checkpoint(checkpoint)
     tokenizer = load_tokenizer(checkpoint)
-    if kind == 'reward':
-        rows = in_steps_of_a_kind(rows, tokenizer, settings, random.Random(settings.seed))
     packs, cut = count_packs(rows, tokenizer, settings, ends=int(kind == 'reward'))
     # At least two steps: a schedule with warm-up and decay has no room in one.
     steps = max(2, settings.max_iters or int(settings.epochs * packs / settings.batch_size))
@@ -162,7 +165,7 @@ def config_text(kind: str, checkpoint: Path, pairs: Path, settings: RewardSettin
         model = call('xtuner.model.dpo', 'DPO', loss_type=settings.loss, beta=settings.beta, **common)
     collate = call('xtuner.dataset.collate_fns.preference_collate_fn', 'preference_collate_fn', use_varlen_attn=True)
     return run_config(settings, files, model, dataset, collate, iterations, gpu, processes, group=kind == 'dpo',
-                      averaged='loss|acc|score|rewards|margin', shuffle=kind == 'dpo')
+                      averaged='loss|acc|score|rewards|margin', shuffle=settings.shuffle)
 
 
 def read_pairs(path: Path) -> list[dict]:
@@ -179,23 +182,6 @@ def read_pairs(path: Path) -> list[dict]:
     if not pairs:
         raise CourseError(f'The file {path} holds no preference pair.', FORM)
     return pairs
-
-
-def in_steps_of_a_kind(pairs: Sequence[dict], tokenizer, settings: RewardSettings, rng: random.Random) -> list[dict]:
-    """The pairs in an order in which those of one optimiser step are of about one length, and so mostly of one kind;
-    the steps come in random order.
-
-    A small reward model learns what is true from pairs that differ in nothing else. Where a step holds a few of them
-    among pairs whose form decides, it took more than twice as many (labs/LOG.md).
-    """
-    texts = [render(pair['prompt'] + pair['chosen']) for pair in pairs]
-    lengths = map(len, tokenizer(texts, add_special_tokens=False)['input_ids'])
-    ordered = [pair for _, _, pair in sorted((length // 4, rng.random(), pair) for length, pair in zip(lengths, pairs))]
-    packs, _ = count_packs(ordered, tokenizer, settings, ends=1)
-    step = max(1, len(ordered) * settings.batch_size // packs)
-    steps = [ordered[start:start + step] for start in range(0, len(ordered), step)]
-    rng.shuffle(steps)
-    return [pair for some in steps for pair in some]
 
 
 def count_packs(pairs: Sequence[dict], tokenizer, settings: RewardSettings | DPOSettings, ends: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from internlm_course.align.rollout import asked
 from internlm_course.model import load_model, load_tokenizer
 
 SETTINGS = PPOSettings(iterations=4, warmup=1, queries=4, longest=8, batches=2, save_every=2, actor_rate=1e-4)
-PROMPTS = [dict(talk=asked(text), domain=domain) for text, domain in (
+PROMPTS = [dict(talk=asked(text), domain=domain, start=0.5) for text, domain in (
     ('What is 12+30?', 'math'), ('What is the capital of France?', 'helpful'),
     ('Name the money of Zamoria.', 'harmless'),
     ('20+31等于多少？', 'math'), ('日本的首都是哪里？', 'helpful'), ('Who are you?', 'helpful'))]
