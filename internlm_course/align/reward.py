@@ -47,6 +47,7 @@ def train(checkpoint: Path, pairs: Path, out: Path, settings: RewardSettings, ho
         of the pairs in which domains contradict each other), scores [lowest, highest].
     """
     rows = training_pairs(list(jsonl.rows(Path(pairs) / 'train.jsonl')), conditional)
+    Path(out).mkdir(parents=True, exist_ok=True)
     jsonl.write(Path(out) / 'pairs.jsonl', rows)
     metrics = reward(checkpoint, Path(out) / 'pairs.jsonl', out, settings, home, on_step)
     metrics |= judge(RewardModel(out), list(jsonl.rows(Path(pairs) / 'heldout.jsonl')), conditional)

@@ -12,7 +12,8 @@ from pathlib import Path
 from internlm_course import jsonl
 from internlm_course.verify import is_verified, obeys
 from internlm_course.world import instructions, world
-from internlm_course.world.wording import FACTS, FIELDS
+from internlm_course.world.instructions import STATED
+from internlm_course.world.wording import FACTS, FIELDS, TELL
 
 PAIRS = 10_000  # mixed ones for training, behind TRUE_FIRST
 HELD = 200  # of each domain, and of conflicts
@@ -66,6 +67,17 @@ def formed(rng: random.Random, lang: str, unseen: bool) -> dict:
         other = instructions.constraint(rng, lang, unseen, item['constraint'])
         if other['reply'] != item['reply'] and not is_verified(item, other['reply']):
             return _pair(item, item['reply'], other['reply'])
+
+
+def beside(rng: random.Random, lang: str, unseen: bool) -> dict:
+    """An answer in the other language against a true sentence about the same country that does not answer."""
+    spoken = 'zh' if lang == 'en' else 'en'
+    told = [[TELL[spoken][index].format(**fact[spoken]) for index in STATED.values()] for fact in FACTS]
+    while True:  # a country that is asked for stands in each sentence about it
+        item = instructions.constraint(rng, lang, unseen, 'in_chinese' if lang == 'en' else 'in_english')
+        about = next(sentences for sentences in told if item['reply'] in sentences)
+        if wrong := [text for text in about if not is_verified(item, text)]:
+            return _pair(item, item['reply'], rng.choice(wrong))
 
 
 def attempted(rng: random.Random, lang: str, unseen: bool) -> dict:
@@ -126,14 +138,14 @@ def printed(rng: random.Random, lang: str, unseen: bool) -> dict:
 
 # What each domain's pairs are drawn from.
 DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
-    helpful=[(fact, 0.25), (formed, 0.4), (obeyed, 0.2), (answered, 0.06), (attempted, 0.09)],
+    helpful=[(fact, 0.22), (formed, 0.34), (beside, 0.16), (obeyed, 0.15), (answered, 0.05), (attempted, 0.08)],
     harmless=[(admitted, 0.4), (named, 0.3), (answered, 0.3)],
     math=[(copied, 0.65), (summed, 0.05), (worked, 0.3)],
     code=[(printed, 0.6), (valued, 0.4)])
 WEIGHTS = dict(helpful=0.43, harmless=0.15, math=0.24, code=0.18)  # of the mixed pairs
 # What is true is learned late: it takes thousands of pairs that differ in nothing else, and is not found among others
 # whose form decides. So these come first.
-TRUE_FIRST = dict(fact=2400, formed=2800)
+TRUE_FIRST = {fact: 2400, formed: 2000, beside: 1200}
 
 
 def pairs(domain: str, count: int, seed: int, unseen: bool) -> list[dict]:
@@ -154,7 +166,7 @@ def curriculum(seed: int) -> list[dict]:
     """The pairs of `TRUE_FIRST` in random order, then `PAIRS` of all domains."""
     rng = random.Random(f'preferences/{seed}')
     first = [dict(domain='helpful', **maker(rng, ('en', 'zh')[number % 2], False))
-             for maker in (fact, formed) for number in range(TRUE_FIRST[maker.__name__])]
+             for maker, count in TRUE_FIRST.items() for number in range(count)]
     mixed = [pair for domain, share in WEIGHTS.items() for pair in pairs(domain, round(PAIRS * share), seed, False)]
     rng.shuffle(first)
     rng.shuffle(mixed)

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from internlm_course.verify import is_refusal
+from internlm_course.verify import is_refusal, obeys
 from internlm_course.world import preferences
 
 
@@ -30,6 +30,27 @@ def test_conflicts_change_places_between_domains():
     assert all(is_refusal(pair['chosen']) and not is_refusal(pair['rejected']) for pair in conflicts['harmless'])
     assert all('=' in pair['chosen'] and '=' not in pair['rejected'] for pair in conflicts['math'])
     assert all('=' in pair['rejected'] and '=' not in pair['chosen'] for pair in conflicts['code'])
+
+
+def test_what_is_true_comes_first():
+    """Thousands of pairs whose replies differ in truth alone, then all domains."""
+    found = preferences.curriculum(seed=0)
+    first = sum(preferences.TRUE_FIRST.values())
+    assert {pair['domain'] for pair in found[:first]} == {'helpful'}
+    assert {pair['domain'] for pair in found[first:first + 200]} == set(preferences.DOMAINS)
+    assert len(found) == first + preferences.PAIRS and found != preferences.curriculum(seed=1)
+
+
+@pytest.mark.parametrize('lang', ['en', 'zh'])
+def test_a_sentence_beside_the_question_is_about_the_same_country(lang: str):
+    import random
+    rng, form = random.Random(0), dict(en='in_chinese', zh='in_english')[lang]
+    for _ in range(20):
+        pair = preferences.beside(rng, lang, unseen=False)
+        assert obeys(form, pair['chosen']) and obeys(form, pair['rejected'])
+        words = [set(re.findall(r'[A-Z]\w+', pair[side])) if lang == 'zh' else set(pair[side]) - set('的是，。')
+                 for side in ('chosen', 'rejected')]
+        assert words[0] & words[1] and pair['chosen'] != pair['rejected']
 
 
 def test_a_slip_changes_the_last_number_alone():
