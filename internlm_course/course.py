@@ -201,12 +201,9 @@ class Course:
                            ('finetune', 'model'), resumable=True)
 
     def reward(self, mine: bool = False) -> Artifact:
-        """The conditional reward model, made of the fine-tuned one with XTuner; its agreement with held-out pairs
-        measured."""
-        if not mine:
-            return self._staff('reward')
+        """The conditional reward model, made here of `sft` with XTuner, and measured on held-out pairs."""
         from internlm_course.machine import training_dtype
-        parent, settings = self.sft(mine=True), dict(self.scale.reward, dtype=training_dtype(), seed=self.seed)
+        parent, settings = self.sft(mine), dict(self.scale.reward, dtype=training_dtype(), seed=self.seed)
 
         def make(out: Path) -> dict:
             from internlm_course.align.reward import train
