@@ -72,13 +72,13 @@ class PPO:
         """One iteration: answer, judge, compare with what the critic expected, learn.
 
         Args:
-            prompts: {'talk' (messages), 'domain'} each, one row of the rollout each.
+            prompts: {'talk' (messages), 'domain', 'start' (`unsure`)}, one row of the rollout each.
             pages: int64 [rows, length + 1] of pre-training tokens.
         """
         settings, talks = self.settings, [prompt['talk'] for prompt in prompts]
         replies = sample(self.actor, self.tokenizer, talks, settings.longest, settings.seed * 1_000_003 + number,
                          settings.top_p)
-        scores, start = self._judged(talks, replies.texts, prompts), torch.tensor([row['start'] for row in prompts])
+        scores, start = self.judged(talks, replies.texts, prompts), torch.tensor([row['start'] for row in prompts])
         with torch.no_grad(), self.cast():
             old, reference = log_probabilities(self.actor, replies), log_probabilities(self.reference, replies)
             values = values_of(self.critic, replies)
@@ -107,7 +107,8 @@ class PPO:
         """bf16 where the cores multiply it. A context for each forward pass: it keeps the weights that it has cast."""
         return autocast(self.actor.device)
 
-    def _judged(self, talks: Sequence[list], texts: Sequence[str], prompts: Sequence[dict]) -> torch.Tensor:
+    def judged(self, talks: Sequence[list], texts: Sequence[str], prompts: Sequence[dict]) -> torch.Tensor:
+        """The reward model's score of each reply, in its prompt's domain."""
         with self.cast():
             return self.reward(talks, texts, [prompt['domain'] for prompt in prompts])
 
@@ -124,16 +125,37 @@ class PPO:
 
 
 @deterministic()
+def unsure(loop: PPO, prompts: Sequence[dict]) -> list[dict]:
+    """The prompts that the actor sometimes answers otherwise than greedily, each with `start`, the score of the greedy
+    reply.
+
+    Where all replies are alike there is nothing to learn, and a critic's error there is noise. Counted from `start`, a
+    reply's score says how much better it is than the fine-tuned model's own, whatever the prompt's usual score.
+    """
+    kept, rows = [], 2 * loop.settings.queries
+    for first in range(0, len(prompts), rows):
+        part = prompts[first:first + rows]
+        talks = [prompt['talk'] for prompt in part]
+        sure, drawn = (sample(loop.actor, loop.tokenizer, talks, loop.settings.longest, seed, loop.settings.top_p).texts
+                       for seed in (None, loop.settings.seed * 15_485_863 + first))
+        starts = loop.judged(talks, sure, part).tolist()
+        kept += [dict(prompt, start=start) for prompt, one, other, start in zip(part, sure, drawn, starts)
+                 if one != other]
+    return kept
+
+
+@deterministic()
 def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
         on_step: Callable[[dict], None] = lambda record: None) -> list[dict]:
     """All iterations, from the last state in `out` on; the actor is trained in place.
 
     Args:
-        prompts: {'talk' (messages), 'domain'}; each iteration draws its own.
+        prompts: {'talk' (messages), 'domain', 'start' (`unsure`)}; each iteration draws its own.
         pages: int64 [rows, length + 1]; each iteration reads the next ones.
 
     Returns:
-        A record for each iteration: {iteration, reward, kl (nats a reply), value_error, length (tokens)}.
+        A record for each iteration: {iteration, reward (mean score), gain (of it over `start`), kl (nats a reply),
+        value_error, length (tokens)}.
     """
     settings, saved = loop.settings, Path(out) / 'ppo.pt'
     if saved.exists():

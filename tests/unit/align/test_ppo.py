@@ -5,7 +5,7 @@ import pytest
 import torch
 from aligned_models import SFT, actor, write_reward
 
-from internlm_course.align.ppo import PPO, PPOSettings, last_column, ppo
+from internlm_course.align.ppo import PPO, PPOSettings, last_column, ppo, unsure
 from internlm_course.align.reward import RewardModel
 from internlm_course.align.rollout import asked
 from internlm_course.model import load_model, load_tokenizer
@@ -74,3 +74,13 @@ def test_only_the_reward_model_is_told_the_domain(reward, monkeypatch, tmp_path)
 def test_the_last_column_of_each_reply():
     said = torch.tensor([[0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 1, 1]]).bool()
     assert last_column(said).tolist() == [2, 1, 3]
+
+
+def test_only_what_the_actor_is_unsure_of_is_kept_with_the_score_of_its_own_reply(reward):
+    from internlm_course.align.rollout import sample
+    told = loop(reward)
+    kept = unsure(told, PROMPTS)
+    assert 0 < len(kept) <= len(PROMPTS)
+    replies = sample(told.actor, told.tokenizer, [prompt['talk'] for prompt in kept], SETTINGS.longest, None).texts
+    scores = told.judged([prompt['talk'] for prompt in kept], replies, kept)
+    assert torch.allclose(scores, torch.tensor([prompt['start'] for prompt in kept]), atol=0.05)  # bf16, other rows
