@@ -79,8 +79,13 @@ def test_the_last_column_of_each_reply():
 def test_only_what_the_actor_is_unsure_of_is_kept_with_the_score_of_its_own_reply(reward):
     from internlm_course.align.rollout import sample
     told = loop(reward)
+    with torch.no_grad():
+        told.actor.output.weight.mul_(0.1)  # so that it is unsure of everything
     kept = unsure(told, PROMPTS)
-    assert 0 < len(kept) <= len(PROMPTS)
+    assert [prompt['talk'] for prompt in kept] == [prompt['talk'] for prompt in PROMPTS]
     replies = sample(told.actor, told.tokenizer, [prompt['talk'] for prompt in kept], SETTINGS.longest, None).texts
     scores = told.judged([prompt['talk'] for prompt in kept], replies, kept)
-    assert torch.allclose(scores, torch.tensor([prompt['start'] for prompt in kept]), atol=0.05)  # bf16, other rows
+    assert torch.allclose(scores, torch.tensor([prompt['start'] for prompt in kept]), atol=0.05)  # bf16
+    with torch.no_grad():
+        told.actor.output.weight.mul_(1000)  # and now of nothing
+    assert unsure(told, PROMPTS) == []
