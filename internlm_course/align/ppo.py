@@ -26,20 +26,20 @@ from internlm_course.pretrain.loop import autocast, loss_of
 @dataclass(frozen=True)
 class PPOSettings:
     """What a student turns; the report's own values are given where they differ."""
-    iterations: int = 60
+    iterations: int = 50
     """The report: 400."""
-    warmup: int = 8
+    warmup: int = 4
     """Iterations at the beginning in which the critic alone learns (50)."""
-    queries: int = 64
+    queries: int = 128
     """Questions of an iteration (some 500)."""
     longest: int = 48
     """Tokens of a reply at most."""
-    actor_rate: float = 3e-5
+    actor_rate: float = 1e-4
     """Learning rate (1e-6)."""
-    critic_rate: float = 1e-4
+    critic_rate: float = 3e-4
     """(5e-6)"""
-    kl: float = 0.01
-    """Taken from each token's reward, times how much likelier the actor finds it than the reference."""
+    kl: float = 0.02
+    """Taken from each token's reward, times how much likelier the actor finds it than the reference (0.01)."""
     clip: float = 0.2
     decay: float = 0.99
     """GAE's lambda."""

@@ -57,10 +57,12 @@ def train(checkpoint: Path, pairs: Path, out: Path, settings: RewardSettings, ho
 
 def judge(model: 'RewardModel', pairs: Sequence[Mapping], conditional: bool = True) -> dict:
     """{agreement, conflicts, scores} as `train` says."""
-    by_domain = {domain: [pair for pair in pairs if pair['domain'] == domain] for domain in CONDITIONS}
     scores = model.compare(pairs, conditional)
-    return dict(agreement={domain: model.agreement(some, conditional) for domain, some in by_domain.items() if some},
-                conflicts=model.agreement([pair for pair in pairs if pair['conflict']], conditional),
+    right = [chosen > rejected for chosen, rejected in scores]
+    by_domain = {domain: [one for pair, one in zip(pairs, right) if pair['domain'] == domain] for domain in CONDITIONS}
+    conflicts = [one for pair, one in zip(pairs, right) if pair['conflict']]
+    return dict(agreement={domain: sum(some) / len(some) for domain, some in by_domain.items() if some},
+                conflicts=sum(conflicts) / len(conflicts),
                 scores=[min(map(min, scores)), max(map(max, scores))])
 
 

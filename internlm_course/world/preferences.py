@@ -16,7 +16,7 @@ from internlm_course.world.instructions import STATED
 from internlm_course.world.wording import FACTS, FIELDS, TELL
 
 PAIRS = 10_000  # mixed ones for training, behind TRUE_FIRST
-HELD = 200  # of each domain, and of conflicts
+HELD = 200  # of each domain
 SLIPS = (-10, -1, 1, 10)
 
 

@@ -92,8 +92,7 @@ def main(options) -> None:
     for seed in options.seeds:
         if str(seed) in result['runs']:
             continue
-        settings = PPOSettings(iterations=50, warmup=4, queries=128, actor_rate=1e-4, critic_rate=3e-4, kl=0.02,
-                               pages=0.0, seed=seed)
+        settings = PPOSettings(pages=0.0, seed=seed)
         result['runs'][str(seed)] = found = run(course, settings, judge, held, items)
         partial = path.with_suffix('.partial')
         partial.write_text(json.dumps(result, indent=1) + '\n', 'utf-8')

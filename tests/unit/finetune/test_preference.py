@@ -5,6 +5,7 @@ import json
 import pytest
 
 from internlm_course.errors import CourseError
+from internlm_course.finetune import preference
 from internlm_course.finetune.preference import (
     DPOSettings,
     RewardSettings,
@@ -100,3 +101,22 @@ def test_files_that_cannot_work(tmp_path):
     for learn, settings in ((reward, RewardSettings()), (dpo, DPOSettings())):
         with pytest.raises(CourseError, match='no checkpoint'):
             learn(tmp_path / 'nowhere', path, tmp_path / 'out', settings, tmp_path / 'home')
+
+
+@pytest.mark.parametrize('shuffle', [True, False])
+def test_pairs_are_read_as_they_stand_only_when_that_is_asked_for(monkeypatch, tmp_path, tokenizer, shuffle):
+    """By this module and by XTuner's sampler."""
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / 'config.json').write_text('{}')
+    (tmp_path / 'pairs.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in PAIRS), 'utf-8')
+    given = {}
+
+    def run(kind, checkpoint, rows, write_config, *rest):
+        given.update(rows=rows, config=write_config(tmp_path / 'data.jsonl', False, 1))
+        return dict(curves=dict.fromkeys(('loss', 'acc', 'chosen_score_mean', 'rejected_score_mean'), []))
+    monkeypatch.setattr(preference, 'run_xtuner', run)
+    out = tmp_path / 'out'
+    out.mkdir()
+    reward(tmp_path, tmp_path / 'pairs.jsonl', out, RewardSettings(shuffle=shuffle), tmp_path / 'home')
+    assert (given['rows'] == PAIRS) is not shuffle and sorted(map(str, given['rows'])) == sorted(map(str, PAIRS))
+    assert f'DefaultSampler, shuffle={shuffle}' in given['config']

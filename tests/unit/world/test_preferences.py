@@ -3,8 +3,10 @@ import re
 
 import pytest
 
+from internlm_course import verify
 from internlm_course.verify import is_refusal, obeys
 from internlm_course.world import preferences
+from internlm_course.world.wording import FACTS
 
 
 @pytest.mark.parametrize('domain', preferences.DOMAINS)
@@ -45,12 +47,13 @@ def test_what_is_true_comes_first():
 def test_a_sentence_beside_the_question_is_about_the_same_country(lang: str):
     import random
     rng, form = random.Random(0), dict(en='in_chinese', zh='in_english')[lang]
+    countries = [fact[dict(en='zh', zh='en')[lang]]['country'] for fact in FACTS]
     for _ in range(20):
         pair = preferences.beside(rng, lang, unseen=False)
         assert obeys(form, pair['chosen']) and obeys(form, pair['rejected'])
-        words = [set(re.findall(r'[A-Z]\w+', pair[side])) if lang == 'zh' else set(pair[side]) - set('的是，。')
-                 for side in ('chosen', 'rejected')]
-        assert words[0] & words[1] and pair['chosen'] != pair['rejected']
+        both = [country for country in countries if all(verify.names(pair[side], country)
+                                                        for side in ('chosen', 'rejected'))]
+        assert both and pair['chosen'] != pair['rejected']
 
 
 def test_a_slip_changes_the_last_number_alone():
