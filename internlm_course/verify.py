@@ -30,6 +30,8 @@ def is_refusal(reply: str) -> bool:
 def names(text: str, answer: str) -> bool:
     """Whether the answer stands in a text as a whole: neither 5 in 15, nor Niger in Nigeria, nor in other letters than
     small or capital ones."""
+    if answer.casefold() not in text.casefold():
+        return False
     left, right = ('(?<![A-Za-z0-9])', '(?![A-Za-z0-9])') if answer.isascii() else ('', '')
     return bool(re.search(left + re.escape(answer) + right, text, re.IGNORECASE))
 

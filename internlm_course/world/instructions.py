@@ -25,7 +25,7 @@ from internlm_course.world.phrasings import (
     SYLLABLES,
 )
 from internlm_course.world.question import Question, held_out
-from internlm_course.world.wording import ASK, FACTS, JOINT, TELL
+from internlm_course.world.wording import ASK, FACTS, FIELDS, JOINT, TELL
 
 PROMPTS = 4000  # for training, in train.jsonl
 DRAWS = 2000  # so many draws without a new item say that there are no more
@@ -67,8 +67,18 @@ def constraint(rng: random.Random, lang: str, unseen: bool = False, name: str | 
     item = _item('constraint', asked.suite, lang, phrasing.format(q=asked.question), answer, reply, constraint=name)
     if name in OWN_WORDS:
         spoken = dict(in_chinese='zh', in_english='en').get(name, lang)
-        item['others'] = sorted({fact[spoken][_wanted(asked)[0]] for fact in FACTS} - {answer})
+        item['others'] = _others(asked, spoken)
     return dict(item, unseen=by) if unseen else item
+
+
+def _others(asked: Question, spoken: str) -> list[str]:
+    """What a right answer in words of its own does not name: whatever else the world might have been asked about, or
+    for. 'Canada is a country in Europe.' says nothing of Ukraine, 'The currency of Canada is the dollar.' not which
+    country's capital Ottawa is."""
+    wanted, fact = _wanted(asked)
+    told = fact[spoken][wanted], fact[spoken]['capital' if wanted == 'country' else 'country']
+    return sorted({other[spoken][field] for field in FIELDS for other in FACTS} - {
+        name for other in FACTS for name in other[spoken].values() if any(name in one for one in told)})
 
 
 def _fits(name: str, lang: str, field: str, answer: str) -> bool:

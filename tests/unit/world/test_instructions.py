@@ -112,3 +112,21 @@ def test_the_files_hold_prompts_for_training_and_each_kind_held_out(tmp_path):
     assert {item['unseen'] for item in held['constraints']} == {'question', 'phrasing'}
     assert not {item['question'] for items in held.values() for item in items} & {
         item['question'] for item in rows(tmp_path / 'train.jsonl')}
+
+
+@pytest.mark.parametrize(('lang', 'name', 'question', 'wrong'), [
+    ('en', 'in_chinese', 'Which continent is Ukraine', '加拿大是欧洲的一个国家。'),
+    ('zh', 'in_english', '渥太华', 'The currency of Canada is the dollar.'),
+    ('zh', 'in_english', '爱尔兰用什么钱', 'The currency of Latvia is the euro.')])
+def test_a_sentence_about_something_else_is_no_answer_though_it_names_it(lang, name, question, wrong):
+    rng = random.Random(0)
+    item = next(item for item in iter(lambda: instructions.constraint(rng, lang, name=name), None) if question in item['question'])
+    assert is_verified(item, item['reply']) and not is_verified(item, wrong)
+
+
+def test_a_name_within_another_makes_no_reply_wrong():
+    """Names stand in other names: 柏林 in 都柏林, Niger in Nigeria."""
+    rng = random.Random(1)
+    for number in range(2000):
+        item = instructions.constraint(rng, ('en', 'zh')[number % 2], unseen=number % 3 == 0)
+        assert is_verified(item, item['reply']), item
