@@ -10,14 +10,15 @@ from internlm_course.align.rollout import asked, sample
 from internlm_course.machine import deterministic
 
 ROWS = 256  # replies drawn together
+WRONG = 3  # of a case's at most
 
 
 @deterministic()
 def own_pairs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, cases: Sequence[dict],
               verify: Callable[[dict, str], bool], domain: str, seed: int, replies: int = 4, longest: int = 48,
               top_p: float = 0.9) -> list[dict]:
-    """Draws some replies to each case; where one is wrong, it makes a pair with a right one: the model's own, or, where
-    it has none, the case's.
+    """Draws some replies to each case; each wrong one (of up to three) makes a pair with a right one: the model's own,
+    or, where it has none, the case's.
 
     Args:
         cases: {'question', 'reply' (a right one), …} each; `verify`: whether a case has this reply.
@@ -25,8 +26,7 @@ def own_pairs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, cases:
         longest: tokens of a reply at most; `top_p`: see `rollout.sample`.
 
     Returns:
-        {domain, question, chosen, rejected, conflict (False), own (whether both replies are the model's)}, at most one
-        of each case.
+        {domain, question, chosen, rejected, conflict (False), own (whether both replies are the model's)}.
     """
     rng, pairs, together = random.Random(f'feedback/{seed}'), [], ROWS // replies
     for first in range(0, len(cases), together):
@@ -35,11 +35,11 @@ def own_pairs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, cases:
         texts = sample(model, tokenizer, talks, longest, seed * 1_000_003 + first, top_p).texts
         for number, case in enumerate(part):
             own = texts[number * replies:(number + 1) * replies]
-            right = [text for text in own if verify(case, text)]
-            if wrong := [text for text in own if text not in right]:
-                pairs.append(dict(domain=domain, question=case['question'], rejected=rng.choice(wrong),
-                                  chosen=rng.choice(right) if right else case['reply'], conflict=False,
-                                  own=bool(right)))
+            right = sorted({text for text in own if verify(case, text)})
+            wrong = sorted({text for text in own if text not in right})
+            pairs += [dict(domain=domain, question=case['question'], rejected=text, conflict=False, own=bool(right),
+                           chosen=rng.choice(right) if right else case['reply'])
+                      for text in rng.sample(wrong, min(WRONG, len(wrong)))]
     return pairs
 
 

@@ -5,8 +5,9 @@
 The first judge has harmless pairs as they are easily collected: all about what nobody can know, where it is right to
 say so. Nobody gave it a question that can be answered. The fine-tuned model that ships, asked half about what the
 world has and half about what it lacks, is trained for its approval. After a round the fast path adds at most 100
-pairs: a reply of before, verified, against the one of now, which is not. The next judge learns from all pairs, and the
-next round begins with the fine-tuned model again. Every seed is written to the result as it ends.
+pairs: a reply of before, verified, against the one of now, which is not. The next judge learns from all pairs, from
+these several times, and the next round begins with the fine-tuned model again. Every seed is written to the result as
+it ends.
 """
 import argparse
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / 'results'
 ROUNDS, PAIRS, POOL, HELD, EVERY, EACH = 3, 2000, 1500, 300, 10, 100
+TIMES = 5  # so often a judge reads each pair of the fast path: once was too little for one of two seeds
 
 
 def first_pairs(seed: int) -> list[dict]:
@@ -135,7 +137,7 @@ def run(course, seed: int, iterations: int) -> dict:
         trained, late = train_against(course, out / 'model', settings, pool, held)
         patch = fast_path(pool, early, late, is_verified, 'harmless')
         rounds.append(dict(judge=judged, **trained, patch=len(patch), patches=patch[:4]))
-        pairs = pairs + patch
+        pairs = pairs + patch * TIMES
         random.Random(number).shuffle(pairs)
     return dict(settings=asdict(settings), rounds=rounds)
 

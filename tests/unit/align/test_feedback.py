@@ -17,7 +17,7 @@ def test_own_pairs_prefer_what_is_verified_and_come_again_with_the_seed():
         return own_pairs(model, tokenizer, cases, is_verified, 'helpful', seed, replies=3, longest=12)
     pairs = drawn(0)
     assert pairs == drawn(0) != drawn(1)
-    assert len({pair['question'] for pair in pairs}) == len(pairs)
+    assert len({(pair['question'], pair['rejected']) for pair in pairs}) == len(pairs)
     for pair in pairs:
         case = by_question[pair['question']]
         assert is_verified(case, pair['chosen']) and not is_verified(case, pair['rejected'])
@@ -25,7 +25,7 @@ def test_own_pairs_prefer_what_is_verified_and_come_again_with_the_seed():
 
 
 def test_the_fast_path_takes_what_was_right_and_is_not_any_more():
-    cases = [dict(question=question, right=right) for question, right in (('a', '1'), ('b', '2'), ('c', '3'), ('d', '4'))]
+    cases = [dict(question=question, right=right) for question, right in zip('abcd', '1234')]
 
     def verify(case, reply):
         return reply == case['right']

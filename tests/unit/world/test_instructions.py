@@ -120,7 +120,8 @@ def test_the_files_hold_prompts_for_training_and_each_kind_held_out(tmp_path):
     ('zh', 'in_english', '爱尔兰用什么钱', 'The currency of Latvia is the euro.')])
 def test_a_sentence_about_something_else_is_no_answer_though_it_names_it(lang, name, question, wrong):
     rng = random.Random(0)
-    item = next(item for item in iter(lambda: instructions.constraint(rng, lang, name=name), None) if question in item['question'])
+    drawn = iter(lambda: instructions.constraint(rng, lang, name=name), None)
+    item = next(item for item in drawn if question in item['question'])
     assert is_verified(item, item['reply']) and not is_verified(item, wrong)
 
 
