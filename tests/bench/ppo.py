@@ -4,7 +4,7 @@
 
 The fine-tuned model that ships practises to answer in the other language (`world.bootcamp`), judged by the reward
 model of tests/bench/reward.py, which runs first. Every few iterations held-out cases are answered greedily and
-verified. Every run is written to the result as it ends; what the file has is not run again.
+verified. Every run is written to the result as it ends.
 """
 import argparse
 import json
@@ -75,18 +75,16 @@ def main(options) -> None:
     course = Course.open('tiny', options.root)
     judge = course.store.root / 'reward-bench' / 'conditional-0' / 'model'
     items, held = read_items(course.crawl().path / 'items', limit=40), practice(HELD, 1, unseen=True)
-    path = RESULTS / f'ppo-{date.today()}-{kind()}.json'
-    result = json.loads(path.read_text('utf-8')) if path.exists() else dict(
-        date=str(date.today()), command='python tests/bench/ppo.py',
-        host=dict(system=platform.platform(), cores=os.cpu_count(), kind=kind(), precision=cpu_dtype(),
-                  processor=processor()), commit=commit(), held_out=HELD, before=score(course.sft().path, items, True),
-        runs={})
     for seed in options.seeds:
-        if str(seed) in result['runs']:
-            continue
-        settings = PPOSettings(pages=0.0, seed=seed)
-        result['runs'][str(seed)] = found = run(course, settings, judge, held, items)
-        partial = path.with_suffix('.partial')
+        found = run(course, PPOSettings(pages=0.0, seed=seed), judge, held, items)
+        path = RESULTS / f'ppo-{date.today()}-{kind()}.json'
+        result = json.loads(path.read_text('utf-8')) if path.exists() else dict(
+            date=str(date.today()), command='python tests/bench/ppo.py',
+            host=dict(system=platform.platform(), cores=os.cpu_count(), kind=kind(), precision=cpu_dtype(),
+                      processor=processor()), commit=commit(), held_out=HELD,
+            before=score(course.sft().path, items, True), runs={})
+        result['runs'][str(seed)] = found
+        partial = path.with_suffix(f'.{seed}.partial')
         partial.write_text(json.dumps(result, indent=1) + '\n', 'utf-8')
         partial.replace(path)
         print(f'seed {seed}: {found["seconds"]:.0f} s, suites {found["mean"]:.1%}', flush=True)
