@@ -44,8 +44,7 @@ SCALES = {scale.name: scale for scale in (
     # weak seed forgot how to copy names (labs/LOG.md)
     Scale('tiny', pretrain='tiny', pages=17_000, vocab_size=2048, conversations=36_000,
           sft=dict(method='full', learning_rate=3e-4, average=0.25, epochs=1, batch_size=2, max_length=512),
-          reward=dict(learning_rate=6e-4, batch_size=4, max_length=256, packed_length=1024, shuffle=False,
-                      penalty_weight=0.02),  # the report's
+          reward=dict(learning_rate=6e-4, batch_size=4, max_length=256, packed_length=1024, shuffle=False),
           quantize=dict(group_size=64, samples=32, length=128), items=120),
     # The same chain with next to no training: proves in minutes that every tool works here; its scores mean nothing.
     Scale('smoke', pretrain='smoke', pages=600, vocab_size=2048, conversations=200,

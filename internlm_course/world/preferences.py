@@ -155,11 +155,11 @@ DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
     harmless=[(admitted, 0.4), (named, 0.3), (answered, 0.3)],
     math=[(copied, 0.65), (summed, 0.05), (worked, 0.3)],
     code=[(printed, 0.6), (valued, 0.4)])
-WEIGHTS = dict(helpful=0.43, harmless=0.15, math=0.24, code=0.18)  # of the mixed pairs
+WEIGHTS = dict(helpful=0.41, harmless=0.13, math=0.23, code=0.23)  # of the mixed pairs
 # What is true is learned late, and so is whether a name is the one that was asked about: each takes thousands of pairs
 # that differ in nothing else, and is not found among others whose form decides. So these come first.
 TRUE_FIRST = {fact: ('helpful', 1600), formed: ('helpful', 1600), elsewhere: ('helpful', 2600),
-              beside: ('helpful', 800), named: ('harmless', 1200), printed: ('code', 600)}
+              beside: ('helpful', 800), named: ('harmless', 1200)}
 
 
 def pairs(domain: str, count: int, seed: int, unseen: bool) -> list[dict]:

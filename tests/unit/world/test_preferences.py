@@ -40,7 +40,7 @@ def test_the_files_hold_what_is_learned_first_and_what_is_practised(tmp_path):
     preferences.write_pairs(tmp_path, seed=0, cases=50)
     first, mixed, practice, held = ([*rows(tmp_path / f'{name}.jsonl')]
                                     for name in ('first', 'mixed', 'practice', 'heldout'))
-    assert Counter(pair['domain'] for pair in first) == dict(helpful=6600, harmless=1200, code=600)
+    assert Counter(pair['domain'] for pair in first) == dict(helpful=6600, harmless=1200)
     assert len(mixed) == preferences.PAIRS and {pair['domain'] for pair in mixed} == set(preferences.DOMAINS)
     assert len({case['question'] for case in practice}) == 50
     assert all(verify.is_verified(case, case['reply']) for case in practice)
