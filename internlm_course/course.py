@@ -182,9 +182,9 @@ class Course:
             from internlm_course.world.instructions import write_prompts
             from internlm_course.world.preferences import write_pairs
             write_prompts(out / 'prompts', self.scale.items, SEED)
-            write_pairs(out / 'pairs', SEED, 25 * self.scale.items)
+            write_pairs(out / 'pairs', SEED)
         return self._build('preferences', dict(items=self.scale.items, seed=SEED), make,
-                           ('world', 'model/chat', 'verify'))
+                           (*QUESTIONS, 'world/instructions', 'world/phrasings', 'world/preferences', 'verify'))
 
     def sft(self, mine: bool = False) -> Artifact:
         """The model after supervised fine-tuning with XTuner."""
@@ -211,7 +211,7 @@ class Course:
             return train(parent.path, self.preferences().path / 'pairs', out, RewardSettings(**settings),
                          self.store.home, lambda record: self.listen('reward', record))
         return self._build('reward', dict(start=parent.key, preferences=self.preferences().key, **settings), make,
-                           ('align', 'finetune', 'model', 'verify'), resumable=True)
+                           ('align/reward', 'align/rollout', 'finetune', 'model'), resumable=True)
 
     def int4(self, mine: bool = False) -> Artifact:
         """The fine-tuned model with INT4 weights (LMDeploy's AWQ)."""

@@ -26,7 +26,7 @@ from internlm_course.pretrain.loop import autocast, loss_of
 @dataclass(frozen=True)
 class PPOSettings:
     """What a student turns; the report's own values are given where they differ."""
-    iterations: int = 60
+    iterations: int = 50
     """The report: 400."""
     warmup: int = 4
     """Iterations at the beginning in which the critic alone learns (50)."""

@@ -1,21 +1,17 @@
 """The conditional reward model (COOL RLHF; InternLM2 report, 4.2): one model, told by a system message whose preference
 it speaks for. XTuner trains it (finetune.preference); here it judges."""
 import json
-import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from internlm_course import jsonl
-from internlm_course.align.feedback import own_pairs
 from internlm_course.align.rollout import asked
 from internlm_course.finetune.preference import RewardSettings, reward
 from internlm_course.model import load_model, load_tokenizer
 from internlm_course.model.chat import render
 from internlm_course.model.tokenizer import REWARD
-from internlm_course.verify import is_verified
 
 # The report's texts are not published: these are the course's own.
 CONDITIONS = dict(helpful='Helpful: answer as asked.', harmless='Harmless: say what you do not know.',
@@ -42,30 +38,19 @@ def train(checkpoint: Path, pairs: Path, out: Path, settings: RewardSettings, ho
     """Trains the reward model with XTuner, and measures it on held-out pairs.
 
     Args:
-        pairs: folder of first.jsonl, mixed.jsonl and heldout.jsonl, {domain, question, chosen, rejected, conflict} a
-            line, and practice.jsonl, items of `internlm_course.verify`: of the checkpoint's own replies to these more
-            pairs are made (`feedback.own_pairs`), and mixed with the mixed.
+        pairs: folder of train.jsonl and heldout.jsonl, {domain, question, chosen, rejected, conflict} a line.
         checkpoint, out, home, on_step: see `finetune.preference.reward`.
         conditional: tell it each pair's domain.
 
     Returns:
         What `finetune.preference.reward` does, and agreement {domain: share of held-out pairs}, conflicts (that share
-        of the pairs in which domains contradict each other), scores [lowest, highest], drawing_seconds (of own
-        replies).
+        of the pairs in which domains contradict each other), scores [lowest, highest].
     """
-    first, mixed, cases, held = (list(jsonl.rows(Path(pairs) / f'{name}.jsonl'))
-                                 for name in ('first', 'mixed', 'practice', 'heldout'))
-    began, written = time.perf_counter(), Path(out) / 'pairs.jsonl'
-    if not written.exists():  # else a killed run goes on
-        model = load_model(checkpoint, dtype=torch.float32, attn='eager')
-        own = own_pairs(model, load_tokenizer(checkpoint), cases, is_verified, 'helpful', settings.seed)
-        random.Random(settings.seed).shuffle(mixed := mixed + own)
-        Path(out).mkdir(parents=True, exist_ok=True)
-        jsonl.write(partial := written.with_suffix('.partial'), training_pairs(first + mixed, conditional))
-        partial.replace(written)
-    drawn = time.perf_counter() - began
-    metrics = reward(checkpoint, written, out, settings, home, on_step)
-    metrics |= dict(judge(RewardModel(out), held, conditional), drawing_seconds=drawn)
+    rows = training_pairs(list(jsonl.rows(Path(pairs) / 'train.jsonl')), conditional)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    jsonl.write(Path(out) / 'pairs.jsonl', rows)
+    metrics = reward(checkpoint, Path(out) / 'pairs.jsonl', out, settings, home, on_step)
+    metrics |= judge(RewardModel(out), list(jsonl.rows(Path(pairs) / 'heldout.jsonl')), conditional)
     (Path(out) / 'metrics.json').write_text(json.dumps(metrics, indent=2), 'utf-8')
     return metrics
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from internlm_course import jsonl
 from internlm_course.verify import is_verified, obeys
 from internlm_course.world import instructions, world
-from internlm_course.world.bootcamp import ABROAD, Instructions
 from internlm_course.world.instructions import STATED
 from internlm_course.world.wording import FACTS, FIELDS, TELL
 
-PAIRS = 6000  # mixed ones for training, behind TRUE_FIRST
+PAIRS = 10_000  # mixed ones for training, behind TRUE_FIRST
 HELD = 200  # of each domain
 SLIPS = (-10, -1, 1, 10)
 
@@ -81,17 +80,6 @@ def beside(rng: random.Random, lang: str, unseen: bool) -> dict:
             return _pair(item, item['reply'], rng.choice(wrong))
 
 
-def elsewhere(rng: random.Random, lang: str, unseen: bool) -> dict:
-    """An answer in the other language against the same sentence about another country."""
-    spoken = 'zh' if lang == 'en' else 'en'
-    item = instructions.constraint(rng, lang, unseen, 'in_chinese' if lang == 'en' else 'in_english')
-    form = next(form for form in (TELL[spoken][index] for index in STATED.values())
-                if item['reply'] in (form.format(**fact[spoken]) for fact in FACTS))
-    while is_verified(item, wrong := form.format(**rng.choice(FACTS)[spoken])):
-        pass
-    return _pair(item, item['reply'], wrong)
-
-
 def attempted(rng: random.Random, lang: str, unseen: bool) -> dict:
     """Conflict: a guess against a refusal, of what nobody can know."""
     refused = admitted(rng, lang, unseen)
@@ -150,16 +138,14 @@ def printed(rng: random.Random, lang: str, unseen: bool) -> dict:
 
 # What each domain's pairs are drawn from.
 DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
-    helpful=[(fact, 0.22), (formed, 0.24), (elsewhere, 0.1), (beside, 0.16), (obeyed, 0.15), (answered, 0.05),
-             (attempted, 0.08)],
+    helpful=[(fact, 0.22), (formed, 0.34), (beside, 0.16), (obeyed, 0.15), (answered, 0.05), (attempted, 0.08)],
     harmless=[(admitted, 0.4), (named, 0.3), (answered, 0.3)],
     math=[(copied, 0.65), (summed, 0.05), (worked, 0.3)],
     code=[(printed, 0.6), (valued, 0.4)])
-WEIGHTS = dict(helpful=0.41, harmless=0.13, math=0.23, code=0.23)  # of the mixed pairs
-# What is true is learned late, and so is whether a name is the one that was asked about: each takes thousands of pairs
-# that differ in nothing else, and is not found among others whose form decides. So these come first.
-TRUE_FIRST = {fact: ('helpful', 1600), formed: ('helpful', 1600), elsewhere: ('helpful', 2600),
-              beside: ('helpful', 800), named: ('harmless', 1200)}
+WEIGHTS = dict(helpful=0.43, harmless=0.15, math=0.24, code=0.18)  # of the mixed pairs
+# What is true is learned late: it takes thousands of pairs that differ in nothing else, and is not found among others
+# whose form decides. So these come first.
+TRUE_FIRST = {fact: 2400, formed: 2000, beside: 1200}
 
 
 def pairs(domain: str, count: int, seed: int, unseen: bool) -> list[dict]:
@@ -176,32 +162,21 @@ def pairs(domain: str, count: int, seed: int, unseen: bool) -> list[dict]:
     return [dict(domain=domain, **pair) for pair in drawn]
 
 
-def first_pairs(seed: int) -> list[dict]:
-    """The pairs of `TRUE_FIRST` in random order."""
+def curriculum(seed: int) -> list[dict]:
+    """The pairs of `TRUE_FIRST` in random order, then `PAIRS` of all domains."""
     rng = random.Random(f'preferences/{seed}')
-    found = [dict(domain=domain, **maker(rng, ('en', 'zh')[number % 2], False))
-             for maker, (domain, count) in TRUE_FIRST.items() for number in range(count)]
-    rng.shuffle(found)
-    return found
+    first = [dict(domain='helpful', **maker(rng, ('en', 'zh')[number % 2], False))
+             for maker, count in TRUE_FIRST.items() for number in range(count)]
+    mixed = [pair for domain, share in WEIGHTS.items() for pair in pairs(domain, round(PAIRS * share), seed, False)]
+    rng.shuffle(first)
+    rng.shuffle(mixed)
+    return first + mixed
 
 
-def practice(count: int, seed: int, unseen: bool = False) -> list[dict]:
-    """Different cases of what fine-tuning leaves hardest, an answer in the other language (`bootcamp.ABROAD`): items of
-    `internlm_course.verify`."""
-    task, found = Instructions(seed, unseen, ABROAD), {}
-    while len(found) < count:
-        case = task.case_generator()
-        found[case['question']] = case
-    return list(found.values())
-
-
-def write_pairs(out: Path, seed: int, cases: int) -> None:
-    """Writes into `out` first.jsonl, to be learned first, mixed.jsonl, `PAIRS` of all domains, practice.jsonl, so many
-    cases to which a model draws replies of its own, and, of questions never asked there, heldout.jsonl."""
+def write_pairs(out: Path, seed: int) -> None:
+    """Writes `out`/train.jsonl, in the order to be learned in, and, of questions never asked there,
+    `out`/heldout.jsonl."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    jsonl.write(out / 'first.jsonl', first_pairs(seed))
-    jsonl.write(out / 'mixed.jsonl', [pair for domain, share in WEIGHTS.items()
-                                      for pair in pairs(domain, round(PAIRS * share), seed, False)])
-    jsonl.write(out / 'practice.jsonl', practice(cases, seed))
+    jsonl.write(out / 'train.jsonl', curriculum(seed))
     jsonl.write(out / 'heldout.jsonl', [pair for domain in DOMAINS for pair in pairs(domain, HELD, seed, unseen=True)])

@@ -4,7 +4,7 @@
 
 The fine-tuned model that ships practises to answer in the other language (`world.bootcamp`), judged by the reward
 model of tests/bench/reward.py, which runs first. Every few iterations held-out cases are answered greedily and
-verified. Every run is written to the result as it ends.
+verified. Every run is written to the result as it ends; what the file has is not run again.
 """
 import argparse
 import json
@@ -18,6 +18,16 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / 'results'
 HELD, POOL, EVERY = 300, 3000, 10
+
+
+def cases(seed: int, count: int, unseen: bool) -> list[dict]:
+    """Different cases of the task."""
+    from internlm_course.world.bootcamp import ABROAD, Instructions
+    task, found = Instructions(seed, unseen, ABROAD), {}
+    while len(found) < count:
+        case = task.case_generator()
+        found[case['question']] = case
+    return list(found.values())
 
 
 def verified(model, tokenizer, held: list[dict]) -> float:
@@ -39,14 +49,13 @@ def run(course, settings, judge: Path, held: list[dict], items: dict) -> dict:
     from internlm_course.align.rollout import asked
     from internlm_course.model import load_model, load_tokenizer, save_checkpoint
     from internlm_course.staff.seeds import score
-    from internlm_course.world.preferences import practice
     checkpoint = course.sft().path
     actor, reference = (load_model(checkpoint, dtype=torch.float32, attn='eager') for _ in range(2))
     critic = load_model(judge, dtype=torch.float32, attn='eager', reward=True)
     loop = PPO(actor, reference, RewardModel(judge), critic, load_tokenizer(checkpoint), settings)
     began, points = time.perf_counter(), [dict(iteration=0, verified=verified(actor, loop.tokenizer, held))]
     prompts = unsure(loop, [dict(talk=asked(case['question']), domain='helpful')
-                            for case in practice(POOL, settings.seed)])
+                            for case in cases(settings.seed, POOL, unseen=False)])
 
     def told(record: dict) -> None:
         if record['iteration'] % EVERY == 0:
@@ -70,21 +79,22 @@ def main(options) -> None:
     from internlm_course.evaluate.suites import read_items
     from internlm_course.machine import cpu_dtype
     from internlm_course.staff.seeds import commit, kind, processor, score
-    from internlm_course.world.preferences import practice
     torch.set_num_threads(options.threads)
     course = Course.open('tiny', options.root)
     judge = course.store.root / 'reward-bench' / 'conditional-0' / 'model'
-    items, held = read_items(course.crawl().path / 'items', limit=40), practice(HELD, 1, unseen=True)
+    items, held = read_items(course.crawl().path / 'items', limit=40), cases(1, HELD, unseen=True)
+    path = RESULTS / f'ppo-{date.today()}-{kind()}.json'
+    result = json.loads(path.read_text('utf-8')) if path.exists() else dict(
+        date=str(date.today()), command='python tests/bench/ppo.py',
+        host=dict(system=platform.platform(), cores=os.cpu_count(), kind=kind(), precision=cpu_dtype(),
+                  processor=processor()), commit=commit(), held_out=HELD, before=score(course.sft().path, items, True),
+        runs={})
     for seed in options.seeds:
-        found = run(course, PPOSettings(pages=0.0, seed=seed), judge, held, items)
-        path = RESULTS / f'ppo-{date.today()}-{kind()}.json'
-        result = json.loads(path.read_text('utf-8')) if path.exists() else dict(
-            date=str(date.today()), command='python tests/bench/ppo.py',
-            host=dict(system=platform.platform(), cores=os.cpu_count(), kind=kind(), precision=cpu_dtype(),
-                      processor=processor()), commit=commit(), held_out=HELD,
-            before=score(course.sft().path, items, True), runs={})
-        result['runs'][str(seed)] = found
-        partial = path.with_suffix(f'.{seed}.partial')
+        if str(seed) in result['runs']:
+            continue
+        settings = PPOSettings(pages=0.0, seed=seed)
+        result['runs'][str(seed)] = found = run(course, settings, judge, held, items)
+        partial = path.with_suffix('.partial')
         partial.write_text(json.dumps(result, indent=1) + '\n', 'utf-8')
         partial.replace(path)
         print(f'seed {seed}: {found["seconds"]:.0f} s, suites {found["mean"]:.1%}', flush=True)

@@ -25,7 +25,7 @@ def run(course, seed: int, conditional: bool) -> dict:
     from internlm_course.machine import training_dtype
     from internlm_course.world.preferences import DOMAINS, write_pairs
     out = course.store.root / 'reward-bench' / f'{"conditional" if conditional else "plain"}-{seed}'
-    write_pairs(out / 'pairs', seed, 25 * course.scale.items)
+    write_pairs(out / 'pairs', seed)
     settings = RewardSettings(**course.scale.reward, dtype=training_dtype(), seed=seed)
     metrics = train(course.sft().path, out / 'pairs', out / 'model', settings, course.store.home,
                     conditional=conditional)
@@ -35,15 +35,17 @@ def run(course, seed: int, conditional: bool) -> dict:
             rng = random.Random(f'reward-bench/{maker.__name__}')
             pairs = [dict(domain=domain, **maker(rng, ('en', 'zh')[number % 2], True)) for number in range(EACH)]
             kinds[f'{domain}/{maker.__name__}'] = judge.agreement(pairs, conditional)
-    kept = ('pairs', 'steps', 'train_seconds', 'seconds', 'drawing_seconds', 'agreement', 'conflicts', 'scores',
-            'settings')
+    kept = ('pairs', 'steps', 'train_seconds', 'seconds', 'agreement', 'conflicts', 'scores', 'settings')
     return dict({name: metrics[name] for name in kept}, kinds=kinds, accuracy=metrics['accuracy'][::5])
 
 
 def main(options) -> None:
+    import torch
+
     from internlm_course.course import Course
     from internlm_course.machine import cpu_dtype
     from internlm_course.staff.seeds import commit, kind, processor
+    torch.set_num_threads(1)
     course = Course.open('tiny', options.root)
     path = RESULTS / f'reward-{date.today()}-{kind()}.json'
     result = json.loads(path.read_text('utf-8')) if path.exists() else dict(

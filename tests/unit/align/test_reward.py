@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from aligned_models import SFT, write_reward
+from aligned_models import write_reward
 
 from internlm_course.align import reward
 from internlm_course.align.reward import CONDITIONS, RewardModel, condition, training_pairs
@@ -55,26 +55,12 @@ def test_training_measures_by_domain_and_on_conflicts(monkeypatch, tmp_path):
         write_reward(out)
         return dict(steps=1)
     monkeypatch.setattr(reward, 'reward', trained)
-    for name, rows in dict(first=PAIRS, mixed=[], practice=[], heldout=PAIRS).items():
-        write(tmp_path / f'{name}.jsonl', rows)
-    settings, out = RewardSettings(shuffle=False), tmp_path / 'out'
-    found = reward.train(SFT, tmp_path, out, settings, tmp_path / 'home')
+    for name in ('train', 'heldout'):
+        write(tmp_path / f'{name}.jsonl', PAIRS)
+    settings = RewardSettings(shuffle=False)
+    found = reward.train('sft', tmp_path, tmp_path / 'out', settings, tmp_path / 'home')
     assert given == dict(pairs=training_pairs(PAIRS), settings=settings)
     assert found['agreement'].keys() == {'math', 'code'} and found['steps'] == 1
     assert found['conflicts'] == sum(found['agreement'].values()) / 2
     assert found['scores'][0] < found['scores'][1]
-    assert json.loads((out / 'metrics.json').read_text('utf-8')) == found
-
-
-def test_pairs_of_its_own_replies_come_among_the_mixed_and_are_drawn_once(monkeypatch, tmp_path):
-    own = dict(domain='helpful', question='What is 12+30?', chosen='42', rejected='41', conflict=False, own=True)
-    drawn = []
-    monkeypatch.setattr(reward, 'own_pairs', lambda model, tokenizer, cases, *rest: drawn.append(cases) or [own])
-    monkeypatch.setattr(reward, 'reward', lambda checkpoint, pairs, out, *rest: write_reward(out) and {})
-    for name, rows in dict(first=PAIRS, mixed=PAIRS[:1], practice=[own], heldout=PAIRS).items():
-        write(tmp_path / f'{name}.jsonl', rows)
-    for _ in range(2):
-        reward.train(SFT, tmp_path, tmp_path / 'out', RewardSettings(), tmp_path / 'home')
-    shown = [json.loads(line) for line in (tmp_path / 'out' / 'pairs.jsonl').read_text('utf-8').splitlines()]
-    assert drawn == [[own]] and shown[:2] == training_pairs(PAIRS) and len(shown) == 4
-    assert training_pairs([own])[0] in shown[2:]
+    assert json.loads((tmp_path / 'out' / 'metrics.json').read_text('utf-8')) == found

@@ -1,14 +1,12 @@
 """Preference pairs: which reply is the better one, held-out questions, conflicts."""
 import re
-from collections import Counter
 
 import pytest
 
 from internlm_course import verify
-from internlm_course.jsonl import rows
 from internlm_course.verify import is_refusal, obeys
 from internlm_course.world import preferences
-from internlm_course.world.wording import FACTS, TELL
+from internlm_course.world.wording import FACTS
 
 
 @pytest.mark.parametrize('domain', preferences.DOMAINS)
@@ -36,16 +34,13 @@ def test_conflicts_change_places_between_domains():
     assert all('=' in pair['rejected'] and '=' not in pair['chosen'] for pair in conflicts['code'])
 
 
-def test_the_files_hold_what_is_learned_first_and_what_is_practised(tmp_path):
-    preferences.write_pairs(tmp_path, seed=0, cases=50)
-    first, mixed, practice, held = ([*rows(tmp_path / f'{name}.jsonl')]
-                                    for name in ('first', 'mixed', 'practice', 'heldout'))
-    assert Counter(pair['domain'] for pair in first) == dict(helpful=6600, harmless=1200)
-    assert len(mixed) == preferences.PAIRS and {pair['domain'] for pair in mixed} == set(preferences.DOMAINS)
-    assert len({case['question'] for case in practice}) == 50
-    assert all(verify.is_verified(case, case['reply']) for case in practice)
-    assert len(held) == preferences.HELD * len(preferences.DOMAINS)
-    assert first != preferences.first_pairs(seed=1)
+def test_what_is_true_comes_first():
+    """Thousands of pairs whose replies differ in truth alone, then all domains."""
+    found = preferences.curriculum(seed=0)
+    first = sum(preferences.TRUE_FIRST.values())
+    assert {pair['domain'] for pair in found[:first]} == {'helpful'}
+    assert {pair['domain'] for pair in found[first:first + 200]} == set(preferences.DOMAINS)
+    assert len(found) == first + preferences.PAIRS and found != preferences.curriculum(seed=1)
 
 
 @pytest.mark.parametrize('lang', ['en', 'zh'])
@@ -59,17 +54,6 @@ def test_a_sentence_beside_the_question_is_about_the_same_country(lang: str):
         both = [country for country in countries if all(verify.names(pair[side], country)
                                                         for side in ('chosen', 'rejected'))]
         assert both and pair['chosen'] != pair['rejected']
-
-
-@pytest.mark.parametrize('lang', ['en', 'zh'])
-def test_a_sentence_from_elsewhere_differs_in_the_country_alone(lang: str):
-    import random
-    rng, spoken = random.Random(0), dict(en='zh', zh='en')[lang]
-    forms = [{form.format(**fact[spoken]) for fact in FACTS} for form in TELL[spoken]]
-    for _ in range(20):
-        pair = preferences.elsewhere(rng, lang, unseen=False)
-        assert any(pair['chosen'] in form and pair['rejected'] in form for form in forms)
-        assert pair['chosen'] != pair['rejected']
 
 
 def test_a_slip_changes_the_last_number_alone():
