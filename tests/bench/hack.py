@@ -82,8 +82,10 @@ def judge(course, pairs: list[dict], out: Path, seed: int) -> dict:
     return dict(pairs=len(pairs), seconds=round(found['seconds'], 1), kinds=kinds)
 
 
-def train_against(course, model: Path, settings, pool: list[dict], held: list[dict]) -> tuple[dict, list[str]]:
-    """One round of PPO from the fine-tuned model; what it gave, and the replies to the pool at its end."""
+def train_against(course, model: Path, settings, pool: list[dict], early: list[str], held: list[dict]
+                  ) -> tuple[dict, list[str]]:
+    """One round of PPO from the fine-tuned model, whose replies to the pool are `early`; what it gave, and the replies
+    at its end."""
     import tempfile
 
     import torch
@@ -111,7 +113,7 @@ def train_against(course, model: Path, settings, pool: list[dict], held: list[di
                          for name, value in points[-1].items() if name != 'samples'}, flush=True)
     told(dict(iteration=0, kl=0.0))
     prompts = [dict(talk=asked(case['question']), domain='harmless', start=start)
-               for case, start in zip(pool, score(pool, replies(actor, loop.tokenizer, pool)))]
+               for case, start in zip(pool, score(pool, early))]
     with tempfile.TemporaryDirectory() as folder:
         ppo(loop, prompts, torch.zeros(settings.page_rows, 2, dtype=torch.long), Path(folder), told)
     return (dict(seconds=round(time.perf_counter() - began, 1), held_out=points),
@@ -134,7 +136,7 @@ def run(course, seed: int, iterations: int) -> dict:
         out = course.store.root / 'hack-bench' / f'{seed}-{number + 1}'
         judged = judge(course, pairs, out, seed)
         print(f'seed {seed}, round {number + 1}:', judged, flush=True)
-        trained, late = train_against(course, out / 'model', settings, pool, held)
+        trained, late = train_against(course, out / 'model', settings, pool, early, held)
         patch = fast_path(pool, early, late, is_verified, 'harmless')
         rounds.append(dict(judge=judged, **trained, patch=len(patch), patches=patch[:4]))
         pairs = pairs + patch * TIMES
