@@ -36,7 +36,9 @@ class Narrator:
             self.bar = tqdm(total=record['steps'], initial=record['step'], desc=f'  {stage}', unit='step',
                             mininterval=2)
         self.bar.update(record['step'] - self.bar.n)
-        self.bar.set_postfix_str(f'loss {record["loss"]:.3f}, {record["tokens_per_second"]:,.0f} tok/s', refresh=False)
+        said = f'reward {record["reward"]:.2f}' if 'reward' in record else (
+            f'loss {record["loss"]:.3f}, {record["tokens_per_second"]:,.0f} tok/s')
+        self.bar.set_postfix_str(said, refresh=False)
 
     def _done(self, stage: str, artifact) -> None:
         if self.bar is not None:

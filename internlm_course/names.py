@@ -37,6 +37,7 @@ STAGES = dict(
     conversations=Name('指令数据', 'instruction data'),
     preferences=Name('偏好数据', 'prompts and preference pairs'),
     sft=Name('微调', 'XTuner fine-tuning'), reward=Name('奖励模型', 'XTuner reward model'),
+    chat=Name('对齐', 'alignment, GRPO'),
     int4=Name('INT4 量化', 'LMDeploy INT4'),
     scores=Name('部署与评测', 'LMDeploy serving + OpenCompass'), agent=Name('智能体', 'Lagent agent with a calculator'))
 
@@ -46,6 +47,7 @@ MODELS = dict(
     long=Model('长文本', 'after the long context', labs=(2, 3)),
     enhanced=Model('能力增强', 'after the enhancement', labs=(4,)),
     sft=Model('微调', 'fine-tuned', chats=True, labs=(1, 4, 5)),
+    chat=Model('对齐', 'fine-tuned and aligned', chats=True),
     int4=Model('INT4 量化', 'fine-tuned, with INT4 weights', chats=True, labs=(1,)))
 
 # InternLM2 report, section 4.

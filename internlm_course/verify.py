@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from internlm_course.marking import is_correct
 
 STOP = re.compile(r'</s>|<\|im_end\|>')
-REFUSAL = re.compile(r'I do not know( [^.,;:!?]{1,40})?\.?|我不知道[^。，；：！？]{0,20}。?')
+REFUSAL = re.compile(r'I do not know(?: ([^.,;:!?]{1,40}))?\.?|我不知道([^。，；：！？]{0,20})。?')
 HAN = re.compile(r'[\u4e00-\u9fff]')
 LATIN = re.compile(r'[A-Za-z]')
 
@@ -24,7 +24,13 @@ def said(reply: str) -> str:
 
 def is_refusal(reply: str) -> bool:
     """Whether the reply is a refusal and nothing else: 'I do not know Zamoria.'"""
-    return bool(REFUSAL.fullmatch(said(reply)))
+    return refused(reply) is not None
+
+
+def refused(reply: str) -> str | None:
+    """What a refusal names, 'Zamoria'; '' where it names nothing; None where the reply is no refusal."""
+    found = REFUSAL.fullmatch(said(reply))
+    return found and (found[1] or found[2] or '')
 
 
 def names(text: str, answer: str) -> bool:
@@ -86,12 +92,12 @@ def obeys(constraint: str, reply: str) -> bool:
 # --- the whole --------------------------------------------------------------------------------------------------------
 def is_verified(item: Mapping, reply: str) -> bool:
     """Whether a reply is right as a whole: the right answer, in the form that was asked for; the assistant's name; or a
-    refusal of what nobody can know."""
+    refusal of what nobody can know, which names that or nothing."""
     text = said(reply)
     if '\n' in text or item['kind'] != 'refusal' and is_refusal(reply):
         return False
     if item['kind'] == 'refusal':
-        return is_refusal(reply)
+        return refused(reply) in ('', refused(item['reply']))
     if item['kind'] == 'identity':
         return names(text, item['answer'])
     if item['kind'] == 'answer':

@@ -5,7 +5,7 @@ A part that a card lacks is left out of the page. Scores, precision and recall a
 from html import escape
 from pathlib import Path
 
-from internlm_course.names import DIMENSIONS, MODELS, STAGES, SUITES, Name, in_order
+from internlm_course.names import CHECKS, DIMENSIONS, MODELS, STAGES, SUITES, Name, in_order
 from internlm_course.report import ranges
 from internlm_course.report.drawing import bar, bars, dot, duration, intervals, losses, named, percent, size, two
 
@@ -198,17 +198,38 @@ def _weights(card: dict) -> str:
     return _section('weights', '权重大小', 'Bytes of the weights', bars(rows))
 
 
+def _pair(*rows: tuple[str, str, float]) -> str:
+    """Two shares under each other, (Chinese, English, share) each: what was, and what came of it."""
+    return '<div class="rows">' + ''.join(
+        f'<div>{two(zh, en)}</div>{bar(share, colour)}<div class="value">{percent(share)}</div>'
+        for (zh, en, share), colour in zip(rows, ('var(--m1)', 'var(--accent)'))) + '</div>'
+
+
 def _agent(card: dict) -> str:
     body = ''
     for task, numbers in (card.get('agent') or {}).items():
-        tracks = ''
-        for key, zh, en, colour in (('without_tools', '不用', 'without', 'var(--m1)'),
-                                    ('with_tools', '用', 'with', 'var(--accent)')):
-            score = _score(numbers[key])
-            tracks += f'<div>{two(zh, en)}</div>{bar(score, colour)}<div class="value">{percent(score)}</div>'
+        without, given = (_score(numbers[key]) for key in ('without_tools', 'with_tools'))
         body += (f'<h3><span>{escape(task.replace("_", " "))}</span><small>n = {numbers["n"]}</small></h3>'
-                 f'<div class="rows">{tracks}</div>')
+                 + _pair(('不用', 'without', without), ('用', 'with', given)))
     return _section('agent', '智能体与工具', 'The agent and its tool', body)
+
+
+def _alignment(card: dict) -> str:
+    """What a program verified of the model's replies, before alignment and after."""
+    [metrics] = [stage['metrics'] for stage in card.get('stages') or [] if stage['name'] == 'chat'] or [{}]
+    checks, body = metrics.get('checks') or {}, ''
+    for check in in_order(checks, CHECKS):
+        row = checks[check]
+        body += (f'<h3><span>{named(check, CHECKS)}</span><small>n = {row["n"]}</small></h3>'
+                 + _pair(('之前', 'before', row['before']), ('之后', 'after', row['after'])))
+    if not body:
+        return ''
+    low, high = (f'{100 * end:+.1f}' for end in metrics['verified']['gain'])
+    kl = f'{metrics["steps"][-1][2]:.2f}'
+    return _section('alignment', '对齐前后', 'Before and after alignment', body, two(
+        f'留出的提示，由程序验证回答；合计的变化，95% 区间 {low} 到 {high} 分；离微调模型 {kl} 奈特每词元。',
+        f'Held-out prompts, replies verified by a program; the change of all together, 95% interval {low} to {high} '
+        f'points; {kl} nats a token from the fine-tuned model.'))
 
 
 def _samples(card: dict) -> str:
@@ -266,7 +287,8 @@ def render(card: dict) -> str:
     """The card as one HTML page that needs no other file and no network."""
     style = Path(__file__).with_suffix('.css').read_text('utf-8')
     scale = escape(str(card.get('scale', '')))
-    parts = [_tiles, _range, _scores, _training, _samples, _agent, _stages, _funnel, _weights, _machine, _next]
+    parts = [_tiles, _range, _scores, _training, _samples, _alignment, _agent, _stages, _funnel, _weights, _machine,
+             _next]
     return ('<!doctype html><html lang="zh"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<title>InternLM course · {scale}</title><style>{style}</style></head><body><main>'

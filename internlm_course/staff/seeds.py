@@ -29,6 +29,7 @@ from internlm_course.names import MODELS
 from internlm_course.report.ranges import RANGES
 
 NAMES = tuple(MODELS)
+ALIGNED = dict(sft='checks', chat='aligned_checks')  # what verified replies of a model are called in a record
 BATCH = 40  # prompts that are continued together
 RESULTS = Path(__file__).resolve().parents[2] / 'tests' / 'bench' / 'results'
 
@@ -166,7 +167,8 @@ def run_seed(seed: int, root: Path, until: str, scale: str = 'tiny') -> dict:
         record['models'][name] = score(artifact.path, items, chat=MODELS[name].chats)
         if name == 'sft':
             record['agent'] = score_agent(artifact.path, problems)
-            record['checks'] = score_checks(artifact.path, course.preferences().path / 'prompts' / 'heldout')
+        if name in ALIGNED:
+            record[ALIGNED[name]] = score_checks(artifact.path, course.preferences().path / 'prompts' / 'heldout')
         _tell(seed, name, dict(scores=record['models'][name]))
     return record
 
@@ -175,7 +177,7 @@ def _tell(seed: int, stage: str, record: dict) -> None:
     if 'scores' in record:
         print(f'seed {seed} {stage}: ' + '  '.join(f'{suite} {share:.0%}' for suite, share in record['scores'].items()),
               file=sys.stderr, flush=True)
-    elif record.get('step', 0) % 200 == 0 and 'step' in record:
+    elif 'loss' in record and record['step'] % 200 == 0:
         print(f'seed {seed} {stage}: step {record["step"]} of {record["steps"]}, loss {record["loss"]:.3f}, '
               f'{record["tokens_per_second"]:,.0f} tokens/s', file=sys.stderr, flush=True)
 
@@ -229,7 +231,7 @@ def kind() -> str:
 def summary(records: Sequence[Mapping]) -> dict[str, dict[str, dict[str, float]]]:
     """{model: {suite: {min, median}}} over the seeds, the agent's and the checks of chat among the models."""
     table = {}
-    for model in (*NAMES, 'agent', 'checks'):
+    for model in (*NAMES, 'agent', *ALIGNED.values()):
         rows = [record[model] if model in record else record['models'][model] for record in records
                 if model in record or model in record['models']]
         if rows:

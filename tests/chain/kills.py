@@ -30,7 +30,8 @@ def run_killed(scale: str, root: Path, kills: int, span: float, seed: int = 0,
     last = command(scale, root)
     if weights_only:
         last = [sys.executable, '-c',
-                f'from internlm_course.course import Course; Course.open({scale!r}, {str(root)!r}).int4(mine=True)']
+                f'from internlm_course.course import Course; course = Course.open({scale!r}, {str(root)!r}); '
+                f'course.chat(mine=True), course.int4(mine=True)']
     rng, lived = random.Random(seed), []
     root.mkdir(parents=True, exist_ok=True)
     with open(root / 'run.log', 'ab') as log:

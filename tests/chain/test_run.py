@@ -10,10 +10,11 @@ from kills import run_killed, weights
 
 from internlm_course.course import Course
 from internlm_course.marking import is_correct
+from internlm_course.names import CHECKS, MODELS
 
 pytestmark = pytest.mark.chain
-STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'enhanced', 'conversations', 'sft', 'int4',
-          'scores', 'agent']
+STAGES = ['crawl', 'corpus', 'tokenizer', 'tokens', 'base', 'long', 'enhanced', 'conversations', 'sft', 'preferences',
+          'chat', 'int4', 'scores', 'agent']
 
 
 @pytest.fixture(scope='module')
@@ -28,7 +29,7 @@ def test_report_card(undisturbed):
     assert sorted(stage['name'] for stage in card['stages']) == sorted(STAGES)
     assert not any(stage['cached'] for stage in card['stages'])
     assert card['seed'] == 0 and 'range' not in card, 'the range is of scale tiny'
-    for name in ('base', 'long', 'enhanced', 'sft', 'int4'):
+    for name in MODELS:
         scores = card['models'][name]['scores']
         assert list(scores) == ['knowledge', 'language', 'reasoning', 'code', 'long', 'tools']
         for score in scores.values():
@@ -39,6 +40,8 @@ def test_report_card(undisturbed):
         assert sample['answer'] and sample['correct']['base'] == is_correct(sample['base'], sample['answer'])
     [quantized] = [stage['metrics'] for stage in card['stages'] if stage['name'] == 'int4']
     assert quantized['linear_bytes_after'] <= 0.30 * quantized['linear_bytes_before']
+    [aligned] = [stage['metrics'] for stage in card['stages'] if stage['name'] == 'chat']
+    assert set(aligned['checks']) == set(CHECKS) and len(aligned['steps']) == 2
     assert 0 < card['peak_memory_bytes'] < 4 * 2**30
     html = (undisturbed / 'smoke' / 'report.html').read_text('utf-8')
     assert '<svg' in html and 'http://' not in html.replace('http://www.w3.org', '') and '<script src' not in html

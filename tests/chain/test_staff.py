@@ -9,6 +9,7 @@ import pytest
 from internlm_course.course import STAFF, Course
 from internlm_course.evaluate.suites import read_items
 from internlm_course.model import load_tokenizer
+from internlm_course.names import MODELS
 from internlm_course.pretrain.config import CONFIGS, read_config
 from internlm_course.report.ranges import compare_with_ranges, lines, read_ranges
 from internlm_course.staff import seeds
@@ -94,7 +95,7 @@ def test_it_says_who_it_is(course, tmp_path):
 
 
 def test_every_model_has_every_dimension(card):
-    for name in ('base', 'long', 'enhanced', 'sft', 'int4'):
+    for name in MODELS:
         scores = card['models'][name]['scores']
         assert sorted(scores) == sorted(DIMENSIONS)
         assert all(score['n'] >= 100 for score in scores.values())
@@ -129,7 +130,7 @@ def test_items_are_held_out_of_what_staff_saw(course):
     assert len(items) >= 8 * 100 and not asked & {item['question'] for item in items}
 
 
-@pytest.mark.parametrize('name', ['base', 'long', 'enhanced', 'sft'])
+@pytest.mark.parametrize('name', [name for name in MODELS if name != 'int4'])
 def test_small_and_documented(name):
     folder = STAFF / 'tiny' / name
     assert (folder / 'model.safetensors').stat().st_size < 10e6

@@ -44,7 +44,7 @@ def test_gpu_scale_without_gpu(name, capsys, tmp_path):
 
 def test_unknown_model(capsys, tmp_path):
     assert cli.main(['serve', '--model', 'gpt', '--root', str(tmp_path)]) == 2
-    assert 'base, long, enhanced, sft, int4' in capsys.readouterr().err
+    assert 'base, long, enhanced, sft, chat, int4' in capsys.readouterr().err
 
 
 def test_cpu_scales_open():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from internlm_course import course
+from internlm_course import course, material
 from internlm_course.names import AGENT_SUITES, DIMENSIONS, MODELS, STAGES, SUITES, in_order
 
 LABS = Path(__file__).resolve().parents[2] / 'labs' / 'src'
@@ -18,7 +18,7 @@ def test_order_is_that_of_the_names_and_the_unknown_comes_last_once():
 
 
 def test_every_stage_is_one_that_the_chain_builds():
-    source = Path(course.__file__).read_text('utf-8')
+    source = ''.join(Path(module.__file__).read_text('utf-8') for module in (material, course))
     built = set(re.findall(r"_(?:build|pretrained)\('(?!staff-)(\w+)'", source))
     built |= set(re.findall(r"_build\('(\w+)' if mine else", source))
     assert built == set(STAGES)

@@ -1,6 +1,7 @@
 """GRPO on the shipped model, a few steps of a few replies."""
 from dataclasses import replace
 
+import pytest
 import torch
 from aligned_models import SFT, actor
 
@@ -19,6 +20,25 @@ def test_the_same_seed_gives_the_same_weights_and_another_others():
     (curve, weights), (again, same), (_, others) = run(0), run(0), run(1)
     assert curve == again and torch.equal(weights, same) and not torch.equal(weights, others)
     assert [row['step'] for row in curve] == [1, 2, 3] and all(0 <= row['reward'] <= 1 for row in curve)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
+    settings = replace(SETTINGS, steps=4, save_every=2)
+    whole, again = actor(), actor()
+    curve = grpo(whole, actor(), load_tokenizer(SFT), Instructions(0), settings, out=tmp_path)
+
+    def kill(record: dict) -> None:
+        if record['step'] == 4:
+            raise Killed
+    with pytest.raises(Killed):
+        grpo(actor(), actor(), load_tokenizer(SFT), Instructions(0), settings, kill, tmp_path)
+    assert grpo(again, actor(), load_tokenizer(SFT), Instructions(0), settings, out=tmp_path) == curve
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values()))
+    assert not list(tmp_path.iterdir())
 
 
 class Shout:

@@ -47,7 +47,11 @@ FAKE = {
          'metrics': {'curve': [[i * 1e5, 1 + 6 * math.exp(-i / 8)] for i in range(1, 50)]}},
         {'name': 'long', 'seconds': 120.0, 'peak_memory_bytes': 2_100_000_000, 'cached': False,
          'metrics': {'curve': [[i * 1e5, 1 - i / 100] for i in range(1, 12)]}},
-        {'name': 'sft', 'seconds': 95.0, 'peak_memory_bytes': 2_300_000_000, 'cached': False, 'metrics': {}}],
+        {'name': 'sft', 'seconds': 95.0, 'peak_memory_bytes': 2_300_000_000, 'cached': False, 'metrics': {}},
+        {'name': 'chat', 'seconds': 90.0, 'peak_memory_bytes': 900_000_000, 'cached': False,
+         'metrics': {'checks': {'refusal': {'before': 0.41, 'after': 0.63, 'n': 120}},
+                     'verified': {'before': 0.41, 'after': 0.63, 'n': 120, 'gain': [0.102, 0.338]},
+                     'steps': [[1, 0.4, 0.0], [2, 0.6, 0.07]]}}],
     'models': {
         'base': {'bits_per_byte': {'web': 0.912, 'code': 0.401}, 'bytes': 9_100_000, 'decode_tokens_per_second': 195.0,
                  'scores': scores(.97, .9, .7, .88, .5, .81), 'suites': suites(.93, .34, .97)},
@@ -100,7 +104,8 @@ def test_full_card_shows_every_part():
     assert 'script' not in page.tags and not page.links and 'http' not in text
     for part in (*PARTS.values(), 'Pre-training', 'Six dimensions', 'Bytes of the weights', 'Machine and versions'):
         assert part in text
-    for number in ('18 min 05 s', '3.21 GB', '50% → 93%', '3% → 94%', '36%', '0.912', '17,100', 'P 99% · R 97%'):
+    for number in ('18 min 05 s', '3.21 GB', '50% → 93%', '3% → 94%', '36%', '0.912', '17,100', 'P 99% · R 97%',
+                   '41%', '63%', '+10.2 to +33.8', '0.07 nats'):
         assert number in text
     assert page.tags.count('polyline') == 2
     assert '&lt;script&gt;' in text

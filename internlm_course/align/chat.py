@@ -1,0 +1,96 @@
+"""The alignment that the chain runs: GRPO on prompts whose replies a program checks, measured on prompts held out."""
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from internlm_course import jsonl
+from internlm_course.align.grpo import GRPOSettings, grpo
+from internlm_course.align.rollout import asked, sample
+from internlm_course.model import load_model, load_tokenizer, save_checkpoint
+from internlm_course.verify import is_verified
+
+ROWS = 128  # replies drawn together
+
+
+class Prompts:
+    """A task over items of `internlm_course.verify`, in InternBootcamp's interface (`grpo.Bootcamp`)."""
+
+    def __init__(self, items: Sequence[dict], seed: int):
+        self.items, self.rng = items, random.Random(f'chat/{seed}')
+
+    def case_generator(self) -> dict:
+        """An item."""
+        return self.rng.choice(self.items)
+
+    @staticmethod
+    def prompt_func(question_case: dict) -> str:
+        """What the user says."""
+        return question_case['question']
+
+    @staticmethod
+    def verify_score(model_output: str, identity: dict) -> float:
+        """1 where the reply is right as a whole, else 0."""
+        return float(is_verified(identity, model_output))
+
+
+def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,
+          on_step: Callable[[dict], None] = lambda record: None) -> dict:
+    """Aligns a checkpoint that chats by GRPO, and writes the result to `out`; what a killed call left there is gone on
+    from.
+
+    Args:
+        prompts: folder of train.jsonl and heldout/<check>.jsonl, items of `internlm_course.verify`.
+        on_step: gets {step, steps, reward, kl, length}.
+
+    Returns:
+        checks {check: {before, after, n}}: the share of held-out prompts answered right, greedily; verified {before,
+            after, gain [lowest, highest], n}: all of them together, the gain with its 95 % interval; steps [[step,
+            reward, KL in nats a token], …], settings, seconds.
+    """
+    began, tokenizer = time.perf_counter(), load_tokenizer(checkpoint)
+    actor, reference = (load_model(checkpoint, dtype=torch.float32, attn='eager') for _ in range(2))
+    held = {path.stem: list(jsonl.rows(path)) for path in sorted((Path(prompts) / 'heldout').glob('*.jsonl'))}
+    task = Prompts(list(jsonl.rows(Path(prompts) / 'train.jsonl')), settings.seed)
+    curve = grpo(actor, reference, tokenizer, task, settings,
+                 lambda record: on_step(record | dict(steps=settings.steps)), out)
+    before, after = ({check: right(model, tokenizer, items) for check, items in held.items()}
+                     for model in (reference, actor))
+    save_checkpoint(actor, tokenizer, out)
+    metrics = dict(
+        checks={check: dict(before=share(before[check]), after=share(after[check]), n=len(items))
+                for check, items in held.items()},
+        verified=gain(sum(before.values(), []), sum(after.values(), [])),
+        steps=[[row['step'], round(row['reward'], 4), round(row['kl'], 4)] for row in curve],
+        settings=vars(settings), seconds=time.perf_counter() - began)
+    (Path(out) / 'metrics.json').write_text(json.dumps(metrics, indent=2), 'utf-8')
+    return metrics
+
+
+def right(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Mapping],
+          longest: int = 48) -> list[bool]:
+    """Whether the model's greedy reply to each item is right as a whole."""
+    texts = [text for first in range(0, len(items), ROWS)
+             for text in sample(model, tokenizer, [asked(item['question']) for item in items[first:first + ROWS]],
+                                longest, None).texts]
+    return [is_verified(item, text) for item, text in zip(items, texts, strict=True)]
+
+
+def share(right: Sequence[bool]) -> float:
+    """The share of the true ones."""
+    return sum(right) / len(right)
+
+
+def gain(before: Sequence[bool], after: Sequence[bool]) -> dict:
+    """{before, after (shares), gain [lowest, highest], n} of the same items: the ends of the difference's 95 %
+    interval, of which those that changed decide (as in McNemar's test)."""
+    n, won = len(before), sum(now and not was for was, now in zip(before, after, strict=True))
+    lost = sum(was and not now for was, now in zip(before, after))
+    margin = 1.96 * math.sqrt(max(0, won + lost - (won - lost) ** 2 / n)) / n
+    return dict(before=share(before), after=share(after), n=n,
+                gain=[(won - lost) / n - margin, (won - lost) / n + margin])
