@@ -67,7 +67,8 @@ SUITES = dict(
 # What a chat model is asked besides the suites, and a program checks (verify).
 CHECKS = dict(
     constraints=Name('指令约束', 'instructions obeyed'), identity=Name('自我认知', 'knows who it is'),
-    refusal=Name('拒答', 'refuses what nobody knows'), known=Name('不误拒', 'answers what it knows'))
+    refusal=Name('拒答', 'refuses what nobody knows'),
+    named=Name('拒答不说错名字', 'names nothing else when it refuses'), known=Name('不误拒', 'answers what it knows'))
 
 AGENT = Name('智能体', 'agent')
 AGENT_SUITES = dict(without_tools=Name('不用工具', 'without its tool'), with_tools=Name('用工具', 'with its tool'))

@@ -92,12 +92,12 @@ def obeys(constraint: str, reply: str) -> bool:
 # --- the whole --------------------------------------------------------------------------------------------------------
 def is_verified(item: Mapping, reply: str) -> bool:
     """Whether a reply is right as a whole: the right answer, in the form that was asked for; the assistant's name; or a
-    refusal of what nobody can know, which names that or nothing."""
+    refusal of what nobody can know, whatever it names."""
     text = said(reply)
     if '\n' in text or item['kind'] != 'refusal' and is_refusal(reply):
         return False
     if item['kind'] == 'refusal':
-        return refused(reply) in ('', refused(item['reply']))
+        return is_refusal(reply)
     if item['kind'] == 'identity':
         return names(text, item['answer'])
     if item['kind'] == 'answer':
@@ -109,3 +109,9 @@ def is_verified(item: Mapping, reply: str) -> bool:
         others = (other for other in item['others'] if not names(item['answer'], other))
         return names(content, item['answer']) and not any(names(content, other) for other in others)
     return is_correct(content.casefold(), item['answer'].casefold())
+
+
+def is_exact(item: Mapping, reply: str) -> bool:
+    """Whether a reply is verified, and a refusal names what was asked for, or nothing: not 'I do not know Yaldodor.' of
+    Karland."""
+    return is_verified(item, reply) and (item['kind'] != 'refusal' or refused(reply) in ('', refused(item['reply'])))

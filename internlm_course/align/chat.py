@@ -13,9 +13,15 @@ from internlm_course import jsonl
 from internlm_course.align.grpo import GRPOSettings, grpo
 from internlm_course.align.rollout import asked, sample
 from internlm_course.model import load_model, load_tokenizer, save_checkpoint
-from internlm_course.verify import is_verified
+from internlm_course.verify import is_exact, is_verified
 
 ROWS = 128  # replies drawn together
+# With nothing for a refusal that names something else, some seeds gave up refusing; with one half, they went on so
+# (labs/LOG.md).
+MISNAMED = 0.2
+# Check -> the file of held-out items, and what a reply must be.
+CHECKED = dict({check: (check, is_verified) for check in ('constraints', 'identity', 'refusal', 'known')},
+               named=('refusal', is_exact))
 
 
 class Prompts:
@@ -35,8 +41,9 @@ class Prompts:
 
     @staticmethod
     def verify_score(model_output: str, identity: dict) -> float:
-        """1 where the reply is right as a whole, else 0."""
-        return float(is_verified(identity, model_output))
+        """1 where the reply is right as a whole, 0 where it is wrong; `MISNAMED` for a refusal that names something
+        else."""
+        return 1.0 if is_exact(identity, model_output) else MISNAMED * is_verified(identity, model_output)
 
 
 def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,
@@ -50,8 +57,8 @@ def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,
 
     Returns:
         checks {check: {before, after, n}}: the share of held-out prompts answered right, greedily; verified {before,
-            after, gain [lowest, highest], n}: all of them together, the gain with its 95 % interval; steps [[step,
-            reward, KL in nats a token], …], settings, seconds.
+            after, gain [lowest, highest], n}: all of them together and exactly, the gain with its 95 % interval; steps
+            [[step, reward, KL in nats a token], …], settings, seconds.
     """
     began, tokenizer = time.perf_counter(), load_tokenizer(checkpoint)
     actor, reference = (load_model(checkpoint, dtype=torch.float32, attn='eager') for _ in range(2))
@@ -59,31 +66,31 @@ def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,
     task = Prompts(list(jsonl.rows(Path(prompts) / 'train.jsonl')), settings.seed)
     curve = grpo(actor, reference, tokenizer, task, settings,
                  lambda record: on_step(record | dict(steps=settings.steps)), out)
-    before, after = ({check: right(model, tokenizer, items) for check, items in held.items()}
+    before, after = ({check: replied(model, tokenizer, items) for check, items in held.items()}
                      for model in (reference, actor))
     save_checkpoint(actor, tokenizer, out)
     metrics = dict(
-        checks={check: dict(before=share(before[check]), after=share(after[check]), n=len(items))
-                for check, items in held.items()},
-        verified=gain(sum(before.values(), []), sum(after.values(), [])),
+        checks={check: dict(before=share(before[name], held[name], rule), after=share(after[name], held[name], rule),
+                            n=len(held[name])) for check, (name, rule) in CHECKED.items()},
+        verified=gain(*([is_exact(item, text) for name, items in held.items() for item, text in zip(items, texts[name])]
+                        for texts in (before, after))),
         steps=[[row['step'], round(row['reward'], 4), round(row['kl'], 4)] for row in curve],
         settings=vars(settings), seconds=time.perf_counter() - began)
     (Path(out) / 'metrics.json').write_text(json.dumps(metrics, indent=2), 'utf-8')
     return metrics
 
 
-def right(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Mapping],
-          longest: int = 48) -> list[bool]:
-    """Whether the model's greedy reply to each item is right as a whole."""
-    texts = [text for first in range(0, len(items), ROWS)
-             for text in sample(model, tokenizer, [asked(item['question']) for item in items[first:first + ROWS]],
-                                longest, None).texts]
-    return [is_verified(item, text) for item, text in zip(items, texts, strict=True)]
+def replied(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Mapping],
+            longest: int = 48) -> list[str]:
+    """The model's greedy reply to each item."""
+    return [text for first in range(0, len(items), ROWS)
+            for text in sample(model, tokenizer, [asked(item['question']) for item in items[first:first + ROWS]],
+                               longest, None).texts]
 
 
-def share(right: Sequence[bool]) -> float:
-    """The share of the true ones."""
-    return sum(right) / len(right)
+def share(texts: Sequence[str], items: Sequence[Mapping], rule: Callable[[Mapping, str], bool]) -> float:
+    """The share of the replies that keep a rule."""
+    return sum(map(rule, items, texts)) / len(items)
 
 
 def gain(before: Sequence[bool], after: Sequence[bool]) -> dict:
@@ -92,5 +99,5 @@ def gain(before: Sequence[bool], after: Sequence[bool]) -> dict:
     n, won = len(before), sum(now and not was for was, now in zip(before, after, strict=True))
     lost = sum(was and not now for was, now in zip(before, after))
     margin = 1.96 * math.sqrt(max(0, won + lost - (won - lost) ** 2 / n)) / n
-    return dict(before=share(before), after=share(after), n=n,
+    return dict(before=sum(before) / n, after=sum(after) / n, n=n,
                 gain=[(won - lost) / n - margin, (won - lost) / n + margin])

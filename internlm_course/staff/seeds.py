@@ -137,18 +137,16 @@ def score_agent(checkpoint: Path, problems: Sequence[Mapping[str, str]]) -> dict
 def score_checks(checkpoint: Path, prompts: Path) -> dict[str, float]:
     """The share of held-out prompts to which a chat model's reply is verified, {check: share}; and of the questions
     that it could answer the share that it refuses, as `refused_known`."""
+    from internlm_course.align.chat import CHECKED, share
     from internlm_course.model.chat import render
-    from internlm_course.names import CHECKS
-    from internlm_course.verify import is_refusal, is_verified
+    from internlm_course.verify import is_refusal
     from internlm_course.world.instructions import messages
-    answer, shares = Answerer(checkpoint), {}
-    for check in CHECKS:
-        rows = list(jsonl.rows(prompts / f'{check}.jsonl'))
-        texts = answer([render(messages(row), add_generation_prompt=True) for row in rows], 48, whole=True)
-        shares[check] = sum(map(is_verified, rows, texts)) / len(rows)
-        if check == 'known':
-            shares['refused_known'] = sum(map(is_refusal, texts)) / len(rows)
-    return shares
+    answer, items, texts = Answerer(checkpoint), {}, {}
+    for name in {name for name, _ in CHECKED.values()}:
+        items[name] = list(jsonl.rows(prompts / f'{name}.jsonl'))
+        texts[name] = answer([render(messages(row), add_generation_prompt=True) for row in items[name]], 48, whole=True)
+    shares = {check: share(texts[name], items[name], rule) for check, (name, rule) in CHECKED.items()}
+    return shares | dict(refused_known=sum(map(is_refusal, texts['known'])) / len(items['known']))
 
 
 # --- one seed, many seeds ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What a program accepts of a reply, and what it does not let pass."""
 import pytest
 
-from internlm_course.verify import CONSTRAINTS, is_refusal, is_verified, names, obeys
+from internlm_course.verify import CONSTRAINTS, is_exact, is_refusal, is_verified, names, obeys
 
 OBEYED = [
     ('only_number', ['85', ' 85.', '-3', '85<|im_end|>']),
@@ -48,10 +48,12 @@ def test_a_refusal_is_a_refusal_and_nothing_else():
            '我不知道扎莫利亚。巴黎', 'Well, I do not know Zamoria.']
     assert all(map(is_refusal, good)) and not any(map(is_refusal, bad))
     refusal = item('refusal', answer='', reply='I do not know Zamoria.')
+    assert all(is_verified(refusal, reply) for reply in good) and not any(is_verified(refusal, reply) for reply in bad)
     named = ('I do not know Zamoria.', 'I do not know Zamoria', ' I do not know.', '我不知道。')
     others = ('I do not know Zamor.', 'I do not know Zamoria Zamoria.', '我不知道扎莫利亚。')
-    assert all(is_verified(refusal, reply) for reply in named)
-    assert not any(is_verified(refusal, reply) for reply in (*bad, *others))
+    assert all(is_exact(refusal, reply) for reply in named)
+    assert not any(is_exact(refusal, reply) for reply in (*bad, *others))
+    assert is_exact(item('answer'), ' Paris') and not is_exact(item('answer'), 'I do not know.')
 
 
 def test_an_answer_is_right_as_a_whole():

@@ -19,9 +19,10 @@ def test_a_run_is_measured_before_and_after(tmp_path):
                     told.append)
     assert set(metrics['checks']) == set(CHECKS) and all(row['n'] == 4 for row in metrics['checks'].values())
     for when in ('before', 'after'):
-        mean = sum(row[when] for row in metrics['checks'].values()) / 4
+        mean = sum(row[when] for check, row in metrics['checks'].items() if check != 'refusal') / 4
         assert metrics['verified'][when] == pytest.approx(mean)
-    assert metrics['verified']['before'] >= 0.5, 'the fine-tuned model that ships gets most of these right'
+    before = {check: row['before'] for check, row in metrics['checks'].items()}
+    assert before['refusal'] >= 0.75 and before['named'] <= 0.25, 'it refuses, and cannot copy the name'
     assert [row['steps'] for row in told] == [2, 2] and [step for step, *_ in metrics['steps']] == [1, 2]
     assert json.loads((tmp_path / 'out' / 'metrics.json').read_text('utf-8')) == metrics
     load_model(tmp_path / 'out', 'float32')
@@ -30,7 +31,7 @@ def test_a_run_is_measured_before_and_after(tmp_path):
 def test_held_out_prompts_are_no_prompts_of_the_practice(tmp_path):
     write_prompts(tmp_path, 20, 0)
     practised = {row['question'] for row in jsonl.rows(tmp_path / 'train.jsonl')}
-    held = [row['question'] for check in CHECKS for row in jsonl.rows(tmp_path / 'heldout' / f'{check}.jsonl')]
+    held = [row['question'] for file in (tmp_path / 'heldout').iterdir() for row in jsonl.rows(file)]
     assert len(held) == 80 and not practised & set(held)
 
 
