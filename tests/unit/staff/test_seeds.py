@@ -45,7 +45,7 @@ def test_the_kind_of_this_processor_has_a_name():
     assert seeds.kind() in ('AMX', 'AVX512-BF16', 'AVX512', 'AVX2', 'DEFAULT') and seeds.kind() in seeds.processor()
 
 
-@pytest.mark.parametrize('arguments', [['--until', 'chat'], ['--seeds', 'one']])
+@pytest.mark.parametrize('arguments', [['--until', 'reward'], ['--seeds', 'one']])
 def test_a_wrong_call_ends_before_anything_trains(arguments, monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', ['seeds', *arguments])
     with pytest.raises(SystemExit):
