@@ -172,26 +172,29 @@ class Course(Material):
                      ready=ready)
 
     def scores(self, mine: bool = False) -> Artifact:
-        """OpenCompass over the held-out suites: base, long and enhanced by continuation, sft and int4 through the
-        served chat API, in one call."""
+        """OpenCompass over the held-out suites: base, long and enhanced by continuation, then the models that chat
+        through their servers; one after the other, for servers and OpenCompass's own models are gigabytes together."""
         models = {name: getattr(self, name)(mine) for name in MODELS}
         served = [name for name, model in MODELS.items() if model.chats]
 
         def make(out: Path) -> dict:
             from internlm_course.deploy.serve import decode_speed
             from internlm_course.evaluate import EvalModel, score
-            judged = [EvalModel(name, checkpoint=artifact.path)
-                      for name, artifact in models.items() if name not in served]
+            items, home = self.crawl().path / 'items', self.store.home
+            suites = score([EvalModel(name, checkpoint=artifact.path)
+                            for name, artifact in models.items() if name not in served], items, out / 'continued', home)
             with ExitStack() as stack:
-                # Both start at once: a server spends its start importing, on one core.
+                # All start at once: a server spends its start importing, on one core.
                 servers = {name: stack.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log',
                                                                 ready=False)) for name in served}
                 for server in servers.values():
                     server.wait()
                 speeds = {name: decode_speed(server.url, server.model) for name, server in servers.items()}
-                judged += [EvalModel(name, url=server.url, served_name=server.model)
-                           for name, server in servers.items()]
-                suites = score(judged, self.crawl().path / 'items', out, self.store.home)
+                suites |= score([EvalModel(name, url=server.url, served_name=server.model)
+                                 for name, server in servers.items()], items, out / 'asked', home)
+            (out / 'predictions').mkdir()
+            for folder in out.glob('*/predictions/*'):
+                folder.rename(out / 'predictions' / folder.name)
             return dict(suites=suites, decode_tokens_per_second=speeds)
         return self._build('scores' if mine else 'staff-scores',
                            {n: a.key for n, a in models.items()} | dict(crawl=self.crawl().key), make,
