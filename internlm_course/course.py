@@ -140,7 +140,7 @@ class Course(Material):
             return align(parent.path, self.preferences().path / 'prompts', out, GRPOSettings(**settings),
                          lambda record: self.listen('chat', record))
         return self._build('chat', dict(start=parent.key, preferences=self.preferences().key, **settings), make,
-                           ('align', 'model', 'verify'), resumable=True)
+                           ('align', 'model', 'verify', 'marking'), resumable=True)
 
     def int4(self, mine: bool = False) -> Artifact:
         """The fine-tuned model with INT4 weights (LMDeploy's AWQ)."""

@@ -194,31 +194,33 @@ class Links(Store):
         return super().build(stage, settings, lambda folder: {}, code)
 
 
-TRAINED = {'base', 'long', 'enhanced', 'sft', 'int4', 'scores', 'agent'}
-CHAIN = TRAINED | {'crawl', 'corpus', 'tokenizer', 'tokens', 'conversations'}
+TUNED = {'sft', 'chat', 'int4', 'scores', 'agent'}
+TRAINED = TUNED | {'base', 'long', 'enhanced'}
+ASKED = {'conversations', 'preferences'}
+CHAIN = TRAINED | ASKED | {'crawl', 'corpus', 'tokenizer', 'tokens'}
 REMADE = {
     'agents': {'agent'},
     'authoring': set(),
-    'blocklist.py': CHAIN - {'conversations'},
-    'data': CHAIN - {'crawl', 'conversations'},
+    'blocklist.py': CHAIN - ASKED,
+    'data': CHAIN - ASKED - {'crawl'},
     'deploy': {'int4', 'scores', 'agent'},
-    'align': set(),
+    'align': {'chat', 'scores'},
     'evaluate': {'scores'},
-    'finetune': {'sft', 'int4', 'scores', 'agent'},
+    'finetune': TUNED,
     'grading': set(),
     'lab': set(),
-    'marking.py': {'scores', 'agent'},
+    'marking.py': {'chat', 'scores', 'agent'},
     'model': TRAINED | {'tokenizer', 'tokens'},
     'model/chat.py': CHAIN,
     'pretrain': TRAINED,
     'report': set(),
     'staff': set(),
     'tokenfiles.py': TRAINED,
-    'world/conversations.py': {'conversations', 'sft', 'int4', 'scores', 'agent'},
-    'verify.py': set(),
+    'world/conversations.py': TUNED | {'conversations'},
+    'verify.py': {'preferences', 'chat', 'scores'},
     'world/facts.tsv': CHAIN,
-    'world/instructions.py': {'conversations', 'sft', 'int4', 'scores', 'agent'},
-    'world/noise.py': CHAIN - {'conversations'},
+    'world/instructions.py': TUNED | ASKED,
+    'world/noise.py': CHAIN - ASKED,
     'world/world.py': CHAIN,
 }
 
