@@ -53,7 +53,7 @@ def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,
 
     Args:
         prompts: folder of train.jsonl and heldout/<check>.jsonl, items of `internlm_course.verify`.
-        on_step: gets {step, steps, reward, kl, length}.
+        on_step: gets `grpo`'s record of each step, and steps, how many there will be.
 
     Returns:
         checks {check: {before, after, n}}: the share of held-out prompts answered right, greedily; verified {before,

@@ -5,7 +5,7 @@ import pytest
 from aligned_models import SFT
 
 from internlm_course import jsonl
-from internlm_course.align.chat import Prompts, align, gain
+from internlm_course.align.chat import MISNAMED, Prompts, align, gain
 from internlm_course.align.grpo import GRPOSettings
 from internlm_course.model import load_model
 from internlm_course.names import CHECKS
@@ -37,10 +37,15 @@ def test_held_out_prompts_are_no_prompts_of_the_practice(tmp_path):
 
 def test_cases_are_drawn_by_the_seed():
     items = prompt_items(('answer', 'refusal'), 20, 0, held_out=False)
-    drawn = [[Prompts(items, seed).case_generator()['id'] for _ in range(1)] for seed in (0, 0, 1, 2, 3)]
-    assert drawn[0] == drawn[1] and len({ids for [ids] in drawn}) > 1
-    [item] = [item for item in items if item['kind'] == 'refusal'][:1]
-    assert Prompts.verify_score(item['reply'], item) == 1 and Prompts.verify_score('Lima', item) == 0
+    first, again, *others = (Prompts(items, seed).case_generator()['id'] for seed in (0, 0, 1, 2, 3))
+    assert first == again and {first} != set(others)
+
+
+def test_a_refusal_that_names_something_else_earns_a_part():
+    item = next(item for item in prompt_items(('refusal',), 4, 0, held_out=False) if item['lang'] == 'en')
+    earned = [Prompts.verify_score(reply, item)
+              for reply in (item['reply'], 'I do not know', 'I do not know Yaldodor.', 'Lima')]
+    assert earned == [1, 1, MISNAMED, 0]
 
 
 @pytest.mark.parametrize(('before', 'after', 'low', 'high'), [
