@@ -86,6 +86,13 @@ def trim_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def give_back() -> None:
+    """Returns what nothing refers to any more to the system, as far as the C library can (`trim_memory`)."""
+    import gc
+    gc.collect()
+    trim_memory()
+
+
 @cache
 def can_compile(device: str = 'cpu') -> bool:
     """Whether torch.compile works here: on a CPU it needs a C++ compiler, on a GPU Triton. Tried on one addition, some

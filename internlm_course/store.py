@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from internlm_course.errors import CourseError
+from internlm_course.machine import give_back
 from internlm_course.memory import PeakMemory
 
 if sys.version_info >= (3, 11):
@@ -143,6 +144,7 @@ class Store:
                 if partial.exists() and not resumable:
                     shutil.rmtree(partial)
                 partial.mkdir(exist_ok=True)
+                give_back()  # what an earlier stage left freed would stand beside all that this one starts
                 began = time.monotonic()
                 with PeakMemory() as memory:
                     metrics = make(partial) or {}

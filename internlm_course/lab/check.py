@@ -2,7 +2,6 @@
 
 Values leave the kernel and are compared with the reference's elsewhere (compare.py, nbval). The points that a check
 cell ends with are those at home, against the course's own functions; nbgrader takes them for its own."""
-import gc
 import html
 import json
 import math
@@ -19,7 +18,7 @@ from urllib.parse import quote
 from internlm_course.course import Course
 from internlm_course.lab.kernel import Clock, after_cell, definitions, line, markup, plain, rich
 from internlm_course.lab.trial import NOT_ATTEMPTED, NOTHING, UNKNOWN, Trial, advice, json_value, unsolved
-from internlm_course.machine import trim_memory
+from internlm_course.machine import give_back
 from internlm_course.memory import PeakMemory
 from internlm_course.store import Artifact
 
@@ -93,7 +92,7 @@ class Lab:
             settings: what it depends on.
         """
         kept = self.course.store.build(f'lab-{name}', settings, make, CODE)
-        give_back()
+        give_back()  # servers and OpenCompass want room beside a kernel
         return kept
 
     def expected(self, check: str) -> Any:
@@ -167,13 +166,6 @@ class Lab:
             link = mark and f'<a href="{file}#cell-id={name}">{mark}</a>'
             table += f'<tr><td>{number}. {name}</td><td>{earned}</td><td>{link}</td></tr>'
         rich('\n'.join(lines), f'<b>{lines[0]}</b><table>{table}</table>')
-
-
-def give_back() -> None:
-    """Returns freed memory to the system, where the C library can: servers and OpenCompass want room beside a
-    kernel."""
-    gc.collect()
-    trim_memory()
 
 
 def attempt(mine: Callable, own: Callable) -> Callable:

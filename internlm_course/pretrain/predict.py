@@ -4,7 +4,6 @@ Time and the memory of a step come from a few steps of the same loop; the rest o
 comes from a scaling law that small runs were fitted to (`scaling.json`, made by staff/scaling.py).
 """
 import dataclasses
-import gc
 import json
 import math
 import tempfile
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from internlm_course.errors import CourseError
-from internlm_course.machine import trim_memory
+from internlm_course.machine import give_back
 from internlm_course.memory import PeakMemory
 from internlm_course.model import parameter_count
 from internlm_course.pretrain.batches import BLOCK
@@ -117,8 +116,7 @@ def predict(config: PretrainConfig, phase: Phase, documents: Mapping[str, list],
     trial = dataclasses.replace(phase, steps=min(phase.steps, 3 * LOG_EVERY))
     # Checkpoints all the time: their copies belong to the peak.
     trying = dataclasses.replace(config, checkpoint_seconds=0.0)
-    gc.collect()
-    trim_memory()  # what earlier work left freed, or the loop would give it back between the trial and the run
+    give_back()  # or the loop would do it between the trial and the run
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
         before = memory.lap()
         curve = []
