@@ -47,7 +47,8 @@ SCALES = {scale.name: scale for scale in (
     # weak seed forgot how to copy names (labs/LOG.md)
     Scale('tiny', pretrain='tiny', pages=17_000, vocab_size=2048, conversations=36_000,
           sft=dict(method='full', learning_rate=3e-4, average=0.25, epochs=1, batch_size=2, max_length=512),
-          reward=dict(learning_rate=6e-4, batch_size=4, max_length=256, packed_length=1024, shuffle=False),
+          reward=dict(learning_rate=6e-4, batch_size=4, max_length=256, packed_length=1024, shuffle=False,
+                      compared='tokens'),
           chat=dict(),
           quantize=dict(group_size=64, samples=32, length=128), items=120),
     # The same chain with next to no training: proves in minutes that every tool works here; its scores mean nothing.
@@ -55,7 +56,7 @@ SCALES = {scale.name: scale for scale in (
           sft=dict(method='lora', rank=8, alpha=8, train_embeddings=True, learning_rate=1e-3, epochs=1, batch_size=2,
                    max_length=1024),
           reward=dict(learning_rate=6e-4, batch_size=4, max_length=256, packed_length=1024, shuffle=False,
-                      max_iters=4),
+                      compared='tokens', max_iters=4),
           chat=dict(steps=2, questions=2, group=2, longest=8),
           quantize=dict(group_size=64, samples=8, length=64), items=8),
     _released('1_8b', '1_8b', 8, 'internlm/internlm2-1_8b', 'internlm/internlm2-chat-1_8b'),

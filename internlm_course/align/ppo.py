@@ -26,7 +26,7 @@ from internlm_course.pretrain.loop import autocast, loss_of
 @dataclass(frozen=True)
 class PPOSettings:
     """What a student turns; the report's own values are given where they differ."""
-    iterations: int = 50
+    iterations: int = 60
     """The report: 400."""
     warmup: int = 4
     """Iterations at the beginning in which the critic alone learns (50)."""
@@ -40,6 +40,9 @@ class PPOSettings:
     """(5e-6)"""
     kl: float = 0.02
     """Taken from each token's reward, times how much likelier the actor finds it than the reference (0.01)."""
+    bound: float = 1.0
+    """What a reply's reward comes near at most, either way: 2 * bound * (sigmoid(score - start) - 1/2). Beyond a point
+    a judge that likes a reply more is only less to be trusted (arXiv:2502.18770). 0: score - start as it is."""
     clip: float = 0.2
     decay: float = 0.99
     """GAE's lambda."""
@@ -83,8 +86,8 @@ class PPO:
             old, reference = log_probabilities(self.actor, replies), log_probabilities(self.reference, replies)
             values = values_of(self.critic, replies)
         distance = (old - reference) * replies.said
-        rewards = -settings.kl * distance
-        rewards[torch.arange(len(prompts)), last_column(replies.said)] += scores - start  # at the reply's end
+        rewards = -settings.kl * distance  # and at the reply's end:
+        rewards[torch.arange(len(prompts)), last_column(replies.said)] += bounded(scores - start, settings.bound)
         advantages = generalised_advantages(rewards, values, replies.said, decay=settings.decay)
         returns = advantages + values
         order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(settings.seed * 7919 + number))
@@ -171,6 +174,11 @@ def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
             os.replace(partial, saved)
     saved.unlink(missing_ok=True)
     return loop.curve
+
+
+def bounded(gains: torch.Tensor, bound: float) -> torch.Tensor:
+    """Gains squeezed to (-bound, bound), a small one in proportion: `PPOSettings.bound`."""
+    return 2 * bound * (gains.sigmoid() - 0.5) if bound else gains
 
 
 def values_of(critic: PreTrainedModel, replies: Rollout) -> torch.Tensor:

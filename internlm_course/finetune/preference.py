@@ -24,6 +24,7 @@ FORM = ('Give a jsonl file; a line is {"prompt": [{"role", "content"}, …], "ch
 LOSSES = dict(reward=('focal', 'ranking'), dpo=('sigmoid', 'hinge', 'ipo', 'robust', 'kto_pair', 'sppo_hard',
                                                 'nca_pair'))
 PENALTIES = ('log_barrier', 'L2', 'none')
+COMPARED = ('end', 'tokens')
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class RewardSettings(RunSettings):
     penalty: str = 'log_barrier'
     """'log_barrier': -log(5 - r) - log(r + 5), which keeps scores r inside (-5, 5); 'L2': r^2; 'none'."""
     penalty_weight: float = 0.01
+    compared: str = 'end'
+    """Where a pair is compared: 'end', behind both replies, as the report does; 'tokens', also at each token from their
+    first difference on."""
     shuffle: bool = True
     """Read the pairs in random order. False: as they stand in the file, so that what takes longest can come first."""
 
@@ -49,6 +53,7 @@ class RewardSettings(RunSettings):
         super().check()
         _check_choice('loss', self.loss, LOSSES['reward'])
         _check_choice('penalty', self.penalty, PENALTIES)
+        _check_choice('compared', self.compared, COMPARED)
         _check_room(self)
 
 
@@ -159,6 +164,8 @@ def config_text(kind: str, checkpoint: Path, pairs: Path, settings: RewardSettin
     if kind == 'reward':
         files['reward_token_id'] = reward_token
         dataset['reward_token_id'] = Name('reward_token_id')
+        if settings.compared == 'tokens':
+            dataset = call('internlm_course.finetune.compared', 'build_compared_dataset', pairs=dataset)
         model = call('xtuner.model.reward', 'RewardModel', loss_type=settings.loss, penalty_type=settings.penalty,
                      penalty_weight=settings.penalty_weight, reward_token_id=Name('reward_token_id'), **common)
     else:

@@ -46,7 +46,7 @@ def test_a_reward_model_prefers_what_was_chosen(start, tmp_path):
     import torch
 
     steps = []
-    settings = RewardSettings(epochs=6, learning_rate=2e-3, **PACKED)
+    settings = RewardSettings(epochs=6, learning_rate=2e-3, compared='tokens', **PACKED)
     metrics = reward(start / 'checkpoint', start / 'pairs.jsonl', tmp_path / 'out', settings, tmp_path / 'home',
                      steps.append)
     assert metrics['accuracy'][-1][1] > 0.95 and metrics['loss'][-1][1] < metrics['loss'][0][1]

@@ -1,11 +1,12 @@
 """PPO's loop over real models, a few iterations of a few prompts: what it changes, and that a kill changes nothing."""
 import dataclasses
+import math
 
 import pytest
 import torch
 from aligned_models import SFT, actor, write_reward
 
-from internlm_course.align.ppo import PPO, PPOSettings, last_column, ppo, unsure
+from internlm_course.align.ppo import PPO, PPOSettings, bounded, last_column, ppo, unsure
 from internlm_course.align.reward import RewardModel
 from internlm_course.align.rollout import asked
 from internlm_course.model import load_model, load_tokenizer
@@ -89,3 +90,10 @@ def test_only_what_the_actor_is_unsure_of_is_kept_with_the_score_of_its_own_repl
     with torch.no_grad():
         told.actor.output.weight.mul_(1000)  # and now of nothing
     assert unsure(told, PROMPTS) == []
+
+
+def test_gains_are_bounded_and_small_ones_kept_in_proportion():
+    """sigmoid(ln 3) = 3/4: half of the bound; near 0 half of the gain times the bound."""
+    gains = torch.tensor([-30.0, 0.0, math.log(3), 0.01, 30.0])
+    assert torch.allclose(bounded(gains, 2.0), torch.tensor([-2.0, 0.0, 1.0, 0.01, 2.0]), atol=1e-4)
+    assert bounded(gains, 0.0) is gains

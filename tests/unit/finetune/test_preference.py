@@ -6,6 +6,7 @@ import pytest
 
 from internlm_course.errors import CourseError
 from internlm_course.finetune import preference
+from internlm_course.finetune.compared import compare_tokens
 from internlm_course.finetune.preference import (
     DPOSettings,
     RewardSettings,
@@ -70,8 +71,21 @@ def test_packs_are_counted_as_xtuner_packs(max_length, room, is_reward, tokenize
     assert (cut > 0) is (max_length < 1000)
 
 
+def test_tokens_are_compared_from_the_first_difference_on():
+    """Of replies of seven and eight tokens, end tokens (9) included, that part at the third: positions 2 to 5, then the
+    ends; as many of each, for XTuner's loss pairs them in order."""
+    pair = dict(chosen_ids=[1, 2, 3, 4, 5, 6, 9], rejected_ids=[1, 2, 7, 4, 5, 6, 8, 9],
+                chosen_labels=[-100] * 6 + [0], rejected_labels=[-100] * 7 + [1])
+    compare_tokens(pair)
+    assert pair['chosen_labels'] == [-100, -100, 0, 0, 0, 0, 0]
+    assert pair['rejected_labels'] == [-100, -100, 1, 1, 1, 1, -100, 1]
+    same = dict(chosen_ids=[1, 9], rejected_ids=[1, 9], chosen_labels=[-100, 0], rejected_labels=[-100, 1])
+    compare_tokens(same)
+    assert same['chosen_labels'] == [-100, 0] and same['rejected_labels'] == [-100, 1]
+
+
 @pytest.mark.parametrize('settings, message', [
-    (RewardSettings(loss='hinge'), "no loss 'hinge'"), (RewardSettings(penalty='log'), "no penalty 'log'"),
+    (RewardSettings(compared='words'), "no compared 'words'"), (RewardSettings(loss='hinge'), "no loss 'hinge'"), (RewardSettings(penalty='log'), "no penalty 'log'"),
     (DPOSettings(loss='focal'), "no loss 'focal'"), (DPOSettings(beta=0), 'beta 0'),
     (DPOSettings(method='full', keep_adapter=True), 'keep_adapter'), (DPOSettings(method='dora'), "'dora'"),
     (RewardSettings(learning_rate=0), 'learning_rate 0'), (DPOSettings(packed_length=513), 'no room'),

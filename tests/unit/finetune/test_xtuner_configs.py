@@ -29,8 +29,9 @@ def texts():
                 *where, SFTSettings(**chosen | dict(batch_size=16)), 1000, gpu, 8)
             settings = DPOSettings(method=method, dtype=dtype, checkpointing=gpu)
             found[f'dpo {method} {name}'] = preference.config_text('dpo', *where, settings, 7, 100, gpu)
-        settings = RewardSettings(dtype=dtype)
-        found[f'reward {name}'] = preference.config_text('reward', *where, settings, 7, 100, gpu)
+        for compared in preference.COMPARED:
+            settings = RewardSettings(dtype=dtype, compared=compared)
+            found[f'reward {compared} {name}'] = preference.config_text('reward', *where, settings, 7, 100, gpu)
     return found
 
 

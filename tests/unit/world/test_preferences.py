@@ -35,10 +35,11 @@ def test_conflicts_change_places_between_domains():
 
 
 def test_what_is_true_comes_first():
-    """Thousands of pairs whose replies differ in truth alone, then all domains."""
+    """Thousands of pairs whose replies differ in truth or in a name alone, then all domains."""
     found = preferences.curriculum(seed=0)
-    first = sum(preferences.TRUE_FIRST.values())
-    assert {pair['domain'] for pair in found[:first]} == {'helpful'}
+    first = sum(count for makers in preferences.TRUE_FIRST.values() for count in makers.values())
+    assert {pair['domain'] for pair in found[:first]} == {'helpful', 'harmless'}
+    assert not any(pair['conflict'] for pair in found[:first])
     assert {pair['domain'] for pair in found[first:first + 200]} == set(preferences.DOMAINS)
     assert len(found) == first + preferences.PAIRS and found != preferences.curriculum(seed=1)
 
@@ -54,6 +55,29 @@ def test_a_sentence_beside_the_question_is_about_the_same_country(lang: str):
         both = [country for country in countries if all(verify.names(pair[side], country)
                                                         for side in ('chosen', 'rejected'))]
         assert both and pair['chosen'] != pair['rejected']
+
+
+@pytest.mark.parametrize('lang', ['en', 'zh'])
+def test_an_answer_elsewhere_differs_in_names_alone(lang: str):
+    import random
+    rng, form = random.Random(0), dict(en='in_chinese', zh='in_english')[lang]
+    countries = [fact[dict(en='zh', zh='en')[lang]]['country'] for fact in FACTS]
+    for _ in range(20):
+        pair = preferences.elsewhere(rng, lang, unseen=False)
+        assert obeys(form, pair['chosen']) and obeys(form, pair['rejected'])
+        told = [{country for country in countries if verify.names(pair[side], country)}
+                for side in ('chosen', 'rejected')]
+        assert all(told) and not told[0] & told[1]
+
+
+@pytest.mark.parametrize('lang', ['en', 'zh'])
+def test_an_answer_in_the_wrong_language_is_right_otherwise(lang: str):
+    import random
+    rng, form = random.Random(0), dict(en='in_chinese', zh='in_english')[lang]
+    for _ in range(20):
+        pair = preferences.translated(rng, lang, unseen=False)
+        assert obeys(form, pair['chosen']) and not obeys(form, pair['rejected'])
+        assert any(verify.names(pair['rejected'], name) for fact in FACTS for name in fact[lang].values())
 
 
 def test_a_slip_changes_the_last_number_alone():
