@@ -85,7 +85,8 @@ def test_tokens_are_compared_from_the_first_difference_on():
 
 
 @pytest.mark.parametrize('settings, message', [
-    (RewardSettings(compared='words'), "no compared 'words'"), (RewardSettings(loss='hinge'), "no loss 'hinge'"), (RewardSettings(penalty='log'), "no penalty 'log'"),
+    (RewardSettings(compared='words'), "no compared 'words'"),
+    (RewardSettings(loss='hinge'), "no loss 'hinge'"), (RewardSettings(penalty='log'), "no penalty 'log'"),
     (DPOSettings(loss='focal'), "no loss 'focal'"), (DPOSettings(beta=0), 'beta 0'),
     (DPOSettings(method='full', keep_adapter=True), 'keep_adapter'), (DPOSettings(method='dora'), "'dora'"),
     (RewardSettings(learning_rate=0), 'learning_rate 0'), (DPOSettings(packed_length=513), 'no room'),
