@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 LOCK = Path(__file__).resolve().parent.parent / 'requirements.lock'
-MEMORY_GB, DISK_GB, PORT = 4, 4, 23333  # scale tiny's peak, a run's folder with room to spare, LMDeploy's default
+MEMORY_GB, DISK_GB, PORT = 5, 4, 23333  # scale tiny's peak, a run's folder with room to spare, LMDeploy's default
 INSTALL_GB = 11  # the environment and a run
 READY = """可以开始 ready:
   make lab  打开实验 opens the labs in your browser

@@ -41,8 +41,8 @@ class PPOSettings:
     kl: float = 0.02
     """Taken from each token's reward, times how much likelier the actor finds it than the reference (0.01)."""
     bound: float = 1.0
-    """What a reply's reward comes near at most, either way: 2 * bound * (sigmoid(score - start) - 1/2). Beyond a point
-    a judge that likes a reply more is only less to be trusted (arXiv:2502.18770). 0: score - start as it is."""
+    """What a reply's reward comes near at most, either way: bound * tanh((score - start) / 2), a sigmoid with its
+    middle at 0 (arXiv:2502.18770). 0: score - start as it is."""
     clip: float = 0.2
     decay: float = 0.99
     """GAE's lambda."""
@@ -178,7 +178,7 @@ def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
 
 def bounded(gains: torch.Tensor, bound: float) -> torch.Tensor:
     """Gains squeezed to (-bound, bound), a small one in proportion: `PPOSettings.bound`."""
-    return 2 * bound * (gains.sigmoid() - 0.5) if bound else gains
+    return bound * (gains / 2).tanh() if bound else gains
 
 
 def values_of(critic: PreTrainedModel, replies: Rollout) -> torch.Tensor:

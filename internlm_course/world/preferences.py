@@ -37,6 +37,15 @@ def _pair(item: dict, chosen: str, rejected: str, conflict: bool = False) -> dic
     return dict(question=item['question'], chosen=chosen, rejected=rejected, conflict=conflict)
 
 
+def _abroad(rng: random.Random, lang: str, unseen: bool) -> tuple[dict, str, str, dict]:
+    """A question to be answered in the other language; that language, the field asked for, and its fact."""
+    spoken = 'zh' if lang == 'en' else 'en'
+    item = instructions.constraint(rng, lang, unseen, 'in_chinese' if lang == 'en' else 'in_english')
+    field, told = next((field, told) for field, index in STATED.items() for told in FACTS
+                       if TELL[spoken][index].format(**told[spoken]) == item['reply'])
+    return item, spoken, field, told
+
+
 def fact(rng: random.Random, lang: str, unseen: bool) -> dict:
     """A right fact against a wrong one."""
     item = instructions.known(rng, lang, unseen)
@@ -62,14 +71,10 @@ def obeyed(rng: random.Random, lang: str, unseen: bool) -> dict:
 
 def translated(rng: random.Random, lang: str, unseen: bool) -> dict:
     """An answer in the other language, as was asked for, against the right one in the question's own."""
-    item = instructions.constraint(rng, lang, unseen, 'in_chinese' if lang == 'en' else 'in_english')
-    spoken = 'zh' if lang == 'en' else 'en'
-    index, fact = next((index, fact) for index in STATED.values() for fact in FACTS
-                       if TELL[spoken][index].format(**fact[spoken]) == item['reply'])
-    field = next(field for field, place in STATED.items() if place == index)
+    item, _, field, fact = _abroad(rng, lang, unseen)
     bare = fact[lang][field]
     return _pair(item, item['reply'], rng.choice((bare if lang == 'zh' else f' {bare}',
-                                                  TELL[lang][index].format(**fact[lang]))))
+                                                  TELL[lang][STATED[field]].format(**fact[lang]))))
 
 
 def formed(rng: random.Random, lang: str, unseen: bool) -> dict:
@@ -83,23 +88,18 @@ def formed(rng: random.Random, lang: str, unseen: bool) -> dict:
 
 def beside(rng: random.Random, lang: str, unseen: bool) -> dict:
     """An answer in the other language against a true sentence about the same country that does not answer."""
-    spoken = 'zh' if lang == 'en' else 'en'
-    told = [[TELL[spoken][index].format(**fact[spoken]) for index in STATED.values()] for fact in FACTS]
     while True:  # a country that is asked for stands in each sentence about it
-        item = instructions.constraint(rng, lang, unseen, 'in_chinese' if lang == 'en' else 'in_english')
-        about = next(sentences for sentences in told if item['reply'] in sentences)
+        item, spoken, _, fact = _abroad(rng, lang, unseen)
+        about = [TELL[spoken][index].format(**fact[spoken]) for index in STATED.values()]
         if wrong := [text for text in about if not is_verified(item, text)]:
             return _pair(item, item['reply'], rng.choice(wrong))
 
 
 def elsewhere(rng: random.Random, lang: str, unseen: bool) -> dict:
     """An answer in the other language against the same sentence about another country."""
-    spoken = 'zh' if lang == 'en' else 'en'
-    item = instructions.constraint(rng, lang, unseen, 'in_chinese' if lang == 'en' else 'in_english')
-    form = next(TELL[spoken][index] for index in STATED.values()
-                if any(TELL[spoken][index].format(**fact[spoken]) == item['reply'] for fact in FACTS))
+    item, spoken, field, _ = _abroad(rng, lang, unseen)
     while True:
-        other = form.format(**rng.choice(FACTS)[spoken])
+        other = TELL[spoken][STATED[field]].format(**rng.choice(FACTS)[spoken])
         if not is_verified(item, other):
             return _pair(item, item['reply'], other)
 
