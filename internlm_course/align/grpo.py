@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from internlm_course.align.losses import clipped_objective, group_advantages, kl_estimates
 from internlm_course.align.rollout import Rollout, asked, log_probabilities, mean_over, sample
 from internlm_course.machine import deterministic
+from internlm_course.pretrain.loop import autocast
 
 
 class Bootcamp(Protocol):
@@ -107,13 +108,14 @@ def learn(actor: PreTrainedModel, reference: PreTrainedModel, optimizer: torch.o
     count, distance = len(advantages), 0.0
     if not count:
         return distance
-    with torch.no_grad():
+    with torch.no_grad(), autocast(actor.device):
         old, start = log_probabilities(actor, replies), log_probabilities(reference, replies)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(settings.seed * 7919 + step))
     share = settings.questions * settings.group / settings.batches * settings.longest / 8
     for part in order.chunk(settings.batches):
         some = replies.rows(part)
-        new = log_probabilities(actor, some)
+        with autocast(actor.device):
+            new = log_probabilities(actor, some)
         distances = kl_estimates(new, start[part])['k3']
         losses = clipped_objective(new, old[part], advantages[part], settings.clip) + settings.kl * distances
         optimizer.zero_grad()

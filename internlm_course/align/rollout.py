@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from internlm_course.model.chat import STOP, render
 
@@ -31,7 +31,8 @@ class Rollout:
 @torch.no_grad()
 def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, talks: Sequence[Sequence[Mapping]],
            longest: int, seed: int | None, top_p: float = 1.0) -> Rollout:
-    """Answers each talk, with transformers' generate and its KV cache.
+    """Answers each talk, with a KV cache. A row whose reply has ended leaves the batch: most replies are short, and
+    transformers' generate would go on with all rows until the longest ends.
 
     Args:
         talks: messages each, the user's last; `longest`: tokens of a reply at most.
@@ -42,22 +43,41 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, talks: Se
     width = max(map(len, prompts))
     tokens = torch.tensor([[tokenizer.pad_token_id] * (width - len(ids)) + ids for ids in prompts])
     real = torch.tensor([[False] * (width - len(ids)) + [True] * len(ids) for ids in prompts])
-    ends = [tokenizer.convert_tokens_to_ids(name) for name in STOP]
-    options = dict(do_sample=False) if seed is None else dict(do_sample=True, top_p=top_p, top_k=0, temperature=1.0)
-    training = model.training
+    ends = torch.tensor([tokenizer.convert_tokens_to_ids(name) for name in STOP])
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    replies = torch.full((len(prompts), longest), tokenizer.pad_token_id)
+    said = torch.zeros(len(prompts), longest, dtype=torch.bool)
+    training, cache, speaking = model.training, DynamicCache(), torch.arange(len(prompts))
     model.eval()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed or 0)
-        tokens = model.generate(input_ids=tokens, attention_mask=real, max_new_tokens=longest, use_cache=True,
-                                pad_token_id=tokenizer.pad_token_id, eos_token_id=ends, **options)
+    inputs, seen, places = tokens, real, positions(real)  # of the rows that still speak
+    for column in range(longest):
+        # transformers finds the mask of a single token dearly: given as it is added to the scores, it is taken as it is
+        mask = torch.where(seen, 0.0, float('-inf'))[:, None, None] if column else seen
+        logits = model(input_ids=inputs, attention_mask=mask, position_ids=places, past_key_values=cache,
+                       use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        chosen = logits.argmax(-1) if generator is None else draw(logits, top_p, generator)
+        replies[speaking, column], said[speaking, column] = chosen, True
+        going = (~torch.isin(chosen, ends)).nonzero()[:, 0]
+        if not len(going):
+            break
+        if len(going) < len(chosen):
+            cache.batch_select_indices(going)
+        speaking, inputs, places = speaking[going], chosen[going, None], places[going, -1:] + 1
+        seen = F.pad(seen[going], (0, 1), value=True)
     model.train(training)
-    replies = tokens[:, width:]
-    ended = torch.isin(replies, torch.tensor(ends)).cumsum(1)
-    said = (ended == 0) | (ended == 1) & torch.isin(replies, torch.tensor(ends))  # up to the end mark, it included
-    texts = [tokenizer.decode(row[keep & ~torch.isin(row, torch.tensor(ends))]) for row, keep in zip(replies, said)]
-    real = torch.cat([real, said], 1)
+    replies, said = (part[:, :int(said.sum(1).max())] for part in (replies, said))
+    texts = [tokenizer.decode(row[keep & ~torch.isin(row, ends)]) for row, keep in zip(replies, said)]
     chosen = torch.cat([torch.zeros(len(prompts), width - 1, dtype=torch.bool), said], 1)
-    return Rollout(tokens, real, chosen, texts)
+    return Rollout(torch.cat([tokens, replies], 1), torch.cat([real, said], 1), chosen, texts)
+
+
+def draw(logits: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
+    """A token of each row of logits [rows, vocabulary], int64 [rows], from the nucleus (`sample`)."""
+    shares, order = logits.softmax(-1).sort(-1, descending=True)
+    upto, last = shares.cumsum(-1), logits.shape[1] - 1
+    mass = upto.gather(1, (upto < top_p).sum(-1, keepdim=True).clamp(max=last))  # of the nucleus
+    place = torch.searchsorted(upto, mass * torch.rand(mass.shape, generator=generator), right=True)
+    return order.gather(1, place.clamp(max=last))[:, 0]
 
 
 def asked(question: str) -> list[dict[str, str]]:
@@ -74,14 +94,15 @@ def log_probabilities(model: PreTrainedModel, rollout: Rollout) -> torch.Tensor:
     """The model's log-probability of each token given those before it, float32 [rows, length - 1]; of the padding it
     means nothing.
 
-    Only columns of replies are computed: everything before them is 0.
+    Only columns of replies are computed: everything before and behind them is 0.
     """
-    first = int(rollout.said.any(0).int().argmax())
-    logits = model(input_ids=rollout.tokens, attention_mask=rollout.real, position_ids=positions(rollout.real),
-                   use_cache=False, logits_to_keep=rollout.tokens.shape[1] - first).logits[:, :-1].float()
-    wanted = rollout.tokens[:, first + 1:, None]
-    found = logits.gather(2, wanted)[..., 0] - logits.logsumexp(-1)
-    return F.pad(found, (first, 0))
+    said = rollout.said.any(0).nonzero()[:, 0]
+    first, end = int(said[0]), int(said[-1]) + 2
+    tokens, real = rollout.tokens[:, :end], rollout.real[:, :end]
+    logits = model(input_ids=tokens, attention_mask=real, position_ids=positions(real), use_cache=False,
+                   logits_to_keep=end - first).logits[:, :-1].float()
+    found = logits.gather(2, tokens[:, first + 1:, None])[..., 0] - logits.logsumexp(-1)
+    return F.pad(found, (first, rollout.tokens.shape[1] - end))
 
 
 def mean_over(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
