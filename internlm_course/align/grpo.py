@@ -35,6 +35,8 @@ class GRPOSettings:
     """Replies to each."""
     longest: int = 48
     """Tokens of a reply at most."""
+    temperature: float = 1.0
+    """What replies are drawn at, and what the policy is that learns."""
     learning_rate: float = 1e-4
     """Reached after five steps; it falls to a tenth at the end. Kept up, it costs word problems (labs/LOG.md)."""
     kl: float = 0.05
@@ -96,7 +98,7 @@ def practise(actor: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: B
     """The replies to a step's questions, and their rewards, float32 [questions, group]."""
     cases = [case for case in [task.case_generator() for _ in range(settings.questions)] for _ in range(settings.group)]
     replies = sample(actor, tokenizer, [asked(task.prompt_func(case)) for case in cases], settings.longest,
-                     seed=settings.seed * 1_000_003 + step)
+                     settings.seed * 1_000_003 + step, temperature=settings.temperature)
     rewards = [task.verify_score(text, case) for text, case in zip(replies.texts, cases)]
     return replies, torch.tensor(rewards, dtype=torch.float32).view(settings.questions, settings.group)
 
@@ -109,13 +111,13 @@ def learn(actor: PreTrainedModel, reference: PreTrainedModel, optimizer: torch.o
     if not count:
         return distance
     with torch.no_grad(), autocast(actor.device):
-        old, start = log_probabilities(actor, replies), log_probabilities(reference, replies)
+        old, start = (log_probabilities(model, replies, settings.temperature) for model in (actor, reference))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(settings.seed * 7919 + step))
     share = settings.questions * settings.group / settings.batches * settings.longest / 8
     for part in order.chunk(settings.batches):
         some = replies.rows(part)
         with autocast(actor.device):
-            new = log_probabilities(actor, some)
+            new = log_probabilities(actor, some, settings.temperature)
         distances = kl_estimates(new, start[part])['k3']
         losses = clipped_objective(new, old[part], advantages[part], settings.clip) + settings.kl * distances
         optimizer.zero_grad()

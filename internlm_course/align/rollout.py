@@ -30,14 +30,15 @@ class Rollout:
 
 @torch.no_grad()
 def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, talks: Sequence[Sequence[Mapping]],
-           longest: int, seed: int | None, top_p: float = 1.0) -> Rollout:
+           longest: int, seed: int | None, top_p: float = 1.0, temperature: float = 1.0) -> Rollout:
     """Answers each talk, with a KV cache. A row whose reply has ended leaves the batch: most replies are short, and
     transformers' generate would go on with all rows until the longest ends.
 
     Args:
         talks: messages each, the user's last; `longest`: tokens of a reply at most.
-        seed: of the drawing, at temperature 1; None answers greedily.
+        seed: of the drawing; None answers greedily.
         top_p: nucleus sampling: only the likeliest tokens that together have this probability are drawn from.
+        temperature: logits are divided by it: above 1, unlikely replies are drawn more often.
     """
     prompts = [tokenizer(render(talk, add_generation_prompt=True)).input_ids for talk in talks]
     width = max(map(len, prompts))
@@ -55,7 +56,7 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, talks: Se
         mask = torch.where(seen, 0.0, float('-inf'))[:, None, None] if column else seen
         logits = model(input_ids=inputs, attention_mask=mask, position_ids=places, past_key_values=cache,
                        use_cache=True, logits_to_keep=1).logits[:, -1].float()
-        chosen = logits.argmax(-1) if generator is None else draw(logits, top_p, generator)
+        chosen = logits.argmax(-1) if generator is None else draw(logits / temperature, top_p, generator)
         replies[speaking, column], said[speaking, column] = chosen, True
         going = (~torch.isin(chosen, ends)).nonzero()[:, 0]
         if not len(going):
@@ -90,9 +91,9 @@ def positions(real: torch.Tensor) -> torch.Tensor:
     return (real.long().cumsum(1) - 1).clamp(min=0)
 
 
-def log_probabilities(model: PreTrainedModel, rollout: Rollout) -> torch.Tensor:
-    """The model's log-probability of each token given those before it, float32 [rows, length - 1]; of the padding it
-    means nothing.
+def log_probabilities(model: PreTrainedModel, rollout: Rollout, temperature: float = 1.0) -> torch.Tensor:
+    """The model's log-probability, at a temperature, of each token given those before it, float32 [rows, length - 1];
+    of the padding it means nothing.
 
     Only columns of replies are computed: everything before and behind them is 0.
     """
@@ -100,7 +101,7 @@ def log_probabilities(model: PreTrainedModel, rollout: Rollout) -> torch.Tensor:
     first, end = int(said[0]), int(said[-1]) + 2
     tokens, real = rollout.tokens[:, :end], rollout.real[:, :end]
     logits = model(input_ids=tokens, attention_mask=real, position_ids=positions(real), use_cache=False,
-                   logits_to_keep=end - first).logits[:, :-1].float()
+                   logits_to_keep=end - first).logits[:, :-1].float() / temperature
     found = logits.gather(2, tokens[:, first + 1:, None])[..., 0] - logits.logsumexp(-1)
     return F.pad(found, (first, rollout.tokens.shape[1] - end))
 

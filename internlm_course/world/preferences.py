@@ -169,10 +169,11 @@ DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
     harmless=[(admitted, 0.4), (named, 0.3), (answered, 0.3)],
     math=[(copied, 0.65), (summed, 0.05), (worked, 0.3)],
     code=[(printed, 0.7), (valued, 0.3)])
-WEIGHTS = dict(helpful=0.43, harmless=0.16, math=0.19, code=0.22)  # of the mixed pairs
+WEIGHTS = dict(helpful=0.40, harmless=0.16, math=0.16, code=0.28)  # of the mixed pairs
 # What is true, and of whom, is learned late: it takes thousands of pairs that differ in nothing else, and is not found
 # among others whose form decides. So these come first.
-TRUE_FIRST = dict(helpful={fact: 2000, formed: 1000, beside: 2400, elsewhere: 2600}, harmless={named: 1000})
+TRUE_FIRST = dict(helpful={fact: 2000, formed: 1000, beside: 1800, elsewhere: 2400}, harmless={named: 1000},
+                  code={printed: 800})
 
 
 def pairs(domain: str, count: int, seed: int, unseen: bool) -> list[dict]:

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from internlm_course.align.rollout import asked, log_probabilities, sample
+from internlm_course.align.rollout import asked, draw, log_probabilities, sample
 
 QUESTIONS = [asked(text) for text in ('Hi', 'What is the capital of France?', '法国的首都是哪里？')]
 
@@ -55,3 +55,24 @@ def test_a_seed_draws_the_same_again_and_leaves_torchs_own_alone(small):
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(first.tokens, sample(model, tokenizer, QUESTIONS * 4, 16, seed=7).tokens)
     assert first.texts != sample(model, tokenizer, QUESTIONS * 4, 16, seed=8).texts
+
+
+def test_draws_as_often_as_the_nucleus_says():
+    """0.5, 0.3, 0.2 at top_p 0.7: the first two, 5 to 3."""
+    logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(8000, 3)
+    drawn = draw(logits, 0.7, torch.Generator().manual_seed(0))
+    assert set(drawn.tolist()) == {1, 2}
+    assert (drawn == 1).float().mean().item() == pytest.approx(5 / 8, abs=0.02)
+    drawn = draw(logits, 1.0, torch.Generator().manual_seed(0))
+    assert (drawn == 0).float().mean().item() == pytest.approx(0.2, abs=0.02)
+
+
+def test_probabilities_at_a_temperature_are_what_is_drawn_from(small):
+    model, tokenizer = small
+    replies = sample(model, tokenizer, QUESTIONS, 16, seed=5, temperature=2.0)
+    with torch.no_grad():
+        found = log_probabilities(model, replies, temperature=2.0)
+        tokens = replies.tokens[1][replies.real[1]][None]
+        alone = (model(input_ids=tokens, use_cache=False).logits[0, :-1].float() / 2).log_softmax(-1)
+    wanted = alone.gather(1, tokens[0, 1:, None])[:, 0][-int(replies.said[1].sum()):]
+    assert torch.allclose(found[1][replies.said[1]], wanted, atol=2e-4)
