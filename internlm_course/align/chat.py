@@ -1,6 +1,7 @@
 """The alignment that the chain runs: GRPO on prompts whose replies a program checks, measured on prompts held out."""
 import json
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,13 @@ from internlm_course import jsonl
 from internlm_course.align.grpo import GRPOSettings, grpo
 from internlm_course.align.rollout import asked, sample
 from internlm_course.model import load_model, load_tokenizer, save_checkpoint
-from internlm_course.verify import is_exact, is_verified
+from internlm_course.verify import is_exact, is_verified, refused
 
 ROWS = 128  # replies drawn together
-# With nothing for a refusal that names something else, some seeds gave up refusing; with one half, they went on so
-# (labs/LOG.md).
-MISNAMED = 0.2
+# What a refusal earns that names something else. With nothing, some seeds gave up refusing; with one half, they went on
+# so. And up to so much more for the part of the name that it begins with: where all wrong names earned the same, a seed
+# that did not come upon a right refusal by chance learned nothing (labs/LOG.md).
+MISNAMED, BEGUN = 0.2, 0.6
 # Check -> the file of held-out items, and what a reply must be.
 CHECKED = dict({check: (check, is_verified) for check in ('constraints', 'identity', 'refusal', 'known')},
                named=('refusal', is_exact))
@@ -42,8 +44,11 @@ class Prompts:
     @staticmethod
     def verify_score(model_output: str, identity: dict) -> float:
         """1 where the reply is right as a whole, 0 where it is wrong; `MISNAMED` for a refusal that names something
-        else."""
-        return 1.0 if is_exact(identity, model_output) else MISNAMED * is_verified(identity, model_output)
+        else, and a part of `BEGUN` where that begins as it should."""
+        if is_exact(identity, model_output) or not is_verified(identity, model_output):
+            return float(is_verified(identity, model_output))
+        name = refused(identity['reply'])
+        return MISNAMED + BEGUN * len(os.path.commonprefix([name, refused(model_output)])) / len(name)
 
 
 def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,

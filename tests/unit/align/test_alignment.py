@@ -5,10 +5,11 @@ import pytest
 from aligned_models import SFT
 
 from internlm_course import jsonl
-from internlm_course.align.chat import MISNAMED, Prompts, align, gain
+from internlm_course.align.chat import BEGUN, MISNAMED, Prompts, align, gain
 from internlm_course.align.grpo import GRPOSettings
 from internlm_course.model import load_model
 from internlm_course.names import CHECKS
+from internlm_course.verify import refused
 from internlm_course.world.instructions import prompt_items, write_prompts
 
 
@@ -43,9 +44,11 @@ def test_cases_are_drawn_by_the_seed():
 
 def test_a_refusal_that_names_something_else_earns_a_part():
     item = next(item for item in prompt_items(('refusal',), 4, 0, held_out=False) if item['lang'] == 'en')
+    name = refused(item['reply'])
+    half = f'I do not know {name[:len(name) // 2]}qx.'
     earned = [Prompts.verify_score(reply, item)
-              for reply in (item['reply'], 'I do not know', 'I do not know Yaldodor.', 'Lima')]
-    assert earned == [1, 1, MISNAMED, 0]
+              for reply in (item['reply'], 'I do not know', half, 'I do not know qx.', 'Lima')]
+    assert earned == pytest.approx([1, 1, MISNAMED + BEGUN * (len(name) // 2) / len(name), MISNAMED, 0])
 
 
 @pytest.mark.parametrize(('before', 'after', 'low', 'high'), [
