@@ -14,7 +14,7 @@ COURSE := .venv/bin/internlm-course
 DOCTOR := $(if $(wildcard .venv/.ready),$(COURSE) doctor,python3 -m internlm_course.doctor)
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
-.PHONY: help lab run serve chat grade doctor test lint notebooks labs bench staff lock clean ready
+.PHONY: help lab run rlhf serve chat grade doctor test lint notebooks labs bench staff lock clean ready
 .DEFAULT_GOAL := help
 
 help: ## this list · 本列表
@@ -25,6 +25,9 @@ lab: ready ## JupyterLab with your copies of the labs, on this computer only · 
 
 run: ready ## the whole chain, then the report card · 走完全链路，写出成绩单
 	$(COURSE) run --scale $(SCALE) $(ARGS)
+
+rlhf: ready ## COOL RLHF beside the chain: reward model and PPO, some minutes · 链外的 COOL RLHF：奖励模型与 PPO，几分钟
+	$(COURSE) rlhf --scale $(SCALE) $(ARGS)
 
 serve: ready ## one model behind an OpenAI-compatible address, e.g. ARGS='--model int4' · 启动一个模型的服务
 	$(COURSE) serve --scale $(SCALE) $(ARGS)

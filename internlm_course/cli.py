@@ -71,6 +71,18 @@ def run(arguments: argparse.Namespace) -> None:
         print('\n'.join(ranges.lines(card)))
 
 
+def rlhf(arguments: argparse.Namespace) -> None:
+    """Trains a reward model with XTuner, and against it the fine-tuned model by PPO: COOL RLHF, beside the chain."""
+    from internlm_course.course import Course
+    course = Course.open(arguments.scale, arguments.root, Narrator(), seed=arguments.seed)
+    model = course.rlhf(arguments.mine)
+    found = model.metrics['verified']
+    before, after, *gain = (f'{100 * share:.1f}' for share in (found['before'], found['after'], *found['gain']))
+    print(f'{model.path}\nverified {before} % -> {after} % of {found["n"]} held-out questions '
+          f'(95 % interval of the gain: {gain[0]} to {gain[1]} points)\n'
+          f'{found["n"]} 道留出的题，验证通过 {before}% → {after}%（提高的 95% 区间：{gain[0]} 到 {gain[1]} 分）')
+
+
 def doctor(arguments: argparse.Namespace) -> int:
     """Looks the computer over."""
     from internlm_course import doctor
@@ -203,6 +215,8 @@ def parser() -> argparse.ArgumentParser:
                         help='of your own training: 0 (default), 1, …; the data stay the same')
     command(run, parents=[scaled]).add_argument('--executor', default='local',
                                                 help='where the data pipeline runs: local, slurm:PARTITION or ray')
+    command(rlhf, parents=[scaled]).add_argument('--mine', action='store_true',
+                                                 help="from your own fine-tuned model instead of the staff's")
     command(doctor).add_argument('--imports', action='store_true', help='also import every tool, about a minute')
     for function in (serve, chat):
         added = command(function, parents=[scaled])

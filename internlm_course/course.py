@@ -125,7 +125,8 @@ class Course(Material):
             from internlm_course.finetune.preference import RewardSettings
             return train(parent.path, self.preferences().path / 'pairs', out, RewardSettings(**settings),
                          self.store.home, lambda record: self.listen('reward', record))
-        return self._build('reward', dict(start=parent.key, preferences=self.preferences().key, **settings), make,
+        return self._build('reward' if mine else 'staff-reward',
+                           dict(start=parent.key, preferences=self.preferences().key, **settings), make,
                            ('align/reward', 'align/rollout', 'finetune', 'model'), resumable=True)
 
     def chat(self, mine: bool = False) -> Artifact:
@@ -140,6 +141,18 @@ class Course(Material):
             return align(parent.path, self.preferences().path / 'prompts', out, GRPOSettings(**settings),
                          lambda record: self.listen('chat', record))
         return self._build('chat', dict(start=parent.key, preferences=self.preferences().key, **settings), make,
+                           ('align', 'model', 'verify', 'marking'), resumable=True)
+
+    def rlhf(self, mine: bool = False) -> Artifact:
+        """The model after COOL RLHF, PPO against `reward`; made here, beside the chain, whose `chat` needs no judge."""
+        parent, judge, settings = self.sft(mine), self.reward(mine), dict(self.scale.ppo, seed=self.seed)
+
+        def make(out: Path) -> dict:
+            from internlm_course.align.cool import train
+            from internlm_course.align.ppo import PPOSettings
+            return train(parent.path, judge.path, self.preferences().path / 'questions', out, PPOSettings(**settings),
+                         lambda record: self.listen('rlhf', record))
+        return self._build('rlhf' if mine else 'staff-rlhf', dict(start=parent.key, judge=judge.key, **settings), make,
                            ('align', 'model', 'verify', 'marking'), resumable=True)
 
     def int4(self, mine: bool = False) -> Artifact:

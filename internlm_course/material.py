@@ -89,11 +89,14 @@ class Material:
                             'world/bootcamp'))
 
     def preferences(self) -> Artifact:
-        """Prompts whose replies a program checks (`verify`), and preference pairs of four domains; some held out."""
+        """Prompts and questions whose replies a program checks (`verify`), and preference pairs of four domains; some
+        held out."""
         def make(out: Path) -> None:
             from internlm_course.world.instructions import write_prompts
-            from internlm_course.world.preferences import write_pairs
+            from internlm_course.world.preferences import write_pairs, write_questions
             write_prompts(out / 'prompts', self.scale.items, SEED)
             write_pairs(out / 'pairs', SEED)
+            write_questions(out / 'questions', SEED)
         return self._build('preferences', dict(items=self.scale.items, seed=SEED), make,
-                           (*QUESTIONS, 'world/instructions', 'world/phrasings', 'world/preferences', 'verify'))
+                           (*QUESTIONS, 'world/instructions', 'world/phrasings', 'world/bootcamp', 'world/preferences',
+                            'verify'))

@@ -37,6 +37,7 @@ STAGES = dict(
     conversations=Name('指令数据', 'instruction data'),
     preferences=Name('偏好数据', 'prompts and preference pairs'),
     sft=Name('微调', 'XTuner fine-tuning'), reward=Name('奖励模型', 'XTuner reward model'),
+    rlhf=Name('按奖励模型对齐', 'COOL RLHF: PPO against the reward model'),
     chat=Name('对齐', 'alignment, GRPO'),
     int4=Name('INT4 量化', 'LMDeploy INT4'),
     scores=Name('部署与评测', 'LMDeploy serving + OpenCompass'), agent=Name('智能体', 'Lagent agent with a calculator'))

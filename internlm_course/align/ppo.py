@@ -155,6 +155,7 @@ def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
     Args:
         prompts: {'talk' (messages), 'domain', 'start' (`unsure`)}; each iteration draws its own.
         pages: int64 [rows, length + 1]; each iteration reads the next ones.
+        on_step: called with each record, and texts (the replies), which are not kept; what it adds to a record is.
 
     Returns:
         A record for each iteration: {iteration, reward (mean score), gain (of it over `start`), kl (nats a reply),

@@ -12,11 +12,13 @@ from pathlib import Path
 from internlm_course import jsonl
 from internlm_course.verify import is_verified, obeys
 from internlm_course.world import instructions, world
+from internlm_course.world.bootcamp import ABROAD, Instructions
 from internlm_course.world.instructions import STATED
 from internlm_course.world.wording import FACTS, FIELDS, TELL
 
 PAIRS = 8000  # mixed ones for training, behind TRUE_FIRST
 HELD = 200  # of each domain
+QUESTIONS, HELD_QUESTIONS = 3000, 300  # of `write_questions`
 SLIPS = (-10, -1, 1, 10)
 
 
@@ -208,3 +210,16 @@ def write_pairs(out: Path, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     jsonl.write(out / 'train.jsonl', curriculum(seed))
     jsonl.write(out / 'heldout.jsonl', [pair for domain in DOMAINS for pair in pairs(domain, HELD, seed, unseen=True)])
+
+
+def write_questions(out: Path, seed: int) -> None:
+    """Writes what PPO practises, questions to be answered in the other language: `out`/train.jsonl, and of what no
+    conversation has `out`/heldout.jsonl; items of `internlm_course.verify`."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, count, unseen in (('train', QUESTIONS, False), ('heldout', HELD_QUESTIONS, True)):
+        task, found = Instructions(seed + unseen, unseen, ABROAD), {}
+        while len(found) < count:
+            item = task.case_generator()
+            found[item['question']] = item
+        jsonl.write(out / f'{name}.jsonl', found.values())

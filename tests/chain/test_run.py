@@ -8,8 +8,10 @@ import subprocess
 import pytest
 from kills import run_killed, weights
 
+from internlm_course.align.reward import CONDITIONS
 from internlm_course.course import Course
 from internlm_course.marking import is_correct
+from internlm_course.model import load_model
 from internlm_course.names import CHECKS, MODELS
 
 pytestmark = pytest.mark.chain
@@ -65,6 +67,16 @@ def test_another_seed_shares_the_data(undisturbed):
     base = course.base(mine=True)
     assert not base.cached
     shutil.rmtree(base.path)  # the test below compares the weights of every stage in this store
+
+
+def test_cool_rlhf_beside_the_chain(undisturbed):
+    """The reward model and PPO, which a run leaves out."""
+    course = Course.open('smoke', undisturbed)
+    model, judge = course.rlhf(mine=True), course.reward(mine=True)
+    assert model.metrics['verified']['n'] == 300 and len(model.metrics['curve']) == 2
+    assert set(judge.metrics['agreement']) == set(CONDITIONS)
+    load_model(model.path, 'float32'), load_model(judge.path, 'float32', reward=True)
+    shutil.rmtree(model.path), shutil.rmtree(judge.path)  # as above
 
 
 def test_killed_run_ends_bit_identical(undisturbed, tmp_path):
