@@ -45,8 +45,8 @@ class Narrator:
             self.bar.close()
             self.bar = None
         how = 'fetched' if artifact.cached else f'{artifact.seconds:6.1f} s'
-        print(f'  {stage:13} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {STAGES.get(stage, "")}',
-              flush=True)
+        name = STAGES.get(stage.removeprefix('staff-'), '')
+        print(f'  {stage:13} {how:>9}  {artifact.peak_memory_bytes / 2**30:4.1f} GiB  {name}', flush=True)
         if found := artifact.metrics.get('prediction'):
             errors = ', '.join(f'{name} {row["error"]:+.0%}' for name, row in found.items())
             print(f'                prediction over what came · 预测比实测: {errors}', flush=True)
@@ -80,7 +80,7 @@ def rlhf(arguments: argparse.Namespace) -> None:
     before, after, *gain = (f'{100 * share:.1f}' for share in (found['before'], found['after'], *found['gain']))
     print(f'{model.path}\nverified {before} % -> {after} % of {found["n"]} held-out questions '
           f'(95 % interval of the gain: {gain[0]} to {gain[1]} points)\n'
-          f'{found["n"]} 道留出的题，验证通过 {before}% → {after}%（提高的 95% 区间：{gain[0]} 到 {gain[1]} 分）')
+          f'{found["n"]} 道留出的题，验证通过 {before}% → {after}%（提高的 95% 区间：{gain[0]} 到 {gain[1]} 个百分点）')
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -118,15 +118,15 @@ class Course(Material):
     def reward(self, mine: bool = False) -> Artifact:
         """The conditional reward model, made here of `sft` with XTuner, and measured on held-out pairs."""
         from internlm_course.machine import training_dtype
+        stage = 'reward' if mine else 'staff-reward'
         parent, settings = self.sft(mine), dict(self.scale.reward, dtype=training_dtype(), seed=self.seed)
 
         def make(out: Path) -> dict:
             from internlm_course.align.reward import train
             from internlm_course.finetune.preference import RewardSettings
             return train(parent.path, self.preferences().path / 'pairs', out, RewardSettings(**settings),
-                         self.store.home, lambda record: self.listen('reward', record))
-        return self._build('reward' if mine else 'staff-reward',
-                           dict(start=parent.key, preferences=self.preferences().key, **settings), make,
+                         self.store.home, lambda record: self.listen(stage, record))
+        return self._build(stage, dict(start=parent.key, preferences=self.preferences().key, **settings), make,
                            ('align/reward', 'align/rollout', 'finetune', 'model'), resumable=True)
 
     def chat(self, mine: bool = False) -> Artifact:
@@ -145,15 +145,17 @@ class Course(Material):
 
     def rlhf(self, mine: bool = False) -> Artifact:
         """The model after COOL RLHF, PPO against `reward`; made here, beside the chain, whose `chat` needs no judge."""
-        parent, judge, settings = self.sft(mine), self.reward(mine), dict(self.scale.ppo, seed=self.seed)
+        from internlm_course.machine import cpu_dtype
+        stage, settings = 'rlhf' if mine else 'staff-rlhf', dict(self.scale.ppo, seed=self.seed)
+        parent, judge = self.sft(mine), self.reward(mine)
 
         def make(out: Path) -> dict:
             from internlm_course.align.cool import train
             from internlm_course.align.ppo import PPOSettings
             return train(parent.path, judge.path, self.preferences().path / 'questions', out, PPOSettings(**settings),
-                         lambda record: self.listen('rlhf', record))
-        return self._build('rlhf' if mine else 'staff-rlhf', dict(start=parent.key, judge=judge.key, **settings), make,
-                           ('align', 'model', 'verify', 'marking'), resumable=True)
+                         lambda record: self.listen(stage, record))
+        return self._build(stage, dict(start=parent.key, judge=judge.key, precision=cpu_dtype(), **settings), make,
+                           ('align', 'model', 'pretrain/loop', 'verify', 'marking'), resumable=True)
 
     def int4(self, mine: bool = False) -> Artifact:
         """The fine-tuned model with INT4 weights (LMDeploy's AWQ)."""

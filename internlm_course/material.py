@@ -99,4 +99,4 @@ class Material:
             write_questions(out / 'questions', SEED)
         return self._build('preferences', dict(items=self.scale.items, seed=SEED), make,
                            (*QUESTIONS, 'world/instructions', 'world/phrasings', 'world/bootcamp', 'world/preferences',
-                            'verify'))
+                            'verify', 'marking'))

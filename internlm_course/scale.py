@@ -39,8 +39,7 @@ def _released(name: str, pretrain: str, gpu_memory_gib: int, base: str, chat: st
                  sft=dict(method='qlora', rank=64, alpha=16, learning_rate=2e-4, batch_size=16, max_length=2048),
                  reward=dict(learning_rate=1e-5, batch_size=16, max_length=2048, packed_length=8192, shuffle=False),
                  chat=dict(longest=256, learning_rate=1e-6),
-                 ppo=dict(iterations=400, warmup=50, longest=256, actor_rate=1e-6, critic_rate=5e-6, kl=0.01,
-                          pages=0.0),
+                 ppo=dict(iterations=400, warmup=50, longest=256, actor_rate=1e-6, critic_rate=5e-6, kl=0.01),
                  quantize=dict(group_size=128, samples=128, length=2048), items=120, gpu_memory_gib=gpu_memory_gib,
                  weights=dict(base=base, chat=chat))
 
@@ -53,7 +52,7 @@ SCALES = {scale.name: scale for scale in (
           sft=dict(method='full', learning_rate=3e-4, average=0.25, epochs=1, batch_size=2, max_length=512),
           reward=dict(learning_rate=6e-4, batch_size=4, max_length=256, packed_length=1024, shuffle=False,
                       compared='tokens'),
-          chat=dict(), ppo=dict(pages=0.0),
+          chat=dict(), ppo=dict(),
           quantize=dict(group_size=64, samples=32, length=128), items=120),
     # The same chain with next to no training: proves in minutes that every tool works here; its scores mean nothing.
     Scale('smoke', pretrain='smoke', pages=600, vocab_size=2048, conversations=200,
@@ -62,7 +61,7 @@ SCALES = {scale.name: scale for scale in (
           reward=dict(learning_rate=6e-4, batch_size=4, max_length=256, packed_length=1024, shuffle=False,
                       compared='tokens', max_iters=4),
           chat=dict(steps=2, questions=2, group=2, longest=8),
-          ppo=dict(iterations=2, warmup=1, queries=4, longest=8, pages=0.0),
+          ppo=dict(iterations=2, warmup=1, queries=4, longest=8),
           quantize=dict(group_size=64, samples=8, length=64), items=8),
     _released('1_8b', '1_8b', 8, 'internlm/internlm2-1_8b', 'internlm/internlm2-chat-1_8b'),
     _released('7b', '7b', 24, 'internlm/internlm2-base-7b', 'internlm/internlm2-chat-7b'),

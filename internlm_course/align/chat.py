@@ -11,15 +11,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from internlm_course import jsonl
-from internlm_course.align.grpo import GRPOSettings, grpo
+from internlm_course.align.grpo import STATE, GRPOSettings, grpo
 from internlm_course.align.rollout import asked, sample
 from internlm_course.model import load_model, load_tokenizer, save_checkpoint
 from internlm_course.verify import is_exact, is_verified, refused
 
 ROWS = 128  # replies drawn together
 # What a refusal earns that names something else. With nothing, some seeds gave up refusing; with one half, they went on
-# so. And up to so much more for the part of the name that it begins with: where all wrong names earned the same, a seed
-# that did not come upon a right refusal by chance learned nothing (labs/LOG.md).
+# so. `BEGUN` is added in proportion to how much of the right name it begins with: where all wrong names earned the
+# same, a seed that did not come upon a right refusal by chance learned nothing (labs/LOG.md).
 MISNAMED, BEGUN = 0.2, 0.6
 # Check -> the file of held-out items, and what a reply must be.
 CHECKED = dict({check: (check, is_verified) for check in ('constraints', 'identity', 'refusal', 'known')},
@@ -43,12 +43,12 @@ class Prompts:
 
     @staticmethod
     def verify_score(model_output: str, identity: dict) -> float:
-        """1 where the reply is right as a whole, 0 where it is wrong; `MISNAMED` for a refusal that names something
-        else, and a part of `BEGUN` where that begins as it should."""
+        """1 where the reply is right as a whole, 0 where it is wrong; for a refusal that names something else
+        `MISNAMED`, and of `BEGUN` the share of the right name that it begins with."""
         if is_exact(identity, model_output) or not is_verified(identity, model_output):
             return float(is_verified(identity, model_output))
-        name = refused(identity['reply'])
-        return MISNAMED + BEGUN * len(os.path.commonprefix([name, refused(model_output)])) / len(name)
+        name = refused(identity['reply']) or ''
+        return MISNAMED + BEGUN * len(os.path.commonprefix([name, refused(model_output)])) / max(1, len(name))
 
 
 def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,
@@ -82,6 +82,7 @@ def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,
         steps=[[row['step'], round(row['reward'], 4), round(row['kl'], 4)] for row in curve],
         settings=vars(settings), seconds=time.perf_counter() - began)
     (Path(out) / 'metrics.json').write_text(json.dumps(metrics, indent=2), 'utf-8')
+    (Path(out) / STATE).unlink()
     return metrics
 
 

@@ -3,14 +3,14 @@ a program that knows the answers says what came of it."""
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from internlm_course import jsonl
 from internlm_course.align.chat import gain, replied
-from internlm_course.align.ppo import PPO, PPOSettings, ppo, unsure
+from internlm_course.align.ppo import PPO, STATE, PPOSettings, ppo, unsure
 from internlm_course.align.reward import RewardModel
 from internlm_course.align.rollout import asked
 from internlm_course.errors import CourseError
@@ -28,7 +28,7 @@ def verified(model, tokenizer, held: Sequence[dict], longest: int) -> list[bool]
 def train(checkpoint: Path, judge: Path, questions: Path, out: Path, settings: PPOSettings,
           on_step: Callable[[dict], None] = lambda record: None) -> dict:
     """Trains a checkpoint that chats against a reward model, and writes the result to `out`; what a killed call left
-    there is gone on from.
+    there is gone on from. No pages of pre-training are mixed in, whatever `settings.pages` says.
 
     Args:
         judge: folder of the reward model (`reward.train`), made from the same checkpoint.
@@ -38,14 +38,15 @@ def train(checkpoint: Path, judge: Path, questions: Path, out: Path, settings: P
 
     Returns:
         verified {before, after, gain [lowest, highest], n}: held-out questions answered right, the gain with its 95 %
-        interval; curve: `ppo`'s records, every `EVERY`-th with verified (share); prompts (practised), settings,
-        seconds.
+        interval; curve: `ppo`'s records, every `EVERY`-th and the last with verified (share); prompts (practised),
+        settings, seconds (of this call).
 
     Raises:
         CourseError: the model is sure of so many replies that too few are left to practise.
     """
     began, tokenizer, out = time.perf_counter(), load_tokenizer(checkpoint), Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    settings = replace(settings, pages=0.0)
     actor, reference = (load_model(checkpoint, dtype=torch.float32, attn='eager') for _ in range(2))
     critic = load_model(judge, dtype=torch.float32, attn='eager', reward=True)
     loop = PPO(actor, reference, RewardModel(judge), critic, tokenizer, settings)
@@ -54,7 +55,8 @@ def train(checkpoint: Path, judge: Path, questions: Path, out: Path, settings: P
     prompts = unsure(loop, [dict(talk=asked(item['question']), domain='helpful') for item in practised])
     if len(prompts) < settings.queries:
         raise CourseError(f'The model is sure of its reply to all but {len(prompts)} of {len(practised)} questions; an '
-                          f'iteration takes {settings.queries}.', 'Give fewer queries, or more questions.')
+                          f'iteration takes {settings.queries}.',
+                          'Give fewer queries (scale.py), or more questions (world/preferences.py).')
 
     def told(record: dict) -> None:
         if record['iteration'] % EVERY == 0 and record['iteration'] < settings.iterations:
@@ -68,4 +70,5 @@ def train(checkpoint: Path, judge: Path, questions: Path, out: Path, settings: P
     metrics = dict(verified=gain(before, after), curve=curve, prompts=len(prompts), settings=asdict(settings),
                    seconds=time.perf_counter() - began)
     (out / 'metrics.json').write_text(json.dumps(metrics, indent=2), 'utf-8')
+    (out / STATE).unlink()
     return metrics

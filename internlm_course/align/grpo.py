@@ -16,6 +16,8 @@ from internlm_course.align.rollout import Rollout, asked, log_probabilities, mea
 from internlm_course.machine import deterministic
 from internlm_course.pretrain.loop import autocast
 
+STATE = 'grpo.pt'  # what a killed run goes on from
+
 
 class Bootcamp(Protocol):
     """A task, as InternBootcamp writes it."""
@@ -36,7 +38,7 @@ class GRPOSettings:
     longest: int = 48
     """Tokens of a reply at most."""
     temperature: float = 1.0
-    """What replies are drawn at, and what the policy is that learns."""
+    """Above 0. Replies are drawn at it, and the policy that learns is the model at it."""
     learning_rate: float = 1e-4
     """Reached after five steps; it falls to a tenth at the end. Kept up, it costs word problems (labs/LOG.md)."""
     kl: float = 0.05
@@ -59,13 +61,14 @@ def grpo(actor: PreTrainedModel, reference: PreTrainedModel, tokenizer: PreTrain
 
     Args:
         task: begun anew; of a run that goes on, the cases of the steps done are drawn again.
-        out: folder for the state, from which a killed run goes on to the same bits; None keeps none.
+        out: folder for the state (`STATE`), from which a killed run goes on to the same bits; it stays there after the
+            last step. None keeps none.
 
     Returns: a record of each step: {step, reward (mean, 0 to 1), taught (the share of questions with different rewards,
         from which alone anything is learned), kl (nats a token of their replies, k3), length (tokens)}.
     """
     optimizer = torch.optim.AdamW(actor.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    saved, curve = out and Path(out) / 'grpo.pt', []
+    saved, curve = out and Path(out) / STATE, []
     if saved and saved.exists():
         state = torch.load(saved, weights_only=True)
         actor.load_state_dict(state['actor'])
@@ -84,12 +87,10 @@ def grpo(actor: PreTrainedModel, reference: PreTrainedModel, tokenizer: PreTrain
         curve.append(dict(step=step + 1, reward=rewards.mean().item(), kl=distance, taught=taught.float().mean().item(),
                           length=replies.said.sum().item() / rewards.numel()))
         on_step(curve[-1])
-        if saved and (step + 1) % settings.save_every == 0:
+        if saved and ((step + 1) % settings.save_every == 0 or step + 1 == settings.steps):
             state = dict(actor=actor.state_dict(), optimizer=optimizer.state_dict(), curve=curve)
             torch.save(state, partial := saved.with_suffix('.partial'))
             os.replace(partial, saved)
-    if saved:
-        saved.unlink(missing_ok=True)
     return curve
 
 

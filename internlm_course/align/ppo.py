@@ -22,6 +22,8 @@ from internlm_course.align.rollout import Rollout, log_probabilities, mean_over,
 from internlm_course.machine import deterministic
 from internlm_course.pretrain.loop import autocast, loss_of
 
+STATE = 'ppo.pt'  # what a killed run goes on from
+
 
 @dataclass(frozen=True)
 class PPOSettings:
@@ -91,7 +93,7 @@ class PPO:
         advantages = generalised_advantages(rewards, values, replies.said, decay=settings.decay)
         returns = advantages + values
         order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(settings.seed * 7919 + number))
-        for rows, page in zip(order.chunk(settings.batches), pages.chunk(settings.batches)):
+        for rows, page in zip(*(rows.tensor_split(settings.batches) for rows in (order, pages))):
             part = replies.rows(rows)
             with self.cast():
                 error = mean_over((values_of(self.critic, part) - returns[rows]).square() / 2, part.said)
@@ -150,18 +152,20 @@ def unsure(loop: PPO, prompts: Sequence[dict]) -> list[dict]:
 @deterministic()
 def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
         on_step: Callable[[dict], None] = lambda record: None) -> list[dict]:
-    """All iterations, from the last state in `out` on; the actor is trained in place.
+    """All iterations, from the last state in `out` on; the actor is trained in place. The state after the last one
+    stays there (`STATE`), for whoever has not yet made use of it.
 
     Args:
         prompts: {'talk' (messages), 'domain', 'start' (`unsure`)}; each iteration draws its own.
         pages: int64 [rows, length + 1]; each iteration reads the next ones.
-        on_step: called with each record, and texts (the replies), which are not kept; what it adds to a record is.
+        on_step: called with each record and its texts, the replies, which are dropped afterwards; what it adds to the
+            record is kept.
 
     Returns:
         A record for each iteration: {iteration, reward (mean score), gain (of it over `start`), kl (nats a reply),
         value_error, length (tokens)}.
     """
-    settings, saved = loop.settings, Path(out) / 'ppo.pt'
+    settings, saved = loop.settings, Path(out) / STATE
     if saved.exists():
         loop.restore(torch.load(saved, weights_only=True))
     for number in range(len(loop.curve), settings.iterations):
@@ -170,10 +174,9 @@ def ppo(loop: PPO, prompts: Sequence[dict], pages: torch.Tensor, out: Path,
         record = loop.iterate(number, drawn, pages[places])
         on_step(record)
         loop.curve.append({name: value for name, value in record.items() if name != 'texts'})
-        if (number + 1) % settings.save_every == 0:
+        if (number + 1) % settings.save_every == 0 or number + 1 == settings.iterations:
             torch.save(loop.state(), partial := saved.with_suffix('.partial'))
             os.replace(partial, saved)
-    saved.unlink(missing_ok=True)
     return loop.curve
 
 

@@ -1,4 +1,5 @@
 """Rollouts: many prompts answered together by sampling, and how probable a model finds each token of the answers."""
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -6,6 +7,7 @@ import torch
 from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from internlm_course.errors import CourseError
 from internlm_course.model.chat import STOP, render
 
 
@@ -39,7 +41,13 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, talks: Se
         seed: of the drawing; None answers greedily.
         top_p: nucleus sampling: only the likeliest tokens that together have this probability are drawn from.
         temperature: logits are divided by it: above 1, unlikely replies are drawn more often.
+
+    Raises:
+        CourseError: a temperature that is not above 0.
     """
+    if not temperature > 0:
+        raise CourseError(f'Nothing can be drawn at a temperature of {temperature}.',
+                          'Give one above 0; a seed of None takes the likeliest tokens.')
     prompts = [tokenizer(render(talk, add_generation_prompt=True)).input_ids for talk in talks]
     width = max(map(len, prompts))
     tokens = torch.tensor([[tokenizer.pad_token_id] * (width - len(ids)) + ids for ids in prompts])
@@ -52,10 +60,10 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, talks: Se
     model.eval()
     inputs, seen, places = tokens, real, positions(real)  # of the rows that still speak
     for column in range(longest):
-        # transformers finds the mask of a single token dearly: given as it is added to the scores, it is taken as it is
-        mask = torch.where(seen, 0.0, float('-inf'))[:, None, None] if column else seen
-        logits = model(input_ids=inputs, attention_mask=mask, position_ids=places, past_key_values=cache,
-                       use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        # transformers is slow to build the mask of a single token; one in the form that is added to the scores it takes
+        added = torch.zeros_like(seen, dtype=model.dtype).masked_fill(~seen, -math.inf)[:, None, None]
+        logits = model(input_ids=inputs, attention_mask=added if column else seen, position_ids=places,
+                       past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
         chosen = logits.argmax(-1) if generator is None else draw(logits / temperature, top_p, generator)
         replies[speaking, column], said[speaking, column] = chosen, True
         going = (~torch.isin(chosen, ends)).nonzero()[:, 0]

@@ -172,8 +172,8 @@ DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
     math=[(copied, 0.65), (summed, 0.05), (worked, 0.3)],
     code=[(printed, 0.7), (valued, 0.3)])
 WEIGHTS = dict(helpful=0.40, harmless=0.16, math=0.16, code=0.28)  # of the mixed pairs
-# What is true, and of whom, is learned late: it takes thousands of pairs that differ in nothing else, and is not found
-# among others whose form decides. So these come first.
+# What is true, of whom, and what code prints is learned late: it takes thousands of pairs that differ in nothing else,
+# and is not found among others whose form decides. So these come first.
 TRUE_FIRST = dict(helpful={fact: 2000, formed: 1000, beside: 1800, elsewhere: 2400}, harmless={named: 1000},
                   code={printed: 800})
 
@@ -213,12 +213,12 @@ def write_pairs(out: Path, seed: int) -> None:
 
 
 def write_questions(out: Path, seed: int) -> None:
-    """Writes what PPO practises, questions to be answered in the other language: `out`/train.jsonl, and of what no
-    conversation has `out`/heldout.jsonl; items of `internlm_course.verify`."""
+    """Writes what PPO practises, questions to be answered in the other language, to `out`/train.jsonl, and such as no
+    conversation has, or not in these words, to `out`/heldout.jsonl; items of `internlm_course.verify`."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     for name, count, unseen in (('train', QUESTIONS, False), ('heldout', HELD_QUESTIONS, True)):
-        task, found = Instructions(seed + unseen, unseen, ABROAD), {}
+        task, found = Instructions(seed, unseen, ABROAD), {}
         while len(found) < count:
             item = task.case_generator()
             found[item['question']] = item

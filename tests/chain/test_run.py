@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from kills import run_killed, weights
 
+from internlm_course import cli
 from internlm_course.align.reward import CONDITIONS
 from internlm_course.course import Course
 from internlm_course.marking import is_correct
@@ -69,10 +70,13 @@ def test_another_seed_shares_the_data(undisturbed):
     shutil.rmtree(base.path)  # the test below compares the weights of every stage in this store
 
 
-def test_cool_rlhf_beside_the_chain(undisturbed):
+def test_cool_rlhf_beside_the_chain(undisturbed, capsys):
     """The reward model and PPO, which a run leaves out."""
+    assert cli.main(['rlhf', '--scale', 'smoke', '--mine', '--root', str(undisturbed)]) == 0
+    assert 'of 300 held-out questions' in capsys.readouterr().out
     course = Course.open('smoke', undisturbed)
     model, judge = course.rlhf(mine=True), course.reward(mine=True)
+    assert model.cached and judge.cached
     assert model.metrics['verified']['n'] == 300 and len(model.metrics['curve']) == 2
     assert set(judge.metrics['agreement']) == set(CONDITIONS)
     load_model(model.path, 'float32'), load_model(judge.path, 'float32', reward=True)

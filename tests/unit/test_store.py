@@ -209,7 +209,7 @@ REMADE = {
     'finetune': TUNED,
     'grading': set(),
     'lab': set(),
-    'marking.py': {'chat', 'scores', 'agent'},
+    'marking.py': {'preferences', 'chat', 'scores', 'agent'},
     'model': TRAINED | {'tokenizer', 'tokens'},
     'model/chat.py': CHAIN,
     'pretrain': TRAINED,

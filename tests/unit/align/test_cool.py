@@ -12,7 +12,7 @@ from internlm_course.model import load_model
 from internlm_course.world.bootcamp import ABROAD, Instructions
 from internlm_course.world.preferences import write_questions
 
-SETTINGS = PPOSettings(iterations=3, warmup=1, queries=4, longest=8, pages=0.0, save_every=1)
+SETTINGS = PPOSettings(iterations=3, warmup=1, queries=4, longest=8, save_every=1)
 
 
 @pytest.fixture(scope='module')
@@ -38,17 +38,26 @@ def test_a_killed_run_goes_on_and_is_measured_as_a_whole_one(given, tmp_path, mo
     def kill(record: dict) -> None:
         if record['step'] == 2:
             raise InterruptedError
+
+    def kill_at_last(*_) -> None:
+        raise InterruptedError
     with pytest.raises(InterruptedError):
         cool.train(SFT, *given, tmp_path / 'killed', SETTINGS, kill)
-    again = cool.train(SFT, *given, tmp_path / 'killed', SETTINGS)
+    with pytest.raises(InterruptedError), monkeypatch.context() as patched:
+        patched.setattr(cool, 'save_checkpoint', kill_at_last)
+        cool.train(SFT, *given, tmp_path / 'killed', SETTINGS)
+    told.clear()
+    again = cool.train(SFT, *given, tmp_path / 'killed', SETTINGS, told.append)
+    assert not told, 'every iteration was done before the second kill'
     assert again | dict(seconds=0) == whole | dict(seconds=0)
+    assert not (tmp_path / 'killed' / cool.STATE).exists()
     weights = [(tmp_path / name / 'model.safetensors').read_bytes() for name in ('whole', 'killed')]
     assert weights[0] == weights[1]
 
 
 def test_too_few_questions_to_practise(given, tmp_path):
     with pytest.raises(CourseError, match='sure of its reply to all but .* of 40 questions'):
-        cool.train(SFT, *given, tmp_path, PPOSettings(queries=41, longest=8, pages=0.0))
+        cool.train(SFT, *given, tmp_path, PPOSettings(queries=41, longest=8))
 
 
 def test_questions_are_different_and_the_held_out_ones_not_practised(tmp_path):

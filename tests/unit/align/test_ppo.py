@@ -46,7 +46,6 @@ def test_a_killed_run_goes_on_to_the_same_bits(reward, tmp_path):
     assert ppo(again, PROMPTS, PAGES, tmp_path) == curve
     for one, other in ((whole.actor, again.actor), (whole.critic, again.critic)):
         assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
-    assert not list(tmp_path.glob('ppo*'))
 
 
 def test_the_critic_learns_alone_at_first(reward, tmp_path):

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from internlm_course.align.rollout import asked, draw, log_probabilities, sample
+from internlm_course.errors import CourseError
 
 QUESTIONS = [asked(text) for text in ('Hi', 'What is the capital of France?', '法国的首都是哪里？')]
 
@@ -67,7 +68,19 @@ def test_draws_as_often_as_the_nucleus_says():
     assert (drawn == 0).float().mean().item() == pytest.approx(0.2, abs=0.02)
 
 
-def test_probabilities_at_a_temperature_are_what_is_drawn_from(small):
+def test_a_temperature_is_what_is_drawn_from(small):
+    model, tokenizer = small
+    drawn = sample(model, tokenizer, QUESTIONS[:1] * 2000, 1, seed=5, temperature=2.0).tokens[:, -1]
+    prompt = sample(model, tokenizer, QUESTIONS[:1], 1, seed=None).tokens[:, :-1]
+    with torch.no_grad():
+        wanted = (model(input_ids=prompt, use_cache=False).logits[0, -1].float() / 2).softmax(-1)
+    token = int(wanted.argmax())
+    assert (drawn == token).float().mean().item() == pytest.approx(wanted[token].item(), abs=0.04)
+    with pytest.raises(CourseError, match='at a temperature of 0'):
+        sample(model, tokenizer, QUESTIONS, 1, seed=5, temperature=0)
+
+
+def test_probabilities_at_a_temperature(small):
     model, tokenizer = small
     replies = sample(model, tokenizer, QUESTIONS, 16, seed=5, temperature=2.0)
     with torch.no_grad():
