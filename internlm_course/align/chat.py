@@ -65,7 +65,8 @@ def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,
             after, gain [lowest, highest], n}: all of them together and exactly, the gain with its 95 % interval; steps
             [[step, reward, KL in nats a token], …], settings, seconds.
     """
-    began, tokenizer = time.perf_counter(), load_tokenizer(checkpoint)
+    began, tokenizer, out = time.perf_counter(), load_tokenizer(checkpoint), Path(out)
+    out.mkdir(parents=True, exist_ok=True)
     actor, reference = (load_model(checkpoint, dtype=torch.float32, attn='eager') for _ in range(2))
     held = {path.stem: list(jsonl.rows(path)) for path in sorted((Path(prompts) / 'heldout').glob('*.jsonl'))}
     task = Prompts(list(jsonl.rows(Path(prompts) / 'train.jsonl')), settings.seed)
@@ -81,8 +82,8 @@ def align(checkpoint: Path, prompts: Path, out: Path, settings: GRPOSettings,
                         for texts in (before, after))),
         steps=[[row['step'], round(row['reward'], 4), round(row['kl'], 4)] for row in curve],
         settings=vars(settings), seconds=time.perf_counter() - began)
-    (Path(out) / 'metrics.json').write_text(json.dumps(metrics, indent=2), 'utf-8')
-    (Path(out) / STATE).unlink()
+    (out / 'metrics.json').write_text(json.dumps(metrics, indent=2), 'utf-8')
+    (out / STATE).unlink()
     return metrics
 
 

@@ -28,17 +28,19 @@ class Killed(Exception):
 
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     settings = replace(SETTINGS, steps=4, save_every=2)
-    whole, again = actor(), actor()
-    curve = grpo(whole, actor(), load_tokenizer(SFT), Instructions(0), settings, out=tmp_path)
+    whole, again, killed = actor(), actor(), tmp_path / 'killed'
+    for folder in (tmp_path / 'whole', killed):
+        folder.mkdir()
+    curve = grpo(whole, actor(), load_tokenizer(SFT), Instructions(0), settings, out=tmp_path / 'whole')
 
     def kill(record: dict) -> None:
         if record['step'] == 4:
             raise Killed
     with pytest.raises(Killed):
-        grpo(actor(), actor(), load_tokenizer(SFT), Instructions(0), settings, kill, tmp_path)
-    assert grpo(again, actor(), load_tokenizer(SFT), Instructions(0), settings, out=tmp_path) == curve
+        grpo(actor(), actor(), load_tokenizer(SFT), Instructions(0), settings, kill, killed)
+    assert grpo(again, actor(), load_tokenizer(SFT), Instructions(0), settings, out=killed) == curve
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values()))
-    assert not list(tmp_path.iterdir())
+    assert [file.name for file in killed.iterdir()] == ['grpo.pt']
 
 
 class Shout:

@@ -34,16 +34,17 @@ class Killed(Exception):
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(reward, tmp_path):
-    whole = loop(reward)
+    whole, killed = loop(reward), tmp_path / 'killed'
+    killed.mkdir()
     curve = ppo(whole, PROMPTS, PAGES, tmp_path)
 
     def kill(record: dict) -> None:
         if record['iteration'] == 4:
             raise Killed
     with pytest.raises(Killed):
-        ppo(loop(reward), PROMPTS, PAGES, tmp_path, kill)
+        ppo(loop(reward), PROMPTS, PAGES, killed, kill)
     again = loop(reward)
-    assert ppo(again, PROMPTS, PAGES, tmp_path) == curve
+    assert ppo(again, PROMPTS, PAGES, killed) == curve
     for one, other in ((whole.actor, again.actor), (whole.critic, again.critic)):
         assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
 

@@ -35,10 +35,10 @@ def test_conflicts_change_places_between_domains():
 
 
 def test_what_is_true_comes_first():
-    """Thousands of pairs whose replies differ in truth or in a name alone, then all domains."""
+    """Thousands of pairs whose replies differ in truth, a name or a result alone, then all domains."""
     found = preferences.curriculum(seed=0)
     first = sum(count for makers in preferences.TRUE_FIRST.values() for count in makers.values())
-    assert {pair['domain'] for pair in found[:first]} == {'helpful', 'harmless'}
+    assert {pair['domain'] for pair in found[:first]} == {'helpful', 'harmless', 'code'}
     assert not any(pair['conflict'] for pair in found[:first])
     assert {pair['domain'] for pair in found[first:first + 200]} == set(preferences.DOMAINS)
     assert len(found) == first + preferences.PAIRS and found != preferences.curriculum(seed=1)
