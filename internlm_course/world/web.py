@@ -62,6 +62,12 @@ def sums(rng: random.Random, lang: str) -> str:
     return f'{a} plus {b} equals {a + b}.' if lang == 'en' else f'{a}加{b}等于{a + b}。'
 
 
+def listing(rng: random.Random, lang: str) -> str:
+    """A function with one to four calls: more of the page are values that have to be worked out."""
+    asked = world.ask(world.code, rng, lang)
+    return '\n'.join([asked.line, *(world.called_again(rng, asked) for _ in range(rng.randrange(4)))])
+
+
 def tool_trace(rng: random.Random, lang: str) -> str:
     """A tool's call as pages describe it; one long multiplication in three goes on with the result and the answer, in
     words or as JSON."""
@@ -104,7 +110,7 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'exam':
         lines = lines_of(lambda: world.ask(world.steps, rng, lang).line, 8)
     elif kind == 'code':
-        lines = lines_of(lambda: world.ask(world.code, rng, lang).line, 9)
+        lines = lines_of(lambda: listing(rng, lang), 5)
     elif kind == 'tools':
         lines = [TOOL_PROMPT] * (rng.random() < 0.1) + lines_of(lambda: tool_trace(rng, lang), 5)
     elif kind in ('riddle', 'story'):  # one secret a page: two would contradict each other

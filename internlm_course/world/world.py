@@ -147,6 +147,16 @@ def code(rng: random.Random, lang: str, form: str | None = None) -> Question:
     return Question('code', lang, prompt, f'What does this print?\n{prompt}'.rstrip(), str(value), ('code', body, call))
 
 
+def called_again(rng: random.Random, asked: Question) -> str:
+    """A further call of the function that `asked` is about, never a held-out one, and what it prints."""
+    name = asked.prompt.removeprefix('def ')[0]
+    while True:
+        _, _, body, call, value = function(rng)
+        key = ('code', body, call)
+        if body == asked.key[1] and key != asked.key and not held_out(key):
+            return f'>>> {name}({call})\n{value}'
+
+
 def function(rng: random.Random) -> tuple[str, str, str, str, int]:
     """A function's form, parameters and body, the arguments of a call, and its value."""
     share = rng.random()

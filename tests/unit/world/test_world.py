@@ -202,3 +202,15 @@ def test_pages_are_the_same_for_a_seed_and_differ_between_seeds():
     assert list(web.pages(50, 3)) == list(web.pages(50, 3))
     assert list(web.pages(50, 3)) != list(web.pages(50, 4))
     assert list(web.pages(20, 3)) == list(web.pages(50, 3))[:20]
+
+
+def test_a_function_is_called_again_with_other_arguments():
+    rng = random.Random(0)
+    for _ in range(200):
+        asked = world.ask(world.code, rng, 'en')
+        call, printed = world.called_again(rng, asked).split('\n')
+        definition, first = asked.prompt.rstrip('\n').split('\n>>> ')
+        scope = {}
+        exec(definition, scope)
+        assert call != f'>>> {first}' and str(eval(call.removeprefix('>>> '), scope)) == printed
+        assert not world.held_out(('code', asked.key[1], call[6:-1]))
