@@ -135,18 +135,21 @@ def score_agent(checkpoint: Path, problems: Sequence[Mapping[str, str]]) -> dict
 
 
 def score_checks(checkpoint: Path, prompts: Path) -> dict[str, float]:
-    """The share of held-out prompts to which a chat model's reply is verified, {check: share}; and of the questions
-    that it could answer the share that it refuses, as `refused_known`."""
+    """The share of held-out prompts to which a chat model's reply is verified, {check: share}; of the instructions the
+    share whose form is kept, right or wrong, as `obeyed`; of the questions that it could answer the share that it
+    refuses, as `refused_known`."""
     from internlm_course.align.chat import CHECKED, share
     from internlm_course.model.chat import render
-    from internlm_course.verify import is_refusal
+    from internlm_course.verify import is_refusal, obeys
     from internlm_course.world.instructions import messages
     answer, items, texts = Answerer(checkpoint), {}, {}
     for name in {name for name, _ in CHECKED.values()}:
         items[name] = list(jsonl.rows(prompts / f'{name}.jsonl'))
         texts[name] = answer([render(messages(row), add_generation_prompt=True) for row in items[name]], 48, whole=True)
     shares = {check: share(texts[name], items[name], rule) for check, (name, rule) in CHECKED.items()}
-    return shares | dict(refused_known=sum(map(is_refusal, texts['known'])) / len(items['known']))
+    kept = [obeys(item['constraint'], text) for item, text in zip(items['constraints'], texts['constraints'])]
+    return shares | dict(obeyed=sum(kept) / len(kept),
+                         refused_known=sum(map(is_refusal, texts['known'])) / len(items['known']))
 
 
 # --- one seed, many seeds ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from internlm_course.world import instructions, world
 # a tool's call with its answer is
 # thirty: at 14 % of the conversations code had 2.6 % of the loss.
 SHARES = dict(knowledge=0.09, translation=0.09, reading=0.055, addition=0.05, word_problem=0.08, steps=0.035,
-              code=0.225, needle=0.045, tools=0.10, agent=0.05, constraint=0.095, refusal=0.03, identity=0.025,
+              code=0.225, needle=0.045, tools=0.10, agent=0.05, constraint=0.095, refusal=0.03, identity=0.035,
               follow_up=0.02, greeting=0.01)
 # Of code, by the function's form: what fine-tuning loses first is asked most (labs/LOG.md).
 FUNCTIONS = dict(arithmetic=0.45, larger=0.22, list=0.25, length=0.08)

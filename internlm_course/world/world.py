@@ -147,14 +147,14 @@ def code(rng: random.Random, lang: str, form: str | None = None) -> Question:
     return Question('code', lang, prompt, f'What does this print?\n{prompt}'.rstrip(), str(value), ('code', body, call))
 
 
-def called_again(rng: random.Random, asked: Question) -> str:
-    """A further call of the function that `asked` is about, never a held-out one, and what it prints."""
-    name = asked.prompt.removeprefix('def ')[0]
+def called_again(rng: random.Random, listing: str) -> str:
+    """A listing, a function with calls of it, with one call more: no held-out one, and none that it has."""
+    name, body = listing[len('def ')], listing.split('return ')[1].split('\n')[0]
     while True:
-        _, _, body, call, value = function(rng)
-        key = ('code', body, call)
-        if body == asked.key[1] and key != asked.key and not held_out(key):
-            return f'>>> {name}({call})\n{value}'
+        _, _, drawn, call, value = function(rng)
+        further = f'>>> {name}({call})\n{value}'
+        if drawn == body and not held_out(('code', body, call)) and further not in listing:
+            return f'{listing}\n{further}'
 
 
 def function(rng: random.Random) -> tuple[str, str, str, str, int]:
