@@ -62,17 +62,6 @@ def sums(rng: random.Random, lang: str) -> str:
     return f'{a} plus {b} equals {a + b}.' if lang == 'en' else f'{a}加{b}等于{a + b}。'
 
 
-def session(listings: list[str]) -> list[str]:
-    """Every second of a page's functions gives its room to further calls of the one before it: as many tokens hold half
-    as many values again to be worked out. A generator of their own draws them, so that no other page moves."""
-    rng = random.Random('\n'.join(listings))
-    kept = listings[::2]
-    for place in range(len(listings) // 2):
-        for _ in range(rng.randint(1, 3)):
-            kept[place] = world.called_again(rng, kept[place])
-    return kept
-
-
 def tool_trace(rng: random.Random, lang: str) -> str:
     """A tool's call as pages describe it; one long multiplication in three goes on with the result and the answer, in
     words or as JSON."""
@@ -115,7 +104,7 @@ def page(rng: random.Random, kind: str) -> Page:
     elif kind == 'exam':
         lines = lines_of(lambda: world.ask(world.steps, rng, lang).line, 8)
     elif kind == 'code':
-        lines = session(lines_of(lambda: world.ask(world.code, rng, lang).line, 9))
+        lines = lines_of(lambda: world.ask(world.code, rng, lang).line, 9)
     elif kind == 'tools':
         lines = [TOOL_PROMPT] * (rng.random() < 0.1) + lines_of(lambda: tool_trace(rng, lang), 5)
     elif kind in ('riddle', 'story'):  # one secret a page: two would contradict each other

@@ -147,16 +147,6 @@ def code(rng: random.Random, lang: str, form: str | None = None) -> Question:
     return Question('code', lang, prompt, f'What does this print?\n{prompt}'.rstrip(), str(value), ('code', body, call))
 
 
-def called_again(rng: random.Random, listing: str) -> str:
-    """A listing, a function with calls of it, with one call more: no held-out one, and none that it has."""
-    name, body = listing[len('def ')], listing.split('return ')[1].split('\n')[0]
-    while True:
-        _, _, drawn, call, value = function(rng)
-        further = f'>>> {name}({call})\n{value}'
-        if drawn == body and not held_out(('code', body, call)) and further not in listing:
-            return f'{listing}\n{further}'
-
-
 def function(rng: random.Random) -> tuple[str, str, str, str, int]:
     """A function's form, parameters and body, the arguments of a call, and its value."""
     share = rng.random()

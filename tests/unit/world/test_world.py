@@ -202,18 +202,3 @@ def test_pages_are_the_same_for_a_seed_and_differ_between_seeds():
     assert list(web.pages(50, 3)) == list(web.pages(50, 3))
     assert list(web.pages(50, 3)) != list(web.pages(50, 4))
     assert list(web.pages(20, 3)) == list(web.pages(50, 3))[:20]
-
-
-def test_a_function_is_called_again_with_other_arguments():
-    rng = random.Random(0)
-    for _ in range(100):
-        listing = world.ask(world.code, rng, 'en').line
-        for _ in range(3):
-            listing = world.called_again(rng, listing)
-        definition, *calls = listing.split('\n>>> ')
-        scope = {}
-        exec(definition, scope)
-        assert len(set(calls)) == len(calls) == 4
-        for call, printed in (each.split('\n') for each in calls):
-            assert str(eval(call, scope)) == printed
-            assert not world.held_out(('code', definition.split('return ')[1], call[2:-1]))
