@@ -8,6 +8,7 @@ from datatrove.data import Document
 from test_sources import FRENCH, PAGE_HTML, SIMPLIFIED, TRADITIONAL, page, read, record
 
 from internlm_course.data import filters, safety
+from internlm_course.data.pipeline import build_corpus, documents
 from internlm_course.data.warc import decode
 
 
@@ -100,3 +101,15 @@ def test_why_a_page_has_no_text_is_counted(monkeypatch):
     extract = filters.Extract()
     assert [document.text for document in extract.run(pages)] == [SIMPLIFIED]
     assert extract.stats['dropped_no_text'].total == extract.stats['dropped_malformed'].total == 1
+
+
+def test_of_copies_the_newest_stays_and_one_without_a_date_is_the_oldest(tmp_path):
+    text = ' '.join(f'The old harbour of town {number} has a long wall, and each of its boats has its own colour.'
+                    for number in range(12))
+    rows = [dict(id=name, content=text, date=date, url=f'https://{name}.example/')
+            for name, date in (('z', None), ('b', '2023-05-01'), ('a', '2024-05-01'))]
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in' / 'part-000.jsonl').write_text('\n'.join(map(json.dumps, rows)) + '\n', 'utf-8')
+    build_corpus(tmp_path / 'in', tmp_path / 'out', workers=1)
+    assert [row['id'] for row in documents(tmp_path / 'out' / 'clean')] == ['a']
+    assert {row['id'] for row in documents(tmp_path / 'out' / 'dropped' / 'duplicates')} == {'b', 'z'}
