@@ -10,7 +10,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 from internlm_course import jsonl
@@ -179,12 +178,10 @@ class Course(Material):
         jsonl.write(path, (dict(text=render(row['messages'])) for row in rows))
 
     # --- serving, evaluation, agent -----------------------------------------------------------------------------------
-    def serve(self, model: Artifact, log: Path, port: int | None = None, ready: bool = True):
-        """LMDeploy's OpenAI-compatible server over an artifact, as a context manager; it binds to 127.0.0.1. `ready`:
-        see deploy.serve."""
+    def serve(self, model: Artifact, log: Path, port: int | None = None):
+        """LMDeploy's OpenAI-compatible server over an artifact, as a context manager; it binds to 127.0.0.1."""
         from internlm_course.deploy.serve import serve
-        return serve(model.path, model_name=f'internlm2-{self.scale.name}', home=self.store.home, log=log, port=port,
-                     ready=ready)
+        return serve(model.path, model_name=f'internlm2-{self.scale.name}', home=self.store.home, log=log, port=port)
 
     def scores(self, mine: bool = False) -> Artifact:
         """OpenCompass over the held-out suites: base, long and enhanced by continuation, then the models that chat
@@ -193,17 +190,13 @@ class Course(Material):
         served = [name for name, model in MODELS.items() if model.chats]
 
         def make(out: Path) -> dict:
-            from internlm_course.deploy.serve import decode_speed
+            from internlm_course.deploy.serve import decode_speed, serve_all
             from internlm_course.evaluate import EvalModel, score
             items, home = self.crawl().path / 'items', self.store.home
             suites = score([EvalModel(name, checkpoint=artifact.path)
                             for name, artifact in models.items() if name not in served], items, out / 'continued', home)
-            with ExitStack() as stack:
-                # All start at once: a server spends its start importing, on one core.
-                servers = {name: stack.enter_context(self.serve(models[name], out / 'logs' / f'serve-{name}.log',
-                                                                ready=False)) for name in served}
-                for server in servers.values():
-                    server.wait()
+            with serve_all({name: models[name].path for name in served}, model_name=f'internlm2-{self.scale.name}',
+                           home=home, log=out / 'logs' / 'servers.log') as servers:
                 speeds = {name: decode_speed(server.url, server.model) for name, server in servers.items()}
                 suites |= score([EvalModel(name, url=server.url, served_name=server.model)
                                  for name, server in servers.items()], items, out / 'asked', home)

@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,13 @@ def openai_client(url: str, **options: Any):
     return OpenAI(base_url=url, api_key='none', http_client=DefaultHttpxClient(trust_env=not here), **options)
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+def free_port(taken: Collection[int] = ()) -> int:
+    """A port of 127.0.0.1 that nothing listens on at this moment, and none of those that will be `taken`."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            if (port := probe.getsockname()[1]) not in taken:
+                return port
 
 
 def port_fault(port: int) -> str:

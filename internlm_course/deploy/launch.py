@@ -1,13 +1,23 @@
-"""`python -m internlm_course.deploy.launch --kv-blocks N serve api_server …`: LMDeploy's command line, with ours."""
+"""`python -m internlm_course.deploy.launch --kv-blocks N serve api_server … [--and --kv-blocks N serve …]`: LMDeploy's
+command line, with ours; on a CPU several of them start as one."""
 import argparse
+import gc
 import os
+import signal
+import subprocess
 import sys
+from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 
 from internlm_course.errors import CourseError
 from internlm_course.process import die_with_parent
 
 TESTED = ('0.15.0',)
+MODULE, AND = 'internlm_course.deploy.launch', '--and'  # which stands between two servers
+SHARED = ('lmdeploy.serve.openai.api_server', 'internlm_course.deploy.api', 'internlm_course.deploy.isolate',
+          'internlm_course.deploy.cpu.backend', 'internlm_course.deploy.cpu.linear')
 
 
 def check_version() -> None:
@@ -25,15 +35,11 @@ def check_version() -> None:
                           f'Install lmdeploy=={TESTED[-1]}.')
 
 
-def main() -> None:
-    die_with_parent()
+def serve(command: list[str], gpu: bool) -> None:
+    """Becomes the server that a command line of LMDeploy's, with ours before it, asks for."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--kv-blocks', type=int, required=True, help='blocks of 64 tokens in the KV cache (CPU only)')
-    options, arguments = parser.parse_known_args()
-    # Compiling the rotary embedding needs a C++ compiler, delays the first request, and wins nothing at these sizes.
-    os.environ['TORCH_COMPILE_DISABLE'] = '1'
-    import torch
-    gpu = torch.cuda.is_available()
+    options, arguments = parser.parse_known_args(command)
     if not gpu:
         from internlm_course.deploy import cpu, isolate
         cpu.install(options.kv_blocks)
@@ -43,6 +49,41 @@ def main() -> None:
     from lmdeploy.cli import run
     sys.argv[1:] = [*arguments, '--backend', 'turbomind' if gpu else 'pytorch']
     run()
+
+
+def serve_all(commands: list[list[str]], gpu: bool) -> int:
+    """Starts a server for each command, waits until the first one ends, ends the others and returns its exit code. On a
+    CPU they are forks of this process, and hold together what it has imported."""
+    if gpu:  # CUDA does not survive a fork
+        started = [subprocess.Popen([sys.executable, '-m', MODULE, *command]) for command in commands]
+        return started[0].wait()
+    for module in SHARED:
+        import_module(module)
+    gc.collect()
+    gc.freeze()  # else a collection would write to the pages that are shared
+    for command in commands:
+        if os.fork() == 0:
+            die_with_parent()
+            serve(command, gpu=False)
+            os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which the whole group gets, and each server ends by itself
+    code = os.waitstatus_to_exitcode(os.wait()[1])
+    os.killpg(0, signal.SIGTERM)
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+    return code
+
+
+def main() -> None:
+    die_with_parent()
+    # Compiling the rotary embedding needs a C++ compiler, delays the first request, and wins nothing at these sizes.
+    os.environ['TORCH_COMPILE_DISABLE'] = '1'
+    import torch
+    gpu, commands = torch.cuda.is_available(), [list(part) for more, part in groupby(sys.argv[1:], AND.__ne__) if more]
+    if len(commands) > 1:
+        sys.exit(serve_all(commands, gpu))
+    serve(commands[0], gpu)
 
 
 if __name__ == '__main__':

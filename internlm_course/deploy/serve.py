@@ -6,13 +6,13 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from internlm_course.deploy.launch import check_version
+from internlm_course.deploy.launch import AND, MODULE, check_version
 from internlm_course.errors import CourseError
 from internlm_course.process import HOST, free_port, openai_client, port_fault, start_tool, stop_tool, telling_lines
 
@@ -24,14 +24,12 @@ KV_BYTES = 4 << 30  # the KV cache of a CPU server is cut to this
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: `url` ends in /v1, as the OpenAI client's base_url wants it; `model` is the name it answers
-    to."""
+    """A running server: `url` ends in /v1, as the OpenAI client's base_url wants it; `model` is the name it answers to,
+    `pid` the process that started it."""
     url: str
     port: int
     model: str
     pid: int
-    wait: Callable[[], None]
-    """Returns when the server answers; raises CourseError when it does not start in time."""
 
 
 def check_port(port: int) -> None:
@@ -110,39 +108,50 @@ def wait_until_ready(process: subprocess.Popen, url: str, log: Path, timeout: fl
 
 
 @contextmanager
-def serve(checkpoint: Path, *, model_name: str, home: Path, log: Path, port: int | None = None, timeout: float = 180,
-          ready: bool = True) -> Iterator[Server]:
-    """Serves a checkpoint while the block runs; the server is gone afterwards, also after an exception or a kill -9 of
-    this process.
+def serve_all(checkpoints: Mapping[str, Path], *, model_name: str, home: Path, log: Path, port: int | None = None,
+              timeout: float = 180) -> Iterator[dict[str, Server]]:
+    """Serves checkpoints of one scale {name: folder} while the block runs, each by a server of its own; all are gone
+    afterwards, also after an exception or a kill -9 of this process.
+
+    A server spends its start importing and half of its memory is what it imported: so one process does that, and the
+    servers are its forks.
 
     Args:
-        checkpoint: a folder in Hugging Face format: bf16, AWQ INT4 or SmoothQuant INT8.
+        checkpoints: folders in Hugging Face format: bf16, AWQ INT4 or SmoothQuant INT8.
         model_name: the name clients ask for.
-        home: folder for the server's caches.
-        log: file for the server's output.
-        port: on 127.0.0.1; None picks a free one.
+        home: folder for the servers' caches.
+        log: file for the servers' output.
+        port: of the first, on 127.0.0.1; None picks a free one, as the others do.
         timeout: seconds that the start may take.
-        ready: False enters the block at once, so that several servers start side by side; each is then waited for with
-            `wait`.
 
     Raises:
         CourseError: no checkpoint, an untested LMDeploy, a taken port, or a server that does not start.
     """
-    checkpoint, home, log = Path(checkpoint).resolve(), Path(home).resolve(), Path(log).resolve()
+    home, log = Path(home).resolve(), Path(log).resolve()
     check_version()
-    config = read_config(checkpoint)
-    port = port or free_port()
-    check_port(port)
-    process = start_tool('internlm_course.deploy.launch', arguments(checkpoint, config, model_name, port), log, home,
-                         threads(config))
+    ports, commands, extra = [], [], {}
+    for checkpoint in (Path(folder).resolve() for folder in checkpoints.values()):
+        config = read_config(checkpoint)
+        ports.append(port if port and not ports else free_port(ports))
+        check_port(ports[-1])
+        commands += [AND, *arguments(checkpoint, config, model_name, ports[-1])]
+        extra |= threads(config)
+    process = start_tool(MODULE, commands[1:], log, home, extra)
     try:
-        url = f'http://{HOST}:{port}/v1'
-        server = Server(url, port, model_name, process.pid, partial(wait_until_ready, process, url, log, timeout))
-        if ready:
-            server.wait()
-        yield server
+        servers = {name: Server(f'http://{HOST}:{port}/v1', port, model_name, process.pid)
+                   for name, port in zip(checkpoints, ports)}
+        for server in servers.values():
+            wait_until_ready(process, server.url, log, timeout)
+        yield servers
     finally:
         stop_tool(process)
+
+
+@contextmanager
+def serve(checkpoint: Path, **options: Any) -> Iterator[Server]:
+    """Serves one checkpoint; arguments and errors are those of `serve_all`."""
+    with serve_all(dict(one=checkpoint), **options) as servers:
+        yield servers['one']
 
 
 def decode_speed(url: str, model: str, tokens: int = 64) -> float:

@@ -2,6 +2,7 @@
 transformers' own."""
 import functools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openai
+import psutil
 import pytest
+import safetensors.torch
 import torch
 
 from internlm_course.deploy.quantize import quantize
-from internlm_course.deploy.serve import serve
+from internlm_course.deploy.serve import serve, serve_all
+from internlm_course.errors import CourseError
+from internlm_course.memory import anonymous_bytes
 from internlm_course.model import (
     InternLM2Config,
     InternLM2ForCausalLM,
@@ -35,7 +40,9 @@ PROMPTS = [(WORDS * 3)[start:start + 4 + 11 * start % 170] for start in range(0,
 PARENT = """
 import sys, time
 from pathlib import Path
-from internlm_course.deploy.serve import serve
+from internlm_course.deploy.serve import serve, serve_all
+from internlm_course.errors import CourseError
+from internlm_course.memory import anonymous_bytes
 with serve(Path(sys.argv[1]), model_name='int4', home=Path(sys.argv[2]), log=Path(sys.argv[2]) / 'int4.log') as server:
     print(server.port, server.pid, flush=True)
     time.sleep(600)
@@ -247,3 +254,35 @@ def test_int4_is_small_and_served_and_dies_with_its_parent(checkpoint, tmp_path)
     while Path(f'/proc/{pid}').exists() and time.monotonic() < end:
         time.sleep(0.1)
     assert not Path(f'/proc/{pid}').exists() or 'Z' in Path(f'/proc/{pid}/stat').read_text().split()[2]
+
+
+def test_several_servers_answer_each_as_itself_and_share_what_they_import(checkpoint, server, client, tmp_path):
+    alone = anonymous_bytes(server.pid)
+    shutil.copytree(checkpoint, other := tmp_path / 'other')
+    weights = safetensors.torch.load_file(other / 'model.safetensors')
+    output = next(name for name in weights if name.startswith('output'))
+    weights[output] = weights[output].flip(0)  # a model that says something else
+    safetensors.torch.save_file(weights, other / 'model.safetensors', metadata=dict(format='pt'))
+    said = complete(client, 'The capital of').choices[0].text
+    with serve_all(dict(same=checkpoint, other=other), model_name='internlm2-tiny', home=tmp_path,
+                   log=tmp_path / 'servers.log', timeout=600) as servers:
+        clients = {name: openai.OpenAI(base_url=each.url, api_key='unused', max_retries=0)
+                   for name, each in servers.items()}
+        texts = {name: complete(each, 'The capital of').choices[0].text for name, each in clients.items()}
+        started = psutil.Process(servers['same'].pid)
+        tree = [started.pid, *(child.pid for child in started.children(recursive=True))]
+        together = sum(map(anonymous_bytes, tree))
+    assert texts['same'] == said != texts['other'] and len(tree) == 3
+    assert together < 1.6 * alone
+    assert not any(psutil.pid_exists(pid) for pid in tree)
+
+
+def test_of_several_servers_one_that_cannot_start_ends_all(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, broken := tmp_path / 'broken')
+    (broken / 'model.safetensors').write_bytes(b'no weights')
+    log = tmp_path / 'servers.log'
+    servers = serve_all(dict(whole=checkpoint, broken=broken), model_name='internlm2-tiny', home=tmp_path, log=log,
+                        timeout=600)
+    with pytest.raises(CourseError, match='stopped with code .*rror') as caught, servers:
+        pass
+    assert str(log) in caught.value.remedy

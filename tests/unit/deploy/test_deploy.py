@@ -59,6 +59,27 @@ def test_a_free_port_can_be_taken():
     check_port(free_port())
 
 
+def test_several_servers_get_different_ports(monkeypatch):
+    drawn = iter([5001, 5001, 5002])
+
+    class Probe:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def bind(self, address):
+            self.port = next(drawn)
+
+        def getsockname(self):
+            return '127.0.0.1', self.port
+
+    monkeypatch.setattr('socket.socket', Probe)
+    first = free_port()
+    assert (first, free_port([first])) == (5001, 5002)
+
+
 @pytest.mark.parametrize('port', [-1, 70000])
 def test_an_impossible_port(checkpoint, tmp_path, no_tool, port):
     with pytest.raises(CourseError, match='cannot be used'):
