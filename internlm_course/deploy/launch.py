@@ -4,9 +4,7 @@ import argparse
 import gc
 import os
 import signal
-import subprocess
 import sys
-from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -52,26 +50,35 @@ def serve(command: list[str], gpu: bool) -> None:
 
 
 def serve_all(commands: list[list[str]], gpu: bool) -> int:
-    """Starts a server for each command, waits until the first one ends, ends the others and returns its exit code. On a
-    CPU they are forks of this process, and hold together what it has imported."""
-    if gpu:  # CUDA does not survive a fork
-        started = [subprocess.Popen([sys.executable, '-m', MODULE, *command]) for command in commands]
-        return started[0].wait()
-    for module in SHARED:
-        import_module(module)
-    gc.collect()
-    gc.freeze()  # else a collection would write to the pages that are shared
+    """Starts a server for each command, waits until any of them ends, ends the others and returns its exit code, 128
+    and n after signal n. On a CPU they are forks of this process, and hold together what it has imported."""
+    if not gpu:
+        for module in SHARED:
+            import_module(module)
+        gc.collect()
+        gc.freeze()  # else a collection would write to the pages that are shared
+    servers, parent = {}, os.getpid()
     for command in commands:
-        if os.fork() == 0:
+        if gpu:  # CUDA does not survive a fork
+            pid = os.posix_spawn(sys.executable, [sys.executable, '-m', MODULE, *command], os.environ)
+        elif not (pid := os.fork()):
             die_with_parent()
-            serve(command, gpu=False)
+            if os.getppid() == parent:  # else it died before that
+                serve(command, gpu=False)
             os._exit(0)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which the whole group gets, and each server ends by itself
-    code = os.waitstatus_to_exitcode(os.wait()[1])
-    os.killpg(0, signal.SIGTERM)
-    with suppress(ChildProcessError):
-        while True:
-            os.wait()
+        servers[pid] = command[command.index('api_server') + 1]
+
+    def end(*_) -> None:
+        for pid in servers:
+            os.kill(pid, signal.SIGTERM)
+    signal.signal(signal.SIGTERM, end)
+    pid, status = os.wait()
+    first, code = servers.pop(pid), os.waitstatus_to_exitcode(status)
+    end()
+    while servers:
+        del servers[os.wait()[0]]
+    code = code if code >= 0 else 128 - code
+    print(f'error: the server of {first} stopped with code {code}', flush=True)  # the log's last telling line
     return code
 
 
@@ -83,7 +90,7 @@ def main() -> None:
     gpu, commands = torch.cuda.is_available(), [list(part) for more, part in groupby(sys.argv[1:], AND.__ne__) if more]
     if len(commands) > 1:
         sys.exit(serve_all(commands, gpu))
-    serve(commands[0], gpu)
+    serve(commands[0] if commands else [], gpu)
 
 
 if __name__ == '__main__':

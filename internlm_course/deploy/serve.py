@@ -25,7 +25,7 @@ KV_BYTES = 4 << 30  # the KV cache of a CPU server is cut to this
 @dataclass(frozen=True)
 class Server:
     """A running server: `url` ends in /v1, as the OpenAI client's base_url wants it; `model` is the name it answers to,
-    `pid` the process that started it."""
+    `pid` its process, or that of which several are forks."""
     url: str
     port: int
     model: str
@@ -86,13 +86,12 @@ def arguments(checkpoint: Path, config: dict, model_name: str, port: int) -> lis
             '--session-len', str(session_length(config)), '--max-batch-size', str(BATCH)]
 
 
-def wait_until_ready(process: subprocess.Popen, url: str, log: Path, timeout: float) -> None:
+def wait_until_ready(process: subprocess.Popen, url: str, log: Path, end: float) -> None:
     """Waits until the server lists its model.
 
     Raises:
-        CourseError: the process ended, or `timeout` seconds went by.
+        CourseError: the process ended, or the time is `end` (of time.monotonic).
     """
-    end = time.monotonic() + timeout
     while time.monotonic() < end:
         if process.poll() is not None:
             raise CourseError(f'The server stopped with code {process.returncode} before it was ready: '
@@ -103,7 +102,7 @@ def wait_until_ready(process: subprocess.Popen, url: str, log: Path, timeout: fl
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise CourseError(f'The server was not ready after {timeout:.0f} s: {telling_lines(log)}',
+    raise CourseError(f'The server was not ready in time: {telling_lines(log)}',
                       f'Look into {log}, or give it more time.')
 
 
@@ -113,8 +112,8 @@ def serve_all(checkpoints: Mapping[str, Path], *, model_name: str, home: Path, l
     """Serves checkpoints of one scale {name: folder} while the block runs, each by a server of its own; all are gone
     afterwards, also after an exception or a kill -9 of this process.
 
-    A server spends its start importing and half of its memory is what it imported: so one process does that, and the
-    servers are its forks.
+    A server spends its start importing, and most of its memory is what it imported: so one process imports, and the
+    servers are its forks (on a GPU each imports by itself).
 
     Args:
         checkpoints: folders in Hugging Face format: bf16, AWQ INT4 or SmoothQuant INT8.
@@ -136,12 +135,13 @@ def serve_all(checkpoints: Mapping[str, Path], *, model_name: str, home: Path, l
         check_port(ports[-1])
         commands += [AND, *arguments(checkpoint, config, model_name, ports[-1])]
         extra |= threads(config)
+    end = time.monotonic() + timeout
     process = start_tool(MODULE, commands[1:], log, home, extra)
     try:
         servers = {name: Server(f'http://{HOST}:{port}/v1', port, model_name, process.pid)
                    for name, port in zip(checkpoints, ports)}
         for server in servers.values():
-            wait_until_ready(process, server.url, log, timeout)
+            wait_until_ready(process, server.url, log, end)
         yield servers
     finally:
         stop_tool(process)

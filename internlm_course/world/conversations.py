@@ -8,8 +8,8 @@ from internlm_course import jsonl
 from internlm_course.model.chat import agent_messages
 from internlm_course.world import instructions, world
 
-# How often each kind is drawn, against the others: in 101 conversations nine ask for knowledge. The loss counts tokens,
-# not conversations, and the value of a function is two tokens where a tool's call with its answer is thirty: at 14 % of
+# Weights; they sum to 1.01, so that of 101 conversations nine ask for knowledge. The loss counts tokens, not
+# conversations, and the value of a function is two tokens where a tool's call with its answer is thirty: at 14 % of
 # the conversations code had 2.6 % of the loss.
 SHARES = dict(knowledge=0.09, translation=0.09, reading=0.055, addition=0.05, word_problem=0.08, steps=0.035,
               code=0.225, needle=0.045, tools=0.10, agent=0.05, constraint=0.095, refusal=0.03, identity=0.035,
