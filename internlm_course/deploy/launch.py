@@ -78,7 +78,8 @@ def serve_all(commands: list[list[str]], gpu: bool) -> int:
     while servers:
         del servers[os.wait()[0]]
     code = code if code >= 0 else 128 - code
-    print(f'error: the server of {first} stopped with code {code}', flush=True)  # the log's last telling line
+    if code not in (0, 128 + signal.SIGTERM):  # nobody asked it to end
+        print(f'error: the server of {first} stopped with code {code}', flush=True)  # the log's last telling line
     return code
 
 
