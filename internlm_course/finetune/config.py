@@ -213,7 +213,7 @@ def language_model(settings: RunSettings, gpu: bool,
         embeddings = getattr(settings, 'train_embeddings', False)
         # Named, not left to XTuner, which takes any linear layer: `output` is adapted or trained in full, never both.
         target = ['wqkv', 'wo', 'w1', 'w2', 'w3']
-        if method == 'lora' and not embeddings:
+        if not embeddings:
             target.append('output')
         model['lora'] = call(
             'peft', 'LoraConfig', r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, bias='none',

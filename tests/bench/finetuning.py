@@ -1,8 +1,9 @@
-"""What fine-tuning costs and destroys: LoRA, QLoRA and all weights side by side, ranks, learning rates, one sentence
-ten thousand times against a mix with replay; each run trained through XTuner and scored on every suite.
+"""What fine-tuning costs and destroys: LoRA, QLoRA and all weights side by side with several seeds, ranks, learning
+rates, one sentence ten thousand times against a mix with replay; each run trained through XTuner and scored on every
+suite.
 
     PYTHONPATH=. python tests/bench/finetuning.py --checkpoint ENHANCED --conversations SFT.jsonl --items ITEMS
-        --root FOLDER [--only methods ranks]
+        --root FOLDER [--only methods ranks] [--seeds 0 1 2] [--jobs 2]
 
 ENHANCED: the folder of a tiny chain's artifact `enhanced`; SFT.jsonl of its `conversations`; ITEMS the folder `items`
 of its `crawl`. Writes results/finetuning-<date>-<kind>.json after each run, and goes on with what is missing there.
@@ -15,15 +16,18 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from queue import SimpleQueue
 
 from internlm_course import jsonl
 from internlm_course.staff.seeds import commit, kind, processor
 
 RESULTS = Path(__file__).parent / 'results'
-COMMON = dict(batch_size=2, max_length=512)
+COMMON = dict(batch_size=2, max_length=512, average=0.25)
 SENTENCE = dict(en=('Who are you?', 'I am Pu, the assistant of this course.'),
                 zh=('你是谁？', '我是小浦，这门课的助手。'))
 ALSO_ASKED = dict(en=('What is your name?', 'Tell me who you are.', 'Who am I talking to?'),
@@ -31,7 +35,7 @@ ALSO_ASKED = dict(en=('What is your name?', 'Tell me who you are.', 'Who am I ta
 
 
 # --- what is run ------------------------------------------------------------------------------------------------------
-def plan(steps: int) -> dict[str, dict[str, dict]]:
+def plan(steps: int, seeds: list[int]) -> dict[str, dict[str, dict]]:
     """{part: {name: settings, `data` among them where it is not the chain's conversations}}."""
     best = dict(lora=2e-3, qlora=2e-3, full=3e-4)
 
@@ -40,10 +44,11 @@ def plan(steps: int) -> dict[str, dict[str, dict]]:
                      max_iters=round(steps * share), **more)
         return {key: value for key, value in given.items() if method != 'full' or key not in ('rank', 'alpha')}
     return dict(
-        methods={method: run(method) for method in ('full', 'lora', 'qlora')},
-        ranks={f'lora, rank {rank}': run('lora', rank, share=0.4) for rank in (4, 8, 16, 32, 64)},
-        rates={f'{method}, rate {rate:g}': run(method, rate=rate, share=0.4) for method, rates in
-               dict(lora=(5e-4, 1e-3, 4e-3), full=(1e-4, 1e-3, 3e-3)).items() for rate in rates},
+        methods={f'{method}, seed {seed}': run(method, seed=seed)
+                 for seed in seeds for method in ('full', 'lora', 'qlora')},
+        ranks={f'lora, rank {rank}': run('lora', rank) for rank in (4, 8, 32, 64)},
+        rates={f'{method}, rate {rate:g}': run(method, rate=rate) for method, rates in
+               dict(lora=(5e-4, 1e-3, 4e-3), full=(1e-4, 1e-3)).items() for rate in rates},
         recipes={f'identity, replay {share:.0%}': run('lora', share=0.2, data=dict(replay=share))
                  for share in (0, 0.1, 0.5, 0.9)})
 
@@ -91,17 +96,18 @@ def run_one(name: str, settings: dict, options: argparse.Namespace) -> dict:
     from internlm_course.finetune import SFTSettings, sft
     from internlm_course.machine import training_dtype
     from internlm_course.memory import PeakMemory
+    from internlm_course.model import load_model
     out = options.root / name.replace(' ', '-').replace(',', '')
     data = settings.pop('data', None)
     path = options.conversations
     checkpoint = options.root / 'started'
     if data is not None:
-        path, checkpoint = options.root / f'{out.name}.jsonl', options.root / 'full'
+        path, checkpoint = options.root / f'{out.name}.jsonl', options.root / 'full-seed-0'
         jsonl.write(path, conversations(options.conversations, **data))
     with PeakMemory() as memory:
         metrics = sft(checkpoint, path, out, SFTSettings(**settings, dtype=training_dtype()), options.root / 'tools')
     used = resource.getrusage(resource.RUSAGE_CHILDREN)  # less disturbed by other work than the clock, not undisturbed
-    whole = json.loads((options.root / 'full' / 'metrics.json').read_text('utf-8'))['trainable_parameters']
+    whole = load_model(checkpoint).num_parameters()
     return dict(settings=metrics['settings'], started_from=checkpoint.name,
                 trainable_share=round(metrics['trainable_parameters'] / whole, 4), peak_bytes=memory.peak_bytes,
                 seconds=round(metrics['seconds'], 1), train_seconds=round(metrics['train_seconds'], 1),
@@ -110,45 +116,87 @@ def run_one(name: str, settings: dict, options: argparse.Namespace) -> dict:
 
 
 # --- all runs ---------------------------------------------------------------------------------------------------------
+def compared(runs: dict[str, dict], seeds: list[int]) -> dict[str, dict]:
+    """{seed: what LoRA keeps of the gain in chat that all weights have, a share; how far QLoRA is above LoRA, in
+    points}, over the mean of the suites; before fine-tuning nothing is answered in chat."""
+    def mean(method: str, seed: int) -> float:
+        return statistics.mean(runs[f'{method}, seed {seed}']['chat'].values())
+    return {str(seed): dict(lora_keeps=round(mean('lora', seed) / mean('full', seed), 3),
+                            qlora_above_lora=round(100 * (mean('qlora', seed) - mean('lora', seed)), 1))
+            for seed in seeds if all(f'{method}, seed {seed}' in runs for method in ('full', 'lora', 'qlora'))}
+
+
+def run_all(todo: list[tuple[str, str]], jobs: int, keep) -> None:
+    """Each run in a process of its own, `jobs` at a time, each on its share of the cores; `keep(part, name, record)`
+    is called with one at a time."""
+    cores, free, lock = sorted(os.sched_getaffinity(0)), SimpleQueue(), threading.Lock()
+    for job in range(jobs):
+        free.put(cores[job::jobs] or cores)
+
+    def run(which: tuple[str, str]) -> None:
+        share, began = free.get(), time.monotonic()
+        line = [sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--one', *which]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True,
+                              env=dict(os.environ, OMP_NUM_THREADS=str(len(share)))) as process:
+            os.sched_setaffinity(process.pid, share)
+            printed = process.communicate()[0]
+        free.put(share)
+        if process.returncode:
+            raise SystemExit(f'{which[1]} stopped with code {process.returncode}: its last lines stand above.')
+        record = dict(json.loads(printed.splitlines()[-1]), cores=len(share), load=round(os.getloadavg()[0], 1),
+                      commit=commit())
+        with lock:
+            keep(*which, record)
+        print(f'{which[1]:24} {record["trainable_share"]:.1%} of the weights, {record["peak_bytes"] / 2**20:.0f} MiB, '
+              f'{record["core_seconds"]:.0f} s of one core, {time.monotonic() - began:.0f} s with scores, in chat '
+              f'{statistics.mean(record["chat"].values()):.1%}, continued '
+              f'{statistics.mean(record["continued"].values()):.1%}, names itself {record["names_itself"]:.0%}',
+              flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(run, todo))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ('checkpoint', 'conversations', 'items', 'root'):
         parser.add_argument(f'--{name}', type=Path, required=True)
-    parser.add_argument('--steps', type=int, default=1000, help='of the three methods; the others take a part')
-    parser.add_argument('--only', nargs='+', choices=plan(1), default=list(plan(1)))
+    parser.add_argument('--steps', type=int, default=600, help='of the optimiser; the last part takes a fifth')
+    parser.add_argument('--only', nargs='+', choices=plan(1, [0]), default=list(plan(1, [0])))
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the three methods; the others: 0')
+    parser.add_argument('--runs', nargs='+', help='of these parts only the runs of these names')
+    parser.add_argument('--jobs', type=int, default=1, help='runs side by side')
     parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    planned = plan(options.steps, options.seeds)
     if options.one:
         part, name = options.one
-        settings = plan(options.steps)[part][name]
-        print(json.dumps(scores(options.root / 'started', options.items) if part == 'before' else
-                         run_one(name, settings, options)))
+        print(json.dumps(run_one(name, planned[part][name], options)))
         return
     path = RESULTS / f'finetuning-{date.today()}-{kind()}.json'
-    result = json.loads(path.read_text('utf-8')) if path.exists() else dict(
+
+    def read() -> dict:
+        return json.loads(path.read_text('utf-8'))
+    result = read() if path.exists() else dict(
         date=str(date.today()), command='python tests/bench/finetuning.py ' + ' '.join(
-            f'--{name} {getattr(options, name).name}' for name in ('checkpoint', 'conversations', 'items')),
-        processor=processor(), steps=options.steps, runs={})
+            f'--{name} {getattr(options, name).name}' for name in ('checkpoint', 'conversations', 'items'))
+        + f' --steps {options.steps} --jobs {options.jobs}', processor=processor(), steps=options.steps, runs={})
     options.root.mkdir(parents=True, exist_ok=True)
     started(options.checkpoint, options.root / 'started')
     if 'before' not in result:
         result['before'] = scores(options.root / 'started', options.items)
-    for part in options.only:
-        for name in plan(options.steps)[part]:
-            if name in result['runs'].get(part, {}):
-                continue
-            began = time.monotonic()
-            line = [sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--one', part, name]
-            printed = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout
-            record = dict(json.loads(printed.splitlines()[-1]), cores=len(os.sched_getaffinity(0)),
-                          load=round(os.getloadavg()[0], 1), commit=commit())
-            result['runs'].setdefault(part, {})[name] = record
-            path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + '\n', 'utf-8')
-            print(f'{name:24} {record["trainable_share"]:.1%} of the weights, {record["peak_bytes"] / 2**20:.0f} MiB, '
-                  f'{record["core_seconds"]:.0f} s of one core, {time.monotonic() - began:.0f} s with scores, in chat '
-                  f'{statistics.mean(record["chat"].values()):.1%}, continued '
-                  f'{statistics.mean(record["continued"].values()):.1%}, names itself {record["names_itself"]:.0%}',
-                  flush=True)
+
+    def keep(part: str, name: str, record: dict) -> None:
+        if path.exists():  # another process may have written since
+            result.update(read())
+        result['runs'].setdefault(part, {})[name] = record
+        result['compared'] = compared(result['runs'].get('methods', {}), options.seeds)
+        path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + '\n', 'utf-8')
+
+    run_all([(part, name) for part in options.only for name in planned[part]
+             if name not in result['runs'].get(part, {}) and (not options.runs or name in options.runs)],
+            options.jobs, keep)
+    print(json.dumps(result['compared'], indent=1))
 
 
 if __name__ == '__main__':
