@@ -3,10 +3,11 @@ rates, one sentence ten thousand times against a mix with replay; each run train
 suite.
 
     PYTHONPATH=. python tests/bench/finetuning.py --checkpoint ENHANCED --conversations SFT.jsonl --items ITEMS
-        --root FOLDER [--only methods ranks] [--seeds 0 1 2] [--jobs 2]
+        --root FOLDER [--only methods ranks] [--seeds 0 1 2] [--jobs 2] [--ship]
 
 ENHANCED: the folder of a tiny chain's artifact `enhanced`; SFT.jsonl of its `conversations`; ITEMS the folder `items`
-of its `crawl`. Writes results/finetuning-<date>-<kind>.json after each run, and goes on with what is missing there.
+of its `crawl`. Writes results/finetuning-<date>-<kind>.json after each run, and goes on with what is missing there;
+--ship writes what lab 4 shows of it (`finetune.measured`).
 """
 import argparse
 import json
@@ -126,6 +127,19 @@ def compared(runs: dict[str, dict], seeds: list[int]) -> dict[str, dict]:
             for seed in seeds if all(f'{method}, seed {seed}' in runs for method in ('full', 'lora', 'qlora'))}
 
 
+def shown(result: dict) -> dict:
+    """What `internlm_course.finetune.measured` holds of a result."""
+    def of(run: dict) -> dict:
+        scores = {asked: {suite: round(share, 4) for suite, share in run[asked].items()}
+                  for asked in ('chat', 'continued')}
+        cost = {} if 'seconds' not in run else dict(share=run['trainable_share'], seconds=run['train_seconds'],
+                                                    peak_mib=round(run['peak_bytes'] / 2**20))
+        return dict(cost, **scores, names_itself=run['names_itself'])
+    return dict({name: result[name] for name in ('date', 'command', 'processor', 'steps')}, before=of(result['before']),
+                **{part: {name: of(run) for name, run in sorted(runs.items())}
+                   for part, runs in result['runs'].items()})
+
+
 def run_all(todo: list[tuple[str, str]], jobs: int, keep) -> None:
     """Each run in a process of its own, `jobs` at a time, each on its share of the cores; `keep(part, name, record)`
     is called with one at a time."""
@@ -166,6 +180,7 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the three methods; the others: 0')
     parser.add_argument('--runs', nargs='+', help='of these parts only the runs of these names')
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side')
+    parser.add_argument('--ship', action='store_true', help='also write what lab 4 shows')
     parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     planned = plan(options.steps, options.seeds)
@@ -197,6 +212,9 @@ def main() -> None:
              if name not in result['runs'].get(part, {}) and (not options.runs or name in options.runs)],
             options.jobs, keep)
     print(json.dumps(result['compared'], indent=1))
+    if options.ship:
+        from internlm_course.finetune.measured import MEASURED
+        MEASURED.write_text(json.dumps(shown(result), indent=1, ensure_ascii=False) + '\n', 'utf-8')
 
 
 if __name__ == '__main__':
