@@ -13,9 +13,9 @@ from internlm_course.model import load_model, load_tokenizer
 from internlm_course.model.chat import render
 from internlm_course.model.tokenizer import REWARD
 
-# The report's texts are not published: these are the course's own, a word each. The reward model learns from the pairs
-# what it stands for, and a sentence each was nearly a fifth of all tokens that it read.
-CONDITIONS = dict(helpful='Helpful', harmless='Harmless', math='Math', code='Code')
+# The report's texts are not published: these are the course's own.
+CONDITIONS = dict(helpful='Helpful: answer as asked.', harmless='Harmless: say what you do not know.',
+                  math='Math: show the sum.', code='Code: only the value.')
 BATCH = 128
 
 

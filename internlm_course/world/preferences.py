@@ -16,9 +16,9 @@ from internlm_course.world.bootcamp import ABROAD, Instructions
 from internlm_course.world.instructions import STATED
 from internlm_course.world.wording import FACTS, FIELDS, TELL
 
-PAIRS = 7000  # mixed ones for training, behind TRUE_FIRST
+PAIRS = 8000  # mixed ones for training, behind TRUE_FIRST
 HELD = 200  # of each domain
-QUESTIONS, HELD_QUESTIONS = 2000, 300  # of `write_questions`
+QUESTIONS, HELD_QUESTIONS = 3000, 300  # of `write_questions`
 SLIPS = (-10, -1, 1, 10)
 
 
