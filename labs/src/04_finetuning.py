@@ -517,7 +517,9 @@ show_values('leak', dict(leaks=leak['one sees the other · 看得见前一段'] 
 # 讲义 · Lecture 4：[第 7 节](../lectures/zh/04-finetuning.md#7-xtuner一个文件五个部分) /
 # [section 7](../lectures/en/04-finetuning.md#7-xtuner-one-file-in-five-parts);
 # [第 9.2 节](../lectures/zh/04-finetuning.md#92-遗忘与重放) /
-# [section 9.2](../lectures/en/04-finetuning.md#92-forgetting-and-replay)
+# [section 9.2](../lectures/en/04-finetuning.md#92-forgetting-and-replay);
+# [第 9.3 节](../lectures/zh/04-finetuning.md#93-三种方法三个种子) /
+# [section 9.3](../lectures/en/04-finetuning.md#93-three-methods-three-seeds)
 #
 # 从能力增强之后的模型 enhanced 出发，用四千段对话微调。其中一成是问它是谁的：`NAME` 里的名字可以改成你喜欢的，`METHOD` 可以改成 `qlora` 或 `full`（改了就重新训练）。
 #
@@ -663,28 +665,6 @@ print('gives its name to wordings never seen · 没见过的问法，答出名�
       + ', '.join(f'{lang} {sum(right)} of {len(right)}'
                   for lang, right in named.items()))
 
-# %% [markdown] name="methods-text"
-# 另外几种方法也量过，各三个种子，每次三到六分钟，所以这里只取结果：同一个起点，同样的步数，用课程的对话训练。命令和机器打印在最上面。
-#
-# **先预测**：三种方法里，哪一种在对话里得分最高？让它像从前那样续写，哪一种丢得最少？QLoRA 会比 LoRA 差多少？
-#
-# The other methods were measured too, each with three seeds, three to six minutes a run, so here their results are only fetched: the same start, the same
-# steps, on the course's conversations. The command and the machine are printed first.
-#
-# **Predict**: which of the three methods scores highest in chat? Asked to continue texts as before, which has lost least? And how much is QLoRA behind LoRA?
-
-# %% name="methods"
-from internlm_course.finetune.measured import by_method, measured
-
-found = measured()
-print(found['command'], f'{found["date"]}, {found["processor"]}', '', sep='\n')
-print(f'{"":8}{"trained":>9}{"MiB":>8}{"seconds":>10}{"in chat · 对话":>18}'
-      f'{"continuing · 续写":>18}')
-for method, row in by_method(found).items():
-    spread = [f'{low:.1%} – {high:.1%}' for low, high in (row['chat'], row['continued'])]
-    print(f'{method:8}{row["share"]:9.1%}{row["peak_mib"]:8,}{row["seconds"]:10.0f}'
-          f'{spread[0]:>20}{spread[1]:>20}')
-
 # %% [markdown] name="train-answer"
 # **看什么**：哪几项在对话里从零升到了高分？最右边两栏里，哪一项退了？没见过的问法，它答得出名字吗？
 #
@@ -696,14 +676,45 @@ for method, row in by_method(found).items():
 # enhanced 在对话里几乎什么也答不对，续写时却会：知识早就在，差的是形式。一分钟补上的就是形式，所以升得这样快。续写的分数则可能退几项：
 # 训练只教对话，从前的本事没有人复习。名字是唯一真正新学的一件事。
 #
-# 那三种方法，对话里相差不大；从前的本事，动每一个权重的丢得最少，不是 LoRA：模型这样小，适配器要用高得多的学习率。内存几乎没有省下来，因为权重在这里只占一小部分。
-#
 # In chat, enhanced gets next to nothing right, though it knows the answers when it continues a text: the knowledge was there, the form was missing. The minute adds
 # the form, which is why the scores rise so fast. When it continues texts, some may have fallen: training taught chat alone, and nobody practised what was there
 # before. Its name is the one thing that is really new.
 #
-# Those three methods differ little in chat. What was there before, training every weight kept best, not LoRA: in a model this small, adapters need a much
-# higher rate. Hardly any memory is saved, because the weights are a small part of it here.
+# </details>
+
+# %% [markdown] name="methods-text"
+# 别的方法也量过，三个种子，一个核心上每次六七分钟，所以这里只取结果：同一个起点，同样的步数，用课程的对话训练。命令和机器打印在最上面。
+#
+# **先预测**：三种方法里，哪一种在对话里得分最高？让它像从前那样续写，哪一种丢得最少？QLoRA 会比 LoRA 差多少？
+#
+# The other methods were measured too, with three seeds, six to seven minutes a run on one core, so their results are only fetched: the same start, the same
+# steps, on the course's conversations. The command and the machine are printed first.
+#
+# **Predict**: which of the three methods scores highest in chat? Asked to continue texts as before, which has lost least? And how much is QLoRA behind LoRA?
+
+# %% [markdown] name="methods-guess"
+# **我的预测 · My prediction**（双击此处填写 · double-click here and write）：
+
+# %% name="methods"
+from internlm_course.finetune.measured import by_method, measured
+
+found = measured()
+print(found['command'], f'{found["date"]}, {found["processor"]}', '', sep='\n')
+print(f'{"":8}{"trained":>9}{"MiB":>8}{"seconds":>10}'
+      f'{"in chat · 对话":>18}{"continuing · 续写":>18}')
+for method, row in by_method(found).items():
+    spread = [f'{low:.1%} – {high:.1%}'
+              for low, high in (row['chat'], row['continued'])]
+    print(f'{method:8}{row["share"]:9.1%}{row["peak_mib"]:8,}{row["seconds"]:10.0f}'
+          f'{spread[0]:>20}{spread[1]:>20}')
+
+# %% [markdown] name="methods-answer"
+# <details><summary>答案 · Answer</summary>
+#
+# 对话里相差不大，动每一个权重的略高；从前的本事也是它丢得最少，不是 LoRA：模型这样小，适配器要用高得多的学习率。QLoRA 与 LoRA 不相上下。内存几乎没有省下来，因为权重在这里只占一小部分。
+#
+# In chat they differ little, and training every weight is a little ahead. It also kept best what was there before, not LoRA: in a model this small, adapters need
+# a much higher rate. QLoRA is about as good as LoRA. Hardly any memory is saved, because the weights are a small part of it here.
 #
 # </details>
 
