@@ -1,6 +1,5 @@
-"""What fine-tuning costs and destroys, measured beforehand (`measured.json`, written by tests/bench/finetuning.py), for
-a lab that trains one run itself: methods with three seeds, ranks, learning rates, one sentence with and without
-replay."""
+"""What the methods of fine-tuning cost and destroy, measured beforehand (`measured.json`, written by
+tests/bench/finetuning.py), for a lab that trains one run itself."""
 import json
 from pathlib import Path
 from statistics import mean
@@ -9,9 +8,9 @@ MEASURED = Path(__file__).parent / 'measured.json'
 
 
 def measured() -> dict:
-    """{command (that measured it), processor, steps, and of each part {run: {share (of the weights that were trained),
+    """{date, command (that measured it), processor, steps; methods {run: {share (of the weights that were trained),
     peak_mib, seconds, chat, continued ({suite: share of right answers}, asked in chat and as a continued text),
-    names_itself}}}; `before` is the same of the model that all runs began as, without what training costs."""
+    names_itself}}; before, the same of the model that all runs began as, without what training costs}."""
     return json.loads(MEASURED.read_text('utf-8'))
 
 

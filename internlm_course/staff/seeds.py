@@ -11,22 +11,19 @@ compares a student's run with.
 """
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
-from queue import SimpleQueue
 
 from internlm_course import jsonl
-from internlm_course.errors import CourseError
 from internlm_course.names import MODELS
 from internlm_course.report.ranges import RANGES
+from internlm_course.staff.several import side_by_side
 
 NAMES = tuple(MODELS)
 ALIGNED = dict(sft='checks', chat='aligned_checks')  # what verified replies of a model are called in a record
@@ -189,25 +186,9 @@ def run_seeds(seeds: Sequence[int], root: Path, until: str, jobs: int, scale: st
     shared = Course.open(scale, root)  # what all seeds share is made once, before they start
     shared.tokens()
     shared.conversations()
-    cores, free = sorted(os.sched_getaffinity(0)), SimpleQueue()
-    for job in range(jobs):
-        free.put(cores[job::jobs] or cores)
-
-    def run(seed: int) -> dict:
-        share = free.get()
-        line = [sys.executable, '-W', 'ignore', '-m', 'internlm_course.staff.seeds', '--one', str(seed), '--root',
-                str(root), '--until', until, '--scale', scale]
-        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True,
-                              env=dict(os.environ, OMP_NUM_THREADS=str(len(share)))) as process:
-            os.sched_setaffinity(process.pid, share)
-            printed = process.communicate()[0]
-        free.put(share)
-        if process.returncode:
-            raise CourseError(f'Seed {seed} stopped with code {process.returncode}.', 'Its last lines stand above.')
-        return json.loads(printed.splitlines()[-1])
-
-    with ThreadPoolExecutor(jobs) as pool:
-        return sorted(pool.map(run, seeds), key=lambda record: record['seed'])
+    lines = {f'Seed {seed}': ['-m', 'internlm_course.staff.seeds', '--one', str(seed), '--root', str(root), '--until',
+                              until, '--scale', scale] for seed in seeds}
+    return sorted((record for _, record in side_by_side(lines, jobs)), key=lambda record: record['seed'])
 
 
 # --- the record -------------------------------------------------------------------------------------------------------

@@ -15,17 +15,13 @@ import os
 import random
 import resource
 import statistics
-import subprocess
 import sys
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
-from queue import SimpleQueue
 
 from internlm_course import jsonl
 from internlm_course.staff.seeds import commit, kind, processor
+from internlm_course.staff.several import side_by_side
 
 RESULTS = Path(__file__).parent / 'results'
 COMMON = dict(batch_size=2, max_length=512, average=0.25)
@@ -113,17 +109,20 @@ def run_one(name: str, settings: dict, options: argparse.Namespace) -> dict:
                 trainable_share=round(metrics['trainable_parameters'] / whole, 4), peak_bytes=memory.peak_bytes,
                 seconds=round(metrics['seconds'], 1), train_seconds=round(metrics['train_seconds'], 1),
                 core_seconds=round(used.ru_utime + used.ru_stime, 1),
-                loss=metrics['loss'][::5] + metrics['loss'][-1:], **scores(out, options.items))
+                loss=metrics['loss'][::5] + metrics['loss'][-1:], **scores(out, options.items),
+                cores=len(os.sched_getaffinity(0)), load=round(os.getloadavg()[0], 1), commit=commit())
 
 
 # --- all runs ---------------------------------------------------------------------------------------------------------
-def compared(runs: dict[str, dict], seeds: list[int]) -> dict[str, dict]:
+def compared(result: dict, seeds: list[int]) -> dict[str, dict]:
     """{seed: what LoRA keeps of the gain in chat that all weights have, a share; how far QLoRA is above LoRA, in
-    points}, over the mean of the suites; before fine-tuning nothing is answered in chat."""
-    def mean(method: str, seed: int) -> float:
-        return statistics.mean(runs[f'{method}, seed {seed}']['chat'].values())
-    return {str(seed): dict(lora_keeps=round(mean('lora', seed) / mean('full', seed), 3),
-                            qlora_above_lora=round(100 * (mean('qlora', seed) - mean('lora', seed)), 1))
+    points}, over the mean of the suites."""
+    runs, before = result['runs'].get('methods', {}), statistics.mean(result['before']['chat'].values())
+
+    def gain(method: str, seed: int) -> float:
+        return statistics.mean(runs[f'{method}, seed {seed}']['chat'].values()) - before
+    return {str(seed): dict(lora_keeps=round(gain('lora', seed) / gain('full', seed), 3),
+                            qlora_above_lora=round(100 * (gain('qlora', seed) - gain('lora', seed)), 1))
             for seed in seeds if all(f'{method}, seed {seed}' in runs for method in ('full', 'lora', 'qlora'))}
 
 
@@ -138,37 +137,6 @@ def shown(result: dict) -> dict:
     return dict({name: result[name] for name in ('date', 'command', 'processor', 'steps')}, before=of(result['before']),
                 **{part: {name: of(run) for name, run in sorted(runs.items())}
                    for part, runs in result['runs'].items()})
-
-
-def run_all(todo: list[tuple[str, str]], jobs: int, keep) -> None:
-    """Each run in a process of its own, `jobs` at a time, each on its share of the cores; `keep(part, name, record)`
-    is called with one at a time."""
-    cores, free, lock = sorted(os.sched_getaffinity(0)), SimpleQueue(), threading.Lock()
-    for job in range(jobs):
-        free.put(cores[job::jobs] or cores)
-
-    def run(which: tuple[str, str]) -> None:
-        share, began = free.get(), time.monotonic()
-        line = [sys.executable, '-W', 'ignore', __file__, *sys.argv[1:], '--one', *which]
-        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True,
-                              env=dict(os.environ, OMP_NUM_THREADS=str(len(share)))) as process:
-            os.sched_setaffinity(process.pid, share)
-            printed = process.communicate()[0]
-        free.put(share)
-        if process.returncode:
-            raise SystemExit(f'{which[1]} stopped with code {process.returncode}: its last lines stand above.')
-        record = dict(json.loads(printed.splitlines()[-1]), cores=len(share), load=round(os.getloadavg()[0], 1),
-                      commit=commit())
-        with lock:
-            keep(*which, record)
-        print(f'{which[1]:24} {record["trainable_share"]:.1%} of the weights, {record["peak_bytes"] / 2**20:.0f} MiB, '
-              f'{record["core_seconds"]:.0f} s of one core, {time.monotonic() - began:.0f} s with scores, in chat '
-              f'{statistics.mean(record["chat"].values()):.1%}, continued '
-              f'{statistics.mean(record["continued"].values()):.1%}, names itself {record["names_itself"]:.0%}',
-              flush=True)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(run, todo))
 
 
 def main() -> None:
@@ -205,13 +173,19 @@ def main() -> None:
         if path.exists():  # another process may have written since
             result.update(read())
         result['runs'].setdefault(part, {})[name] = record
-        result['compared'] = compared(result['runs'].get('methods', {}), options.seeds)
+        result['compared'] = compared(result, options.seeds)
         path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + '\n', 'utf-8')
 
-    run_all([(part, name) for part in options.only for name in planned[part]
-             if name not in result['runs'].get(part, {}) and (not options.runs or name in options.runs)],
-            options.jobs, keep)
-    print(json.dumps(result['compared'], indent=1))
+    todo = {f'{part}: {name}': (part, name) for part in options.only for name in planned[part]
+            if name not in result['runs'].get(part, {}) and (not options.runs or name in options.runs)}
+    lines = {key: [__file__, *sys.argv[1:], '--one', *which] for key, which in todo.items()}
+    for key, record in side_by_side(lines, options.jobs):
+        keep(*todo[key], record)
+        print(f'{key:24} {record["trainable_share"]:.1%} of the weights, {record["peak_bytes"] / 2**20:.0f} MiB, '
+              f'{record["core_seconds"]:.0f} s of one core, in chat {statistics.mean(record["chat"].values()):.1%}, '
+              f'continued {statistics.mean(record["continued"].values()):.1%}, names itself '
+              f'{record["names_itself"]:.0%}', flush=True)
+    print(json.dumps(compared(result, options.seeds), indent=1))
     if options.ship:
         from internlm_course.finetune.measured import MEASURED
         MEASURED.write_text(json.dumps(shown(result), indent=1, ensure_ascii=False) + '\n', 'utf-8')
