@@ -13,13 +13,18 @@ pytestmark = pytest.mark.chain
 PROXIES = dict(http_proxy='http://127.0.0.1:9', all_proxy='socks5://127.0.0.1:9')
 
 
+def heed_ctrl_c() -> None:
+    """What a shell starts in its background, as some run their tests, ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_chat_past_proxies_knows_what_it_proposes_and_leaves_on_ctrl_c(tmp_path):
     line = [sys.executable, '-m', 'internlm_course.cli', 'chat', '--root', str(tmp_path)]
     english = {question: reply for kind in examples().values()
                for question, reply in kind.items() if question.isascii()}
     environment = dict(os.environ, PYTHONIOENCODING='latin-1', **PROXIES)
     with subprocess.Popen(line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, encoding='latin-1') as chat:
+                          text=True, encoding='latin-1', preexec_fn=heed_ctrl_c) as chat:
         print('Hello!', 'word ' * 3000, *english, 'Thank you!', sep='\n', file=chat.stdin, flush=True)
         said = []
         while not said or 'welcome' not in said[-1]:
