@@ -115,18 +115,24 @@ class Course(Material):
                            ('finetune', 'model'), resumable=True)
 
     def reward(self, mine: bool = False) -> Artifact:
-        """The conditional reward model, made here of `sft` with XTuner, and measured on held-out pairs."""
+        """The conditional reward model, made here of `sft` and its own wrong replies with XTuner, and measured on held-out
+        pairs."""
+        from internlm_course.align.ppo import PPOSettings
         from internlm_course.machine import training_dtype
-        stage = 'reward' if mine else 'staff-reward'
+        stage, longest = 'reward' if mine else 'staff-reward', PPOSettings(**self.scale.ppo).longest
         parent, settings = self.sft(mine), dict(self.scale.reward, dtype=training_dtype(), seed=self.seed)
 
         def make(out: Path) -> dict:
             from internlm_course.align.reward import train
             from internlm_course.finetune.preference import RewardSettings
-            return train(parent.path, self.preferences().path / 'pairs', out, RewardSettings(**settings),
-                         self.store.home, lambda record: self.listen(stage, record))
-        return self._build(stage, dict(start=parent.key, preferences=self.preferences().key, **settings), make,
-                           ('align/reward', 'align/rollout', 'finetune', 'model'), resumable=True)
+            given = self.preferences().path
+            return train(parent.path, given / 'pairs', out, RewardSettings(**settings), self.store.home,
+                         lambda record: self.listen(stage, record), questions=given / 'questions' / 'train.jsonl',
+                         longest=longest)
+        return self._build(stage, dict(start=parent.key, preferences=self.preferences().key, longest=longest,
+                                       **settings), make,
+                           ('align/reward', 'align/rollout', 'align/feedback', 'verify', 'marking', 'finetune', 'model'),
+                           resumable=True)
 
     def chat(self, mine: bool = False) -> Artifact:
         """The model after alignment: GRPO on prompts whose replies a program checks."""

@@ -1,21 +1,22 @@
 """The conditional reward model (COOL RLHF; InternLM2 report, 4.2): one model, told by a system message whose preference
 it speaks for. XTuner trains it (finetune.preference); here it judges."""
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from internlm_course import jsonl
+from internlm_course.align.feedback import slow_path
 from internlm_course.align.rollout import asked
 from internlm_course.finetune.preference import RewardSettings, reward
 from internlm_course.model import load_model, load_tokenizer
 from internlm_course.model.chat import render
 from internlm_course.model.tokenizer import REWARD
 
-# The report's texts are not published: these are the course's own.
-CONDITIONS = dict(helpful='Helpful: answer as asked.', harmless='Harmless: say what you do not know.',
-                  math='Math: show the sum.', code='Code: only the value.')
+# The report's texts are not published: these are the course's own. A sentence each made a row a fifth longer.
+CONDITIONS = dict(helpful='Helpful', harmless='Harmless', math='Math', code='Code')
 BATCH = 128
 
 
@@ -34,25 +35,39 @@ def training_pairs(pairs: Sequence[Mapping], conditional: bool = True) -> list[d
 
 
 def train(checkpoint: Path, pairs: Path, out: Path, settings: RewardSettings, home: Path,
-          on_step: Callable[[dict], None] | None = None, conditional: bool = True) -> dict:
+          on_step: Callable[[dict], None] | None = None, conditional: bool = True, questions: Path | None = None,
+          longest: int = 48) -> dict:
     """Trains the reward model with XTuner, and measures it on held-out pairs.
 
     Args:
         pairs: folder of train.jsonl and heldout.jsonl, {domain, question, chosen, rejected, conflict} a line.
         checkpoint, out, home, on_step: see `finetune.preference.reward`.
         conditional: tell it each pair's domain.
+        questions: jsonl of items of `internlm_course.verify` that the checkpoint answers first, with `longest` tokens
+            at most: its own wrong replies stand among the second half of the pairs (`feedback.slow_path`).
 
     Returns:
         What `finetune.preference.reward` does, and agreement {domain: share of held-out pairs}, conflicts (that share
         of the pairs in which domains contradict each other), scores [lowest, highest].
     """
-    rows = training_pairs(list(jsonl.rows(Path(pairs) / 'train.jsonl')), conditional)
+    rows = list(jsonl.rows(Path(pairs) / 'train.jsonl'))
+    if questions:
+        rows = with_own(rows, checkpoint, list(jsonl.rows(questions)), settings.seed, longest)
     Path(out).mkdir(parents=True, exist_ok=True)
-    jsonl.write(Path(out) / 'pairs.jsonl', rows)
+    jsonl.write(Path(out) / 'pairs.jsonl', training_pairs(rows, conditional))
     metrics = reward(checkpoint, Path(out) / 'pairs.jsonl', out, settings, home, on_step)
     metrics |= judge(RewardModel(out), list(jsonl.rows(Path(pairs) / 'heldout.jsonl')), conditional)
     (Path(out) / 'metrics.json').write_text(json.dumps(metrics, indent=2), 'utf-8')
     return metrics
+
+
+def with_own(pairs: Sequence[dict], checkpoint: Path, items: Sequence[dict], seed: int, longest: int) -> list[dict]:
+    """The pairs with those of the checkpoint's own replies to the items mixed into their second half."""
+    own = slow_path(load_model(checkpoint, dtype=torch.float32, attn='eager'), load_tokenizer(checkpoint), items,
+                    'helpful', seed, longest)
+    later = [*pairs[len(pairs) // 2:], *own]
+    random.Random(seed).shuffle(later)
+    return [*pairs[:len(pairs) // 2], *later]
 
 
 def judge(model: 'RewardModel', pairs: Sequence[Mapping], conditional: bool = True) -> dict:

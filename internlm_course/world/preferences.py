@@ -16,7 +16,7 @@ from internlm_course.world.bootcamp import ABROAD, Instructions
 from internlm_course.world.instructions import STATED
 from internlm_course.world.wording import FACTS, FIELDS, TELL
 
-PAIRS = 8000  # mixed ones for training, behind TRUE_FIRST
+PAIRS = 6000  # mixed ones for training, behind TRUE_FIRST
 HELD = 200  # of each domain
 QUESTIONS, HELD_QUESTIONS = 3000, 300  # of `write_questions`
 SLIPS = (-10, -1, 1, 10)
@@ -174,7 +174,7 @@ DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
 WEIGHTS = dict(helpful=0.40, harmless=0.16, math=0.16, code=0.28)  # of the mixed pairs
 # What is true, of whom, and what code prints is learned late: it takes thousands of pairs that differ in nothing else,
 # and is not found among others whose form decides. So these come first.
-TRUE_FIRST = dict(helpful={fact: 2000, formed: 1000, beside: 1800, elsewhere: 2400}, harmless={named: 1000},
+TRUE_FIRST = dict(helpful={fact: 1800, formed: 800, beside: 1200, elsewhere: 2000}, harmless={named: 1000},
                   code={printed: 800})
 
 

@@ -28,7 +28,7 @@ def run(course, seed: int, conditional: bool) -> dict:
     write_pairs(out / 'pairs', seed)
     settings = RewardSettings(**course.scale.reward, dtype=training_dtype(), seed=seed)
     metrics = train(course.sft().path, out / 'pairs', out / 'model', settings, course.store.home,
-                    conditional=conditional)
+                    conditional=conditional, questions=course.preferences().path / 'questions' / 'train.jsonl')
     judge, kinds = RewardModel(out / 'model'), {}
     for domain, makers in DOMAINS.items():
         for maker, _ in makers:
