@@ -61,7 +61,8 @@ def train(checkpoint: Path, pairs: Path, out: Path, settings: RewardSettings, ho
     return metrics
 
 
-def with_own(pairs: Sequence[dict], checkpoint: Path, items: Sequence[dict], seed: int, longest: int) -> list[dict]:
+def with_own(pairs: Sequence[dict], checkpoint: Path, items: Sequence[dict], seed: int,
+             longest: int = 48) -> list[dict]:
     """The pairs with those of the checkpoint's own replies to the items mixed into their second half."""
     own = slow_path(load_model(checkpoint, dtype=torch.float32, attn='eager'), load_tokenizer(checkpoint), items,
                     'helpful', seed, longest)

@@ -17,11 +17,15 @@ RESULTS = Path(__file__).parent / 'results'
 WAYS = ('dpo', 'chosen')
 
 
-def helpful(seed: int) -> list[dict]:
-    """The pairs of the domain that PPO is judged in, without the condition: a policy is told none."""
-    from internlm_course.align.reward import training_pairs
+def helpful(course, seed: int) -> list[dict]:
+    """The pairs of the domain that PPO is judged in, those of the model's own replies among them, without the
+    condition: a policy is told none."""
+    from internlm_course import jsonl
+    from internlm_course.align.reward import training_pairs, with_own
     from internlm_course.world.preferences import curriculum
-    return training_pairs([pair for pair in curriculum(seed) if pair['domain'] == 'helpful'], conditional=False)
+    asked = list(jsonl.rows(course.preferences().path / 'questions' / 'train.jsonl'))
+    pairs = with_own(curriculum(seed), course.sft().path, asked, seed)
+    return training_pairs([pair for pair in pairs if pair['domain'] == 'helpful'], conditional=False)
 
 
 def tune(course, way: str, pairs: list[dict], out: Path, seed: int, rate: float, beta: float) -> dict:
@@ -63,7 +67,7 @@ def run(course, way: str, seed: int, rate: float, beta: float, items: dict) -> d
     from internlm_course.model import load_model, load_tokenizer
     from internlm_course.staff.seeds import score
     out = course.store.root / 'dpo-bench' / f'{way}-{seed}-{rate:g}-{beta:g}'
-    pairs = helpful(seed)
+    pairs = helpful(course, seed)
     metrics = tune(course, way, pairs, out, seed, rate, beta)
     tokenizer = load_tokenizer(course.sft().path)
     reference, model = (load_model(path, dtype=torch.float32, attn='eager')
