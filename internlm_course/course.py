@@ -115,8 +115,8 @@ class Course(Material):
                            ('finetune', 'model'), resumable=True)
 
     def reward(self, mine: bool = False) -> Artifact:
-        """The conditional reward model, made here of `sft` and its own wrong replies with XTuner, and measured on held-out
-        pairs."""
+        """The conditional reward model, made here of `sft` with XTuner, and measured on held-out pairs. Among those that
+        it learns from are `sft`'s own wrong replies."""
         from internlm_course.align.ppo import PPOSettings
         from internlm_course.machine import training_dtype
         stage, longest = 'reward' if mine else 'staff-reward', PPOSettings(**self.scale.ppo).longest
@@ -125,14 +125,13 @@ class Course(Material):
         def make(out: Path) -> dict:
             from internlm_course.align.reward import train
             from internlm_course.finetune.preference import RewardSettings
-            given = self.preferences().path
-            return train(parent.path, given / 'pairs', out, RewardSettings(**settings), self.store.home,
-                         lambda record: self.listen(stage, record), questions=given / 'questions' / 'train.jsonl',
+            source = self.preferences().path
+            return train(parent.path, source / 'pairs', out, RewardSettings(**settings), self.store.home,
+                         lambda record: self.listen(stage, record), questions=source / 'questions' / 'train.jsonl',
                          longest=longest)
-        return self._build(stage, dict(start=parent.key, preferences=self.preferences().key, longest=longest,
-                                       **settings), make,
-                           ('align/reward', 'align/rollout', 'align/feedback', 'verify', 'marking', 'finetune', 'model'),
-                           resumable=True)
+        given = dict(start=parent.key, preferences=self.preferences().key, longest=longest, **settings)
+        return self._build(stage, given, make, ('align/reward', 'align/rollout', 'align/feedback', 'verify', 'marking',
+                                                'finetune', 'model'), resumable=True)
 
     def chat(self, mine: bool = False) -> Artifact:
         """The model after alignment: GRPO on prompts whose replies a program checks."""
