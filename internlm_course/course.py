@@ -115,8 +115,8 @@ class Course(Material):
                            ('finetune', 'model'), resumable=True)
 
     def reward(self, mine: bool = False) -> Artifact:
-        """The conditional reward model, made here of `sft` with XTuner, and measured on held-out pairs. Among those that
-        it learns from are `sft`'s own wrong replies."""
+        """The conditional reward model, made here of `sft` with XTuner, and measured on held-out pairs; of those that
+        it learns from, some are `sft`'s own wrong replies."""
         from internlm_course.align.ppo import PPOSettings
         from internlm_course.machine import training_dtype
         stage, longest = 'reward' if mine else 'staff-reward', PPOSettings(**self.scale.ppo).longest
