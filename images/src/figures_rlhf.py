@@ -1,55 +1,9 @@
 """The figures of lecture 5; figures.py draws them. What they say stands, with its sources, in facts_rlhf.json."""
 import math
-from collections.abc import Callable
 
-from svg import MARGIN, SMALL, WIDTH, Figure, width
+from svg import MARGIN, SMALL, WIDTH, Axes, Figure, key, width
 
 INNER = WIDTH - 2 * MARGIN
-
-
-class Axes:
-    """A field of a figure with ticks: `place` gives the point of a pair of values.
-
-    Args:
-        across, down: {'low', 'high', 'ticks': [{'value', 'text'}], 'zh', 'en'} each.
-    """
-
-    def __init__(self, figure: Figure, y: float, high: float, across: dict, down: dict):
-        self.figure, self.across, self.down = figure, across, down
-        y = figure.text(MARGIN, y, down['zh'], SMALL)
-        y = figure.text(MARGIN, y - 2, down['en'], SMALL, 'muted') + 2
-        self.left, self.right, self.top, self.bottom = MARGIN + 44, WIDTH - MARGIN - 8, y, y + high
-        for tick in down['ticks']:
-            _, at = self.place(across['low'], tick['value'])
-            figure.rule(self.left, at, self.right, at)
-            figure.text(self.left - 8, at + 5, tick['text'], SMALL, 'muted', 'end')
-        for tick in across['ticks']:
-            at, _ = self.place(tick['value'], down['low'])
-            figure.rule(at, self.top, at, self.bottom)
-            figure.text(at, self.bottom + 22, tick['text'], SMALL, 'muted', 'middle')
-        figure.text(self.right, self.bottom + 44, f'{across["zh"]} {across["en"]}', SMALL, 'muted', 'end')
-
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        share = (x - self.across['low']) / (self.across['high'] - self.across['low'])
-        height = (y - self.down['low']) / (self.down['high'] - self.down['low'])
-        return (round(self.left + (self.right - self.left) * share, 1),
-                round(self.bottom - (self.bottom - self.top) * height, 1))
-
-    def curve(self, f: Callable[[float], float], ink: str, steps: int = 140) -> None:
-        """A function of x, where it lies within the field."""
-        low, high = self.across['low'], self.across['high']
-        values = [(x, f(x)) for x in (low + (high - low) * i / steps for i in range(steps + 1))]
-        self.figure.line(*(self.place(x, y) for x, y in values if self.down['low'] <= y <= self.down['high']), ink=ink,
-                         arrow=False)
-
-
-def key(figure: Figure, y: float, lines: list[dict]) -> float:
-    """What each colour means; returns the first baseline below it."""
-    for line in lines:
-        figure.bar(MARGIN, y - 13, 26, 14, line['ink'])
-        figure.text(MARGIN + 38, y, line['zh'], SMALL)
-        y = figure.paragraph(MARGIN + 38, y + 20, line['en'], INNER - 38, SMALL, 'muted') + 8
-    return y
 
 
 def ranking_loss(difference: float, gamma: float) -> float:
