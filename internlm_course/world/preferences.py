@@ -16,7 +16,7 @@ from internlm_course.world.bootcamp import ABROAD, Instructions
 from internlm_course.world.instructions import STATED
 from internlm_course.world.wording import FACTS, FIELDS, TELL
 
-PAIRS = 6000  # mixed ones for training, behind TRUE_FIRST
+PAIRS = 6500  # mixed ones for training, behind TRUE_FIRST
 HELD = 200  # of each domain
 QUESTIONS, HELD_QUESTIONS = 3000, 300  # of `write_questions`
 SLIPS = (-10, -1, 1, 10)
@@ -171,10 +171,10 @@ DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
     harmless=[(admitted, 0.4), (named, 0.3), (answered, 0.3)],
     math=[(copied, 0.65), (summed, 0.05), (worked, 0.3)],
     code=[(printed, 0.7), (valued, 0.3)])
-WEIGHTS = dict(helpful=0.40, harmless=0.16, math=0.16, code=0.28)  # of the mixed pairs
+WEIGHTS = dict(helpful=0.40, harmless=0.22, math=0.11, code=0.27)  # of the mixed pairs
 # What is true, of whom, and what code prints is learned late: it takes thousands of pairs that differ in nothing else,
 # and is not found among others whose form decides. So these come first.
-TRUE_FIRST = dict(helpful={fact: 1800, formed: 800, beside: 1200, elsewhere: 2000}, harmless={named: 1000},
+TRUE_FIRST = dict(helpful={fact: 1800, formed: 800, beside: 600, elsewhere: 2000}, harmless={named: 1500},
                   code={printed: 800})
 
 
