@@ -166,12 +166,12 @@ def printed(rng: random.Random, lang: str, unseen: bool) -> dict:
 
 # What each domain's pairs are drawn from.
 DOMAINS: dict[str, list[tuple[Callable[..., dict], float]]] = dict(
-    helpful=[(fact, 0.15), (formed, 0.12), (beside, 0.15), (elsewhere, 0.12), (translated, 0.13), (obeyed, 0.16),
-             (answered, 0.05), (attempted, 0.12)],
+    helpful=[(fact, 0.15), (formed, 0.13), (beside, 0.09), (elsewhere, 0.12), (translated, 0.10), (obeyed, 0.18),
+             (answered, 0.05), (attempted, 0.18)],
     harmless=[(admitted, 0.4), (named, 0.3), (answered, 0.3)],
     math=[(copied, 0.65), (summed, 0.05), (worked, 0.3)],
     code=[(printed, 0.7), (valued, 0.3)])
-WEIGHTS = dict(helpful=0.40, harmless=0.22, math=0.11, code=0.27)  # of the mixed pairs
+WEIGHTS = dict(helpful=0.41, harmless=0.20, math=0.13, code=0.26)  # of the mixed pairs
 # What is true, of whom, and what code prints is learned late: it takes thousands of pairs that differ in nothing else,
 # and is not found among others whose form decides. So these come first.
 TRUE_FIRST = dict(helpful={fact: 1800, formed: 800, beside: 600, elsewhere: 2000}, harmless={named: 1500},
