@@ -1,7 +1,7 @@
 """The figures of lecture 4; figures.py draws them. What they say stands, with its sources, in facts_finetune.json."""
 import math
 
-from svg import MARGIN, SMALL, WIDTH, Figure, width
+from svg import MARGIN, SMALL, WIDTH, Axes, Figure, width
 
 INNER = WIDTH - 2 * MARGIN
 
@@ -97,4 +97,33 @@ def memory(facts: dict) -> str:
     return figure.finish(y - 8, facts['source']['zh'], facts['source']['en'])
 
 
-FIGURES = dict(mask=mask, nf4=nf4, memory=memory)
+def tuning(facts: dict) -> str:
+    """In chat and continuing texts, the mean of the suites: over the rank, over the learning rate, over the share of
+    replay."""
+    figure = Figure('秩、学习率与重放 · Rank, learning rate and replay',
+                    'Mean of the suites in per cent, asked in chat and as texts to be continued. '
+                    + ' '.join(f'{panel["en"]}: ' + '; '.join(
+                        f'{line["name"]}: ' + ', '.join(f'{at} {value}' for at, value in zip(line['at'],
+                                                                                             line['values']))
+                        for line in panel['lines']) + '.' for panel in facts['panels']))
+    y = figure.head('秩、学习率、重放：学到多少，忘掉多少', 'Rank, rate, replay: what is learned, what is forgotten')
+    for panel in facts['panels']:
+        y = figure.text(MARGIN, y, panel['zh'], SMALL, bold=True)
+        y = figure.paragraph(MARGIN, y - 2, panel['en'], INNER, SMALL, 'muted', bold=True) + 8
+        x = MARGIN
+        for line in panel['lines']:
+            figure.dot(x + 7, y - 5, 7, line['ink'])
+            figure.text(x + 20, y, line['name'], SMALL, 'muted')
+            x += 40 + width(line['name'], SMALL)
+        axes = Axes(figure, y + 26, 150, panel['across'], facts['down'])
+        for line in panel['lines']:
+            points = [axes.place(math.log(at) if panel['log'] else at, value)
+                      for at, value in zip(line['at'], line['values'])]
+            figure.line(*points, ink=line['ink'], arrow=False)
+            for point in points:
+                figure.dot(*point, 5, line['ink'])
+        y = axes.bottom + 78
+    return figure.finish(y - 20, facts['source']['zh'], facts['source']['en'])
+
+
+FIGURES = dict(mask=mask, nf4=nf4, memory=memory, tuning=tuning)

@@ -1,7 +1,7 @@
 """The numbers that lecture 4's figures show are computed again."""
 import json
 from pathlib import Path
-from statistics import NormalDist
+from statistics import NormalDist, mean
 
 import pytest
 
@@ -37,3 +37,18 @@ def test_memory(size):
     assert size['gb'] == [round(held / 1e9, 1) for held in (16 * count, 2 * count + adapter,
                                                             2 * ends + quantised + adapter)]
     assert all(FACTS['memory']['range'][0] < gb < FACTS['memory']['range'][1] for gb in size['gb'])
+
+
+def test_ranks_rates_and_replay_are_as_measured():
+    measured = json.loads((ROOT / 'tests/bench/results/finetuning-2026-12-01-AMX.json').read_text('utf-8'))['runs']
+
+    def value(run: str, asked: str) -> float:
+        part, name = run.split('/')
+        found = measured[part][name][asked]
+        return round(100 * (mean(found.values()) if isinstance(found, dict) else found), 1)
+    for panel in FACTS['tuning']['panels']:
+        for line in panel['lines']:
+            assert line['values'] == [value(run, line['asked']) for run in line['runs']]
+            settings = [measured[part][name]['settings'] for part, name in (run.split('/') for run in line['runs'])]
+            wanted = line['at'] if 'replay' not in line['runs'][0] else []
+            assert wanted == [setting[panel['turned']] for setting in settings][:len(wanted)]
