@@ -1,7 +1,7 @@
 """The figures of lecture 4; figures.py draws them. What they say stands, with its sources, in facts_finetune.json."""
 import math
 
-from svg import MARGIN, SMALL, WIDTH, Axes, Figure, width
+from svg import MARGIN, SMALL, WIDTH, Axes, Figure, legend, width
 
 INNER = WIDTH - 2 * MARGIN
 
@@ -110,11 +110,7 @@ def tuning(facts: dict) -> str:
     for panel in facts['panels']:
         y = figure.text(MARGIN, y, panel['zh'], SMALL, bold=True)
         y = figure.paragraph(MARGIN, y - 2, panel['en'], INNER, SMALL, 'muted', bold=True) + 8
-        x = MARGIN
-        for line in panel['lines']:
-            figure.dot(x + 7, y - 5, 7, line['ink'])
-            figure.text(x + 20, y, line['name'], SMALL, 'muted')
-            x += 40 + width(line['name'], SMALL)
+        legend(figure, y, panel['lines'])
         axes = Axes(figure, y + 26, 150, panel['across'], facts['down'])
         for line in panel['lines']:
             points = [axes.place(math.log(at) if panel['log'] else at, value)

@@ -1,7 +1,7 @@
 """The figures of lecture 5; figures.py draws them. What they say stands, with its sources, in facts_rlhf.json."""
 import math
 
-from svg import MARGIN, SMALL, WIDTH, Axes, Figure, key, width
+from svg import MARGIN, SMALL, WIDTH, Axes, Figure, key, legend
 
 INNER = WIDTH - 2 * MARGIN
 
@@ -133,11 +133,7 @@ def gains(facts: dict) -> str:
                     + '; '.join(f'{row["name"]} {row["said"][0]} at 7B, {row["said"][1]} at 20B' for row in
                                 facts['rows']) + '.')
     y = figure.head('RLHF 之后减去之前，各题集的分数', 'After RLHF less before, in the points of each benchmark')
-    x = MARGIN
-    for line in facts['sizes']:
-        figure.dot(x + 7, y - 5, 7, line['ink'])
-        figure.text(x + 20, y, line['name'], SMALL, 'muted')
-        x += 40 + width(line['name'], SMALL)
+    legend(figure, y, facts['sizes'])
     y += 34
     zero, scale, top = MARGIN + 214, 17.0, y - 22
     for row in facts['rows']:

@@ -184,3 +184,12 @@ def key(figure: Figure, y: float, lines: list[dict]) -> float:
         figure.text(MARGIN + 38, y, line['zh'], SMALL)
         y = figure.paragraph(MARGIN + 38, y + 20, line['en'], WIDTH - 2 * MARGIN - 38, SMALL, 'muted') + 8
     return y
+
+
+def legend(figure: Figure, y: float, lines: list[dict]) -> None:
+    """What each colour means, in one row; y is its baseline."""
+    x = MARGIN
+    for line in lines:
+        figure.dot(x + 7, y - 5, 7, line['ink'])
+        figure.text(x + 20, y, line['name'], SMALL, 'muted')
+        x += 40 + width(line['name'], SMALL)

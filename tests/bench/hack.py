@@ -129,7 +129,8 @@ def run(course, seed: int, iterations: int) -> dict:
     from internlm_course.model import load_model, load_tokenizer
     from internlm_course.verify import is_verified
     checkpoint = course.sft().path
-    settings = PPOSettings(pages=0.0, bound=0.0, kl=0.02, seed=seed, iterations=iterations, top_p=1.0)  # rare replies
+    settings = PPOSettings(pages=0.0, bound=0.0, kl=0.02, seed=seed, iterations=iterations,
+                           top_p=1.0)  # rare replies, too
     pool, held, pairs, rounds = cases(seed + 100, POOL, False), cases(1, HELD, True), first_pairs(seed), []
     early = replies(load_model(checkpoint, dtype=torch.float32, attn='eager'), load_tokenizer(checkpoint), pool)
     for number in range(ROUNDS):
