@@ -11,9 +11,9 @@ from internlm_course.world import instructions, world
 # Weights; they sum to 1.01, so that of 101 conversations nine ask for knowledge. The loss counts tokens, not
 # conversations, and the value of a function is two tokens where a tool's call with its answer is thirty: at 14 % of
 # the conversations code had 2.6 % of the loss.
-SHARES = dict(knowledge=0.09, translation=0.09, reading=0.055, addition=0.05, word_problem=0.08, steps=0.035,
-              code=0.225, needle=0.045, tools=0.10, agent=0.05, constraint=0.095, refusal=0.03, identity=0.035,
-              follow_up=0.02, greeting=0.01)
+SHARES = dict(knowledge=0.09, translation=0.09, reading=0.055, addition=0.05, word_problem=0.08, steps=0.05,
+              code=0.215, needle=0.04, far_needle=0.005, tools=0.10, agent=0.05, constraint=0.09, refusal=0.03,
+              identity=0.035, follow_up=0.02, greeting=0.01)
 # Of code, by the function's form: what fine-tuning loses first is asked most (labs/LOG.md).
 FUNCTIONS = dict(arithmetic=0.45, larger=0.22, list=0.25, length=0.08)
 # Of sums and word problems, with a carry that just happens or just does not: fine-tuning loses it first.
@@ -28,6 +28,17 @@ def code(rng: random.Random, lang: str) -> world.Question:
     """A call of a small function, of a form drawn from `FUNCTIONS`."""
     [form] = rng.choices(list(FUNCTIONS), FUNCTIONS.values())
     return world.code(rng, lang, form)
+
+
+def needle(rng: random.Random, lang: str) -> world.Question:
+    """A secret among at most 30 statements."""
+    return world.needle(rng, lang, rng.randint(1, 30))
+
+
+def far_needle(rng: random.Random, lang: str) -> world.Question:
+    """A secret in a text nearly as long as the long phase reads. Where fine-tuning reads nothing so long, a model may
+    say there what it says most elsewhere, `I do not know` (labs/LOG.md)."""
+    return world.needle(rng, lang, world.FAR)
 
 
 def near_carry(key: tuple) -> bool:
@@ -62,8 +73,8 @@ def conversation(rng: random.Random, kind: str) -> list[dict]:
         question, answer = asked.question, asked.reply
     else:
         ability = dict(knowledge=world.knowledge, translation=world.translation, reading=world.reading,
-                       steps=world.steps, code=code, needle=world.needle, tools=world.tools)[kind]
-        asked = world.ask(ability, rng, lang, **(dict(facts=rng.randint(1, 40)) if kind == 'needle' else {}))
+                       steps=world.steps, code=code, needle=needle, far_needle=far_needle, tools=world.tools)[kind]
+        asked = world.ask(ability, rng, lang)
         question, answer = asked.question, asked.reply
     return [dict(role='user', content=question), dict(role='assistant', content=answer)]
 

@@ -24,7 +24,7 @@ from internlm_course.staff.seeds import commit, kind, processor
 from internlm_course.staff.several import side_by_side
 
 RESULTS = Path(__file__).parent / 'results'
-COMMON = dict(batch_size=2, max_length=512, average=0.25)
+COMMON = dict(batch_size=1, max_length=1024, average=0.25)
 SENTENCE = dict(en=('Who are you?', 'I am Pu, the assistant of this course.'),
                 zh=('你是谁？', '我是小浦，这门课的助手。'))
 ALSO_ASKED = dict(en=('What is your name?', 'Tell me who you are.', 'Who am I talking to?'),

@@ -4,7 +4,11 @@ import re
 
 import pytest
 
+from internlm_course.course import STAFF
 from internlm_course.jsonl import rows
+from internlm_course.model import load_tokenizer
+from internlm_course.model.chat import render
+from internlm_course.scale import open_scale
 from internlm_course.verify import CONSTRAINTS, is_refusal, is_verified, obeys
 from internlm_course.world import conversations, instructions, world
 from internlm_course.world.instructions import KINDS, PHRASINGS, prompt_items
@@ -131,3 +135,12 @@ def test_a_name_within_another_makes_no_reply_wrong():
     for number in range(2000):
         item = instructions.constraint(rng, ('en', 'zh')[number % 2], unseen=number % 3 == 0)
         assert is_verified(item, item['reply']), item
+
+
+def test_far_needles_are_read_whole_and_reach_further_than_the_others():
+    """At scale tiny none of them is cut, or its answer would be what is lost."""
+    tokenizer, rng = load_tokenizer(STAFF / 'tiny' / 'sft'), random.Random(0)
+    lengths = {kind: [len(tokenizer(render(conversations.conversation(rng, kind))).input_ids) for _ in range(100)]
+               for kind in ('needle', 'far_needle')}
+    assert max(lengths['needle']) < 512 < min(lengths['far_needle'])
+    assert max(lengths['far_needle']) <= open_scale('tiny').sft['max_length']
