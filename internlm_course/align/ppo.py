@@ -144,11 +144,10 @@ def unsure(loop: PPO, prompts: Sequence[dict]) -> list[dict]:
         talks = [prompt['talk'] for prompt in part]
         sure, drawn = (sample(loop.actor, loop.tokenizer, talks, loop.settings.longest, seed, loop.settings.top_p).texts
                        for seed in (None, loop.settings.seed * 15_485_863 + first))
-        open_ones = [row for row, (one, other) in enumerate(zip(sure, drawn)) if one != other]
-        if open_ones:
-            asked = [part[row] for row in open_ones]
-            starts = loop.judged([prompt['talk'] for prompt in asked], [sure[row] for row in open_ones], asked).tolist()
-            kept += [dict(prompt, start=start) for prompt, start in zip(asked, starts)]
+        unlike = [(prompt, one) for prompt, one, other in zip(part, sure, drawn) if one != other]
+        starts = loop.judged([prompt['talk'] for prompt, _ in unlike], [one for _, one in unlike],
+                             [prompt for prompt, _ in unlike])
+        kept += [dict(prompt, start=start) for (prompt, _), start in zip(unlike, starts.tolist())]
     return kept
 
 
