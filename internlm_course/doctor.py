@@ -25,7 +25,7 @@ MEMORY_GB, DISK_GB, PORT = 5, 4, 23333  # scale tiny's peak, a run's folder with
 INSTALL_GB = 11  # the environment and a run
 READY = """可以开始 ready:
   make lab  打开实验 opens the labs in your browser
-  make run  训练你自己的模型 trains a model of your own, twenty minutes to an hour"""
+  make run  训练你自己的模型 trains a model of your own, a quarter of an hour to an hour"""
 NOT_INSTALLED = """可以安装 ready to install，还没有安装任何东西 nothing is installed yet:
   make lab  先安装，再打开实验 installs, then opens the labs
   make run  先安装，再训练模型 installs, then trains a model"""
