@@ -244,7 +244,7 @@ CELLS = {  # status, points, the cell
         0,
         after('import os, time', 'if os.fork() == 0:', '    os.setsid()', '    time.sleep(600)', '    os._exit(0)'),
     ),
-    'prints without end': ('flood or memory or tampered', 0, 'while True: print("x" * 10000)\n'),
+    'prints without end': ('flood or memory or tampered or killed', 0, 'while True: print("x" * 10000)\n'),
     'displays without end': ('flood', 0, 'while True: display("x" * 20000)\n'),
     'prints through a program': ('flood', 0, 'import os\nos.system("yes | head -c 50000000")\n' + RIGHT),
     'fills the disk': (

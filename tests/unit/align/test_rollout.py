@@ -1,4 +1,6 @@
 """Rollouts of a small random model: masks, probabilities, seeds."""
+from functools import partial
+
 import pytest
 import torch
 
@@ -52,10 +54,11 @@ def test_a_seed_draws_the_same_again_and_leaves_torchs_own_alone(small):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    first = sample(model, tokenizer, QUESTIONS * 4, 16, seed=7)
+    hot = partial(sample, model, tokenizer, QUESTIONS * 4, 16, temperature=3.0)  # else it is too sure to say two things
+    first = hot(seed=7)
     assert torch.equal(torch.rand(3), expected)
-    assert torch.equal(first.tokens, sample(model, tokenizer, QUESTIONS * 4, 16, seed=7).tokens)
-    assert first.texts != sample(model, tokenizer, QUESTIONS * 4, 16, seed=8).texts
+    assert torch.equal(first.tokens, hot(seed=7).tokens)
+    assert first.texts != hot(seed=8).texts
 
 
 def test_draws_as_often_as_the_nucleus_says():
