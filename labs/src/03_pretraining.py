@@ -571,12 +571,12 @@ show_values('needle', dict(long_finds_nine_of_ten=after >= 0.9,
 #
 # <details><summary>答案 · Answer</summary>
 #
-# 在训练过的 256 以内，base 几乎都找得到，不论深度；过了这个长度，找到的越来越少，最长处就几乎找不到了。只换基，慢的几对又慢了回来，可是模型没有在新的角度上练过，最长处仍不如训练过的。
-# 用一小部分词元做的长上下文阶段，才让最长处也几乎都找得到。
+# 在训练过的 256 以内，base 几乎都找得到，不论深度；过了这个长度，找到的越来越少，最长处就几乎找不到了。只换基，慢的几对又慢了回来，
+# 可是模型没有在新的角度上练过，最长处仍不如训练过的。用一小部分词元做的长上下文阶段，才让最长处也几乎都找得到。
 #
-# Within the 256 of its training base finds nearly all, at any depth; beyond it fewer and fewer, and at the greatest length hardly any. With the base swapped, the slow pairs are slow again, but
-# the model has not practised on the new angles, and at the greatest length it still falls short of the trained one. Only the long phase, with a small part of
-# the tokens, finds nearly all there, too.
+# Within the 256 of its training base finds nearly all, at any depth; beyond it fewer and fewer, and at the greatest length hardly any. With the base swapped,
+# the slow pairs are slow again, but the model has not practised on the new angles, and at the greatest length it still falls short of the trained one. Only
+# the long phase, with a small part of the tokens, finds nearly all there, too.
 #
 # </details>
 
