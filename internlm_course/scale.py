@@ -48,7 +48,7 @@ SCALES = {scale.name: scale for scale in (
     # Each seen once: what is never repeated is not learned by heart
     # Every weight is trained: adapters of a rank that learns as much have half of the weights here, and at their rate a
     # weak seed forgot how to copy names (labs/LOG.md)
-    Scale('tiny', pretrain='tiny', pages=17_000, vocab_size=2048, conversations=36_000,
+    Scale('tiny', pretrain='tiny', pages=17_000, vocab_size=2048, conversations=46_000,
           sft=dict(method='full', learning_rate=3e-4, average=0.25, epochs=1, batch_size=1, max_length=1024),
           reward=dict(learning_rate=6e-4, batch_size=4, max_length=256, packed_length=768, shuffle=False,
                       compared='tokens'),
