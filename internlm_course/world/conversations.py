@@ -8,9 +8,9 @@ from internlm_course import jsonl
 from internlm_course.model.chat import agent_messages
 from internlm_course.world import instructions, world
 
-# Of 203 conversations, how many are of each kind. The loss counts tokens, not conversations, and the value of a function
-# is two tokens where a tool's call with its answer is thirty: at 14 % of the conversations code had 2.6 % of the loss.
-# So what is short is asked often, and the texts with needles, which are long, seldom (labs/LOG.md).
+# Of 203 conversations, how many are of each kind. The loss counts tokens, not conversations, and the value of a
+# function is two tokens where a tool's call with its answer is thirty: at 14 % of the conversations code had 2.6 % of
+# the loss. So what is short is asked often, and the texts with needles, which are long, seldom (labs/LOG.md).
 SHARES = dict(knowledge=18, translation=22, reading=10, addition=10, word_problem=17, steps=9, code=47, needle=6,
               far_needle=1, tools=21, agent=10, constraint=17, refusal=5, identity=6, follow_up=3, greeting=1)
 # Of code, by the function's form: what fine-tuning loses first is asked most (labs/LOG.md).
