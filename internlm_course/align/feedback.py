@@ -15,8 +15,8 @@ ROWS = 256  # replies drawn together
 
 @deterministic()
 def slow_path(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[dict], domain: str, seed: int,
-              longest: int = 48) -> list[dict]:
-    """The model answers each item once, by drawing; where its reply is wrong, the right one is preferred to it.
+              longest: int = 48, rounds: int = 1) -> list[dict]:
+    """The model answers each item `rounds` times, by drawing; the right reply is preferred to each wrong one, once.
 
     Args:
         items: of `internlm_course.verify`, with the right `reply`.
@@ -24,12 +24,13 @@ def slow_path(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items:
 
     Returns: preference pairs, {domain, question, chosen, rejected, conflict (False)}.
     """
-    talks, pairs = [asked(item['question']) for item in items], []
+    items, pairs = [*items] * rounds, []
+    talks = [asked(item['question']) for item in items]
     for first in range(0, len(items), ROWS):
         replies = sample(model, tokenizer, talks[first:first + ROWS], longest, seed * 32_452_843 + first, top_p=0.9)
         pairs += [_pair(domain, item['question'], item['reply'], reply)
                   for item, reply in zip(items[first:], replies.texts) if not is_verified(item, reply)]
-    return pairs
+    return list({(pair['question'], pair['rejected']): pair for pair in pairs}.values())
 
 
 def fast_path(cases: Sequence[dict], early: Sequence[str], late: Sequence[str], verify: Callable[[dict, str], bool],

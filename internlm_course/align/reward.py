@@ -15,6 +15,7 @@ from internlm_course.model import load_model, load_tokenizer
 from internlm_course.model.chat import render
 from internlm_course.model.tokenizer import REWARD
 
+ROUNDS = 3  # in which a model is asked for its wrong replies: one that errs seldom gives too few in one (labs/LOG.md)
 # The report's texts are not published: these are the course's own. A sentence each made a row a fifth longer.
 CONDITIONS = dict(helpful='Helpful', harmless='Harmless', math='Math', code='Code')
 BATCH = 128
@@ -65,7 +66,7 @@ def with_own(pairs: Sequence[dict], checkpoint: Path, items: Sequence[dict], see
              longest: int = 48) -> list[dict]:
     """The pairs with those of the checkpoint's own replies to the items mixed into their second half."""
     own = slow_path(load_model(checkpoint, dtype=torch.float32, attn='eager'), load_tokenizer(checkpoint), items,
-                    'helpful', seed, longest)
+                    'helpful', seed, longest, ROUNDS)
     later = [*pairs[len(pairs) // 2:], *own]
     random.Random(seed).shuffle(later)
     return [*pairs[:len(pairs) // 2], *later]

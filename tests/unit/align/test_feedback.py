@@ -3,7 +3,7 @@ from aligned_models import SFT, actor
 
 from internlm_course import jsonl
 from internlm_course.align.feedback import fast_path, slow_path
-from internlm_course.align.reward import with_own
+from internlm_course.align.reward import ROUNDS, with_own
 from internlm_course.model import load_tokenizer
 from internlm_course.verify import is_verified
 from internlm_course.world.preferences import write_questions
@@ -33,6 +33,8 @@ def test_the_slow_path_takes_the_models_own_wrong_replies(tmp_path):
         assert not is_verified(item, pair['rejected'])
     others = slow_path(actor(), load_tokenizer(SFT), list(items.values()), 'helpful', seed=1, longest=24)
     assert [pair['rejected'] for pair in others] != [pair['rejected'] for pair in pairs]
+    more = slow_path(actor(), load_tokenizer(SFT), list(items.values()), 'helpful', seed=0, longest=24, rounds=3)
+    assert len(pairs) < len({(pair['question'], pair['rejected']) for pair in more}) == len(more)
 
 
 def test_own_replies_stand_among_the_later_pairs(tmp_path):
@@ -41,6 +43,6 @@ def test_own_replies_stand_among_the_later_pairs(tmp_path):
     given = [dict(domain='math', question=str(number), chosen='1', rejected='2', conflict=False)
              for number in range(10)]
     pairs = with_own(given, SFT, items, seed=0, longest=24)
-    own = slow_path(actor(), load_tokenizer(SFT), items, 'helpful', seed=0, longest=24)
+    own = slow_path(actor(), load_tokenizer(SFT), items, 'helpful', seed=0, longest=24, rounds=ROUNDS)
     assert pairs[:5] == given[:5] and pairs[5:10] != given[5:10]
     assert sorted(map(str, pairs)) == sorted(map(str, given + own))
