@@ -12,7 +12,7 @@ NAMES = [name for name in MODELS if name != 'int4']  # which is made of sft in s
 
 
 def ship(root: Path, scale: str = 'tiny') -> None:
-    """Lays base, long, enhanced and sft of the run in `root` under staff/<scale>; the modelling code stays in
+    """Lays `NAMES`, the checkpoints that ship, of the run in `root` under staff/<scale>; the modelling code stays in
     `internlm_course.model` alone."""
     course = Course.open(scale, root)
     course.card()
