@@ -681,12 +681,12 @@ show_values('grpo', dict(gained=sum(rewards[-8:]) > sum(rewards[:8]),
 #
 # <details><summary>答案 · Answer</summary>
 #
-# 训练题的奖励从三分之一上下升到一半左右。留出题有 120 道，比例大约准到 ±9 个百分点，升几分还证明不了什么；多练几步才看得清，讲义 6.4 有量过的。
+# 训练题的奖励忽高忽低，因为每一步的题不同，但后半段平均比前半段高。留出题有 120 道，比例大约准到 ±7 个百分点，升几分还证明不了什么；多练几步才看得清，讲义 6.4 有量过的。
 # 原来知道的几乎没有忘：KL 的价钱和小步子把它留在起点附近。它不是从范例里学的，答案本来就在它偶尔抽到的回答里，奖励只是让它更常抽到。八个回答全对或全错的题，
 # 什么也没有教；一次也抽不到的，这样永远学不会。
 #
-# The reward of the training questions rises from about a third to about a half. A share of 120 held-out questions is good to about ±9 points, so that a rise by
-# a few proves nothing yet; more steps make it plain, as measured in the lecture, 6.4. What it knew is hardly forgotten: the price of KL and small steps keep it
+# The reward of the training questions goes up and down, for each step has other questions, but its second half is higher than its first. A share of 120
+# held-out questions is good to about ±7 points, so that a rise by a few proves nothing yet; more steps make it plain, as measured in the lecture, 6.4. What it knew is hardly forgotten: the price of KL and small steps keep it
 # near the start. It learned from no example. The right replies were among those that it drew now and then, and the reward made it draw them more often.
 # Questions to which all eight replies are right or all are wrong teach nothing; and what is never drawn can never be learned in this way.
 #
